@@ -1,0 +1,33 @@
+"""Concept names: which are legal, which comes next, which is meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+_LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_NUMBERED = re.compile(r"[Vv]([1-9][0-9]*)")
+
+
+def is_legal(name: str) -> bool:
+    """A letter, then up to 31 letters, digits, '-' or '_': what a prompt can say as <V1>."""
+    return _LEGAL.fullmatch(name) is not None
+
+
+def same(name: str, other: str) -> bool:
+    """Whether two names would be one word to a text encoder that lower-cases its prompt."""
+    return name.lower() == other.lower()
+
+
+def next_after(names: Iterable[str]) -> str:
+    """`V<n>`, one above every such name in `names`; V1 when there is none."""
+    numbers = (int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
+    return f"V{max(numbers, default=0) + 1}"
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """At most three of `names` that somebody who typed `name` may have meant, best first."""
+    spelled = {candidate.lower(): candidate for candidate in names}
+    # Names are short: a generous cutoff, so that V9 still suggests V1.
+    return [spelled[close] for close in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.4)]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from registry_material import concept
+
+from ccvd_registry import Registry, RegistryCorrupt, RegistryTooNew, migrations
+from ccvd_registry.tables import Table
+from ccvd_registry.writing import open_engine
+
+
+def test_the_migrations_lead_to_the_tables(registry: Registry) -> None:
+    registry.register_base("mini", "mini", "f" * 64, "/models/mini")
+    engine = open_engine(registry.database)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
+        assert compare_metadata(context, Table.metadata) == []
+    engine.dispose()
+
+
+def test_the_migrations_are_one_line_whose_end_is_known_without_alembic() -> None:
+    script = ScriptDirectory(str(migrations.FOLDER))
+    assert script.get_heads() == [migrations.HEAD]
+    files = sorted((migrations.FOLDER / "versions").glob("*.py"))
+    assert [path.stem[:4] for path in files] == [f"{number:04}" for number in range(1, len(files) + 1)]
+
+
+def test_a_new_registry_is_at_head_in_wal_mode(registry: Registry) -> None:
+    registry.register_base("mini", "mini", "f" * 64, "/models/mini")
+    assert migrations.revision(registry.database) == migrations.HEAD
+    with closing(sqlite3.connect(registry.database)) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_an_interrupted_creation_is_completed(registry: Registry, content: bytes | None) -> None:
+    registry.home.mkdir(parents=True)
+    if content is not None:
+        registry.database.write_bytes(content)
+    assert registry.list() == []
+    assert registry.add(concept("V1")).task == 1
+
+
+def test_an_older_registry_is_upgraded_by_reading_it(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later migration that rebuilds a table others refer to must not cascade into them."""
+    registry.add(concept("V1"))
+    registry.close()
+    later = tmp_path / "migrations"
+    shutil.copytree(migrations.FOLDER, later, ignore=shutil.ignore_patterns("__pycache__"))
+    (later / "versions" / "0002_colour.py").write_text(
+        "import sqlalchemy as sa\n"
+        "from alembic import op\n"
+        "revision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n"
+        "    with op.batch_alter_table('concept', recreate='always') as batch:\n"
+        "        batch.add_column(sa.Column('colour', sa.String))\n"
+    )
+    monkeypatch.setattr(migrations, "FOLDER", later)
+    monkeypatch.setattr(migrations, "HEAD", "0002")
+
+    assert [view.name for view in registry.list()] == ["V1"]
+    assert migrations.revision(registry.database) == "0002"
+
+
+def test_a_failed_upgrade_leaves_the_old_schema(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.add(concept("V1"))
+    registry.close()
+    later = tmp_path / "migrations"
+    shutil.copytree(migrations.FOLDER, later, ignore=shutil.ignore_patterns("__pycache__"))
+    (later / "versions" / "0002_broken.py").write_text(
+        "from alembic import op\n"
+        "revision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n"
+        "    op.execute('CREATE TABLE half (id INTEGER)')\n"
+        "    raise ZeroDivisionError\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "FOLDER", later)
+        patched.setattr(migrations, "HEAD", "0002")
+        with pytest.raises(ZeroDivisionError):
+            registry.list()
+    assert migrations.revision(registry.database) == "0001"
+    with closing(sqlite3.connect(registry.database)) as database:
+        assert not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchone()
+    assert [view.name for view in registry.list()] == ["V1"]
+
+
+def test_a_registry_from_a_later_version_is_left_alone(registry: Registry) -> None:
+    registry.add(concept("V1"))
+    registry.close()
+    with closing(sqlite3.connect(registry.database)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    for ask in (registry.list, lambda: registry.add(concept("V2"))):
+        with pytest.raises(RegistryTooNew, match="9999"):
+            ask()
+
+
+def test_a_file_that_is_no_database_is_left_alone(registry: Registry) -> None:
+    registry.home.mkdir(parents=True)
+    registry.database.write_bytes(b"my shopping list\n" * 100)
+    for ask in (registry.list, lambda: registry.add(concept("V1"))):
+        with pytest.raises(RegistryCorrupt, match="not a database"):
+            ask()
+    assert registry.database.read_bytes() == b"my shopping list\n" * 100
