@@ -1,0 +1,3 @@
+"""ccvd: continual customised video diffusion from the command line."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,146 @@
+"""`ccvd list`, `ccvd show`, `ccvd remove`: what the registry holds. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from ..errors import CcvdError, UsageError
+from ..output import date, emit, emit_facts, emit_json, emit_table, size
+from ..session import Session
+from .options import JsonOption, Kind
+from .wiring import command
+
+if TYPE_CHECKING:
+    from ccvd_registry import ConceptView
+
+_PANEL = "The registry"
+_LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    kind: Annotated[Kind | None, Option("--kind", help="Only this kind.", show_default=False)] = None
+    base: Annotated[
+        str | None, Option("--base", help="Only those learned on this base.", show_default=False)
+    ] = None
+    json: JsonOption = False
+
+
+def register(app: typer.Typer) -> None:
+    listing = typer.Typer(help="List what the registry holds.", no_args_is_help=True)
+    app.add_typer(listing, name="list", rich_help_panel=_PANEL, epilog="Example: ccvd list concepts")
+    command(
+        listing,
+        "concepts",
+        list_concepts,
+        examples=("ccvd list concepts", "ccvd list concepts --kind motion --json"),
+    )
+    command(
+        listing,
+        "generations",
+        list_generations,
+        examples=("ccvd list generations", "ccvd list generations --limit 100 --json"),
+    )
+    command(app, "show", show, examples=("ccvd show V1", "ccvd show V1 --json"), panel=_PANEL)
+    command(app, "remove", remove, examples=("ccvd remove V1", "ccvd remove V1 V2 --yes"), panel=_PANEL)
+
+
+def list_concepts(session: Session, options: ListOptions) -> None:
+    """The concepts in the order of learning."""
+    with session.registry() as registry:
+        concepts = registry.list(kind=options.kind.value if options.kind else None, base=options.base)
+    if options.json:
+        emit_json([{key: getattr(concept, key) for key in _LISTED} for concept in concepts])
+    elif concepts:
+        rows = [
+            (c.name, c.kind, c.class_noun, c.base, c.task, size(c.bytes), date(c.created)) for c in concepts
+        ]
+        emit_table(("NAME", "KIND", "CLASS NOUN", "BASE", "TASK", "SIZE", "CREATED"), rows)
+    elif options.kind or options.base:
+        session.say("No such concepts.")
+    else:
+        session.say("No concepts yet. Teach one: ccvd learn-subject --images FOLDER --class-noun dog")
+
+
+def list_generations(
+    session: Session,
+    limit: Annotated[int, Option("--limit", min=1, help="How many.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """The latest clips made with this registry, newest first."""
+    with session.registry() as registry:
+        generations = registry.generations(limit)
+    if json:
+        emit_json([asdict(generation) for generation in generations])
+    elif generations:
+        rows = [(g.id, date(g.created), g.seed, g.base, g.prompt, g.output) for g in generations]
+        emit_table(("ID", "CREATED", "SEED", "BASE", "PROMPT", "OUTPUT"), rows)
+    else:
+        session.say('No clips yet. Make one: ccvd generate "a dog on the beach"')
+
+
+def show(
+    session: Session, name: Annotated[str, Argument(help="The concept, such as V1.")], json: JsonOption = False
+) -> None:
+    """All about one concept: what it was learned from, how, and what it consists of."""
+    with session.registry() as registry:
+        concept = registry.get(name)
+    if json:
+        emit_json(_everything(concept))
+        return
+    curve = concept.loss_curve
+    emit_facts(
+        {
+            "name": concept.name,
+            "kind": concept.kind,
+            "class noun": concept.class_noun,
+            "base": f"{concept.base} ({concept.base_location})",
+            "task": concept.task,
+            "created": date(concept.created),
+            "size": f"{size(concept.bytes)}: {concept.parameters:,} parameters at {concept.sites} sites",
+            "learned from": ", ".join(file["file"] for file in concept.data),
+            "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items()),
+            "seed": concept.seed,
+            "loss": f"{curve[0]:.4f} at first, {curve[-1]:.4f} at last" if curve else "not recorded",
+            **{part: digest for part, digest in concept.digests.items()},
+        }
+    )
+
+
+def remove(
+    session: Session,
+    names: Annotated[list[str], Argument(help="The concepts, such as V1 V2.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Forget concepts for good, and free the space they took."""
+    with session.registry() as registry:
+        concepts = registry.find(dict.fromkeys(names))  # all of them exist, or none is removed
+        listed = ", ".join(concept.name for concept in concepts)
+        if not yes:
+            _confirm(f"Remove {listed} ({size(sum(concept.bytes for concept in concepts))}) for good?", listed)
+        freed = sum(registry.remove(concept.name) for concept in concepts)
+    if json:
+        emit_json({"removed": [concept.name for concept in concepts], "freed": freed})
+        return
+    for concept in concepts:
+        emit(concept.name)
+    session.say(f"Removed {listed}; {size(freed)} freed.")
+
+
+def _confirm(question: str, listed: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"Removing {listed} for good needs --yes.", "Nothing was removed.")
+    if not typer.confirm(question, err=True):
+        raise CcvdError("Nothing was removed.")
+
+
+def _everything(concept: ConceptView) -> dict[str, Any]:
+    keys = (*_LISTED, "base_family", "base_fingerprint", "base_location", "started", "seed", "sites")
+    keys += ("parameters", "recipe", "data", "loss_curve", "digests")
+    return {key: getattr(concept, key) for key in keys}

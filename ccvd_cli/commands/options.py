@@ -1,0 +1,172 @@
+"""Every option that more than one command has, said once; and the bundles that commands take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+# Typer reads these annotations at run time, `int | None` included: Python 3.10 can.
+
+
+class Kind(str, Enum):
+    subject = "subject"
+    motion = "motion"
+    style = "style"
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class DType(str, Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Scheduler(str, Enum):
+    dpm = "dpm++"
+    ddim = "ddim"
+
+
+def _recipe(name: str, help: str) -> Any:
+    return Option(name, help=help, show_default=False, rich_help_panel="Recipe (defaults: those of the base)")
+
+
+def _sampling(name: str, help: str) -> Any:
+    return Option(
+        name, help=help, show_default=False, rich_help_panel="Sampling (defaults: those of the base)"
+    )
+
+
+def _base(name: str, help: str, default: str, metavar: str | None = None) -> Any:
+    return Option(name, help=help, show_default=default, metavar=metavar, rich_help_panel="Base model")
+
+
+JsonOption = Annotated[bool, Option("--json", help="JSON on stdout.")]
+
+
+@dataclass(frozen=True)
+class SharedOptions:
+    """What every command takes, after its name as well as before it."""
+
+    home: Annotated[Path | None, Option("--home", help="Folder of the registry.", show_default=False)] = None
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress; errors are still shown.")] = False
+
+
+@dataclass(frozen=True)
+class BaseOptions:
+    """Which frozen model, where and how precisely. None: the command's own default."""
+
+    base: Annotated[
+        str | None,
+        _base("--base", "The embedded base, or a folder in diffusers' layout.", "mini", "mini|FOLDER"),
+    ] = None
+    device: Annotated[Device | None, _base("--device", "Where to compute.", "auto")] = None
+    dtype: Annotated[DType | None, _base("--dtype", "Precision of the base.", "auto")] = None
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """What is learned and what is shown of it."""
+
+    name: Annotated[
+        str | None, Option("--name", help="What prompts call it.", show_default="the next free V<n>")
+    ] = None
+    class_noun: Annotated[
+        str | None,
+        Option("--class-noun", help="What kind of thing it is: dog, playing guitar ...", show_default=False),
+    ] = None
+    preview: Annotated[
+        Path | None,
+        Option(
+            "--preview", metavar="FILE", help="Where a clip of it goes.", show_default="<name>-preview.mp4"
+        ),
+    ] = None
+    no_preview: Annotated[bool, Option("--no-preview", help="Make no preview clip.")] = False
+    preview_every: Annotated[
+        int | None,
+        Option("--preview-every", min=1, metavar="N", help="A clip every N steps too.", show_default=False),
+    ] = None
+    json: JsonOption = False
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """Overrides of a `settings.Recipe`, field by field; None keeps the recipe's value."""
+
+    adapter_steps: Annotated[int | None, _recipe("--steps", "Updates of the adapter.")] = None
+    token_steps: Annotated[
+        int | None, _recipe("--token-steps", "Updates of its tokens; 0 keeps the class noun's.")
+    ] = None
+    adapter_lr: Annotated[float | None, _recipe("--lr", "Learning rate of the adapter.")] = None
+    token_lr: Annotated[float | None, _recipe("--token-lr", "Learning rate of its tokens.")] = None
+    batch_size: Annotated[int | None, _recipe("--batch-size", "Samples per update.")] = None
+    text_dropout: Annotated[
+        float | None, _recipe("--text-dropout", "Chance that a caption is left empty.")
+    ] = None
+    prior_share: Annotated[
+        float | None, _recipe("--prior-share", "Share of a batch that the base draws itself.")
+    ] = None
+    bottleneck: Annotated[
+        float | None, _recipe("--bottleneck", "Adapter's hidden width, as a share of the site's.")
+    ] = None
+    offset_noise: Annotated[
+        float | None, _recipe("--offset-noise", "Strength of the noise that a whole frame shares.")
+    ] = None
+    seed: Annotated[int | None, _recipe("--seed", "Seed of everything random.")] = None
+
+
+@dataclass(frozen=True)
+class MotionRecipeOptions(RecipeOptions):
+    frames: Annotated[int | None, _recipe("--frames", "Frames taken from a clip.")] = None
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Overrides of a `settings.SampleSettings`, field by field; None keeps its value."""
+
+    steps: Annotated[int | None, _sampling("--steps", "Denoising steps.")] = None
+    guidance_scale: Annotated[
+        float | None, _sampling("--guidance-scale", "How strongly the prompt pulls; 1 is unguided.")
+    ] = None
+    frames: Annotated[int | None, _sampling("--frames", "Frames per clip.")] = None
+    fps: Annotated[int | None, _sampling("--fps", "Frames per second.")] = None
+    height: Annotated[int | None, _sampling("--height", "In pixels.")] = None
+    width: Annotated[int | None, _sampling("--width", "In pixels.")] = None
+    scheduler: Annotated[Scheduler | None, _sampling("--scheduler", "How noise is taken away.")] = None
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Which clips are made and where they go."""
+
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="mp4, gif, webp, or png for frames.",
+            show_default="ccvd-<prompt>-<seed>.mp4",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, Option("--seed", help="The same seed gives the same clip.", show_default="random")
+    ] = None
+    count: Annotated[
+        int, Option("--count", min=1, max=1000, help="Clips; each has the next seed.")
+    ] = 1
+    scale: Annotated[
+        int | None,
+        Option("--scale", min=1, max=32, help="Pixels per pixel in the file.", show_default="4 for tiny clips"),
+    ] = None
+    json: JsonOption = False

@@ -1,0 +1,43 @@
+"""Options over typed settings: what was given on the command line, checked before anything heavy loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ..errors import UsageError
+from ..settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+_SHORT = {"adapter_steps": "--steps", "adapter_lr": "--lr"}
+
+
+def override(defaults: S, options: Mapping[str, Any]) -> S:
+    """`defaults` with every value of `options` (by field name) that is not None.
+
+    Raises:
+        UsageError: a value is out of range; names the option as it was typed.
+    """
+    given = {field: _value(value) for field, value in options.items() if value is not None}
+    for field, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{_option(field)} {value}: not a finite number.")
+    try:
+        return type(defaults).model_validate({**defaults.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        raise UsageError(f"{_option(str(first['loc'][0]))} {first['input']}: {problem}.") from error
+
+
+def _option(field: str) -> str:
+    return _SHORT.get(field, "--" + field.replace("_", "-"))
+
+
+def _value(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value

@@ -1,0 +1,72 @@
+"""From a plain function to a command: option bundles are spread out, shared options and examples are added.
+
+A command is a function of a `Session`, its own arguments and at most a few dataclasses of options; it never
+sees Typer. `command` builds the flat signature that Typer reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
+
+import typer
+
+from ..session import Session
+from .options import SharedOptions
+
+
+def command(
+    app: typer.Typer, name: str, function: Callable[..., None], *, examples: Sequence[str], panel: str = ""
+) -> None:
+    """Adds `function` to `app` as the command `name`.
+
+    Args:
+        function: its first parameter is the Session; a parameter annotated with a dataclass becomes one
+            option per field. The docstring is the help.
+        examples: command lines shown at the end of the help.
+        panel: the heading it is listed under.
+    """
+    epilog = "\n\n".join(["Examples:", *examples])
+    app.command(name, epilog=epilog, rich_help_panel=panel or None)(_flat(function))
+
+
+def _flat(function: Callable[..., None]) -> Callable[..., None]:
+    hints = get_type_hints(function, include_extras=True)
+    _, *own = inspect.signature(function).parameters.values()
+    bundles = {p.name: hints[p.name] for p in own if dataclasses.is_dataclass(hints[p.name])}
+    parameters = [_keyword("ctx", typer.Context)]
+    for parameter in own:
+        if parameter.name in bundles:
+            parameters += _fields(bundles[parameter.name])
+        else:
+            parameters.append(_keyword(parameter.name, hints[parameter.name], parameter.default))
+    parameters += _fields(SharedOptions)
+
+    def flat(*, ctx: typer.Context, **values: Any) -> None:
+        shared = _bundle(SharedOptions, values)
+        session = (ctx.obj or Session()).with_options(**dataclasses.asdict(shared))
+        bundled = {name: _bundle(kind, values) for name, kind in bundles.items()}
+        function(session, **values, **bundled)
+
+    flat.__name__, flat.__doc__ = function.__name__, inspect.getdoc(function)
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flat
+
+
+def _fields(bundle: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(bundle, include_extras=True)
+    return [_keyword(f.name, hints[f.name], f.default) for f in dataclasses.fields(bundle)]
+
+
+def _bundle(kind: type, values: dict[str, Any]) -> Any:
+    """Takes the fields of `kind` out of `values`."""
+    return kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+
+
+def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    if default is dataclasses.MISSING:
+        default = inspect.Parameter.empty
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

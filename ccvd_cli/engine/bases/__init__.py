@@ -1,0 +1,146 @@
+"""Opening a base by name, folder or hub id. Finding it is cheap; torch loads only with the model itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import CcvdError, UsageError
+from ...settings import Family
+
+if TYPE_CHECKING:
+    from .contract import Base
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "world" / "mini"
+_FAMILIES: dict[str, Family] = {"UNetMotionModel": "mini", "UNet3DConditionModel": "unet3d"}
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A base on this disk, not loaded yet."""
+
+    name: str
+    family: Family
+    folder: Path
+
+
+def find_base(source: str) -> Found:
+    """Where the base `source` is: `mini`, a folder in diffusers' layout, or a hub id.
+
+    Raises:
+        UsageError: there is no such base, a part is missing, or its denoiser is of no known family.
+    """
+    folder = EMBEDDED if source == "mini" else Path(source).expanduser()
+    if not folder.is_dir():
+        folder = _from_hub(source)
+    missing = [p for p in _PARTS if not (folder / p).is_dir()]
+    if missing:
+        raise UsageError(
+            f"base {source!r} has no folder {', '.join(missing)}",
+            f"a base in diffusers' layout holds {', '.join(_PARTS)}",
+        )
+    try:
+        kind = json.loads((folder / "unet" / "config.json").read_text())["_class_name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"base {source!r}: unet/config.json cannot be read ({error})") from error
+    if kind not in _FAMILIES:
+        raise UsageError(f"base {source!r} is a {kind}", f"known denoisers: {', '.join(_FAMILIES)}")
+    return Found("mini" if source == "mini" else folder.name, _FAMILIES[kind], folder.resolve())
+
+
+def resolve_base(source: str) -> Path:
+    """The folder of a base, without loading anything. Raises UsageError for an unknown one."""
+    return find_base(source).folder
+
+
+def _from_hub(source: str) -> Path:
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise UsageError(f"there is no base {source!r}", "give mini, a model folder, or a hub id such as owner/name")
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*/*.json", "*/*.txt", "*/*.safetensors", "*.json"]
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    try:
+        return Path(snapshot_download(source, allow_patterns=wanted, local_files_only=offline))
+    except Exception as error:
+        where = "in the local cache (HF_HUB_OFFLINE is set)" if offline else "on the hub"
+        reason = str(error).strip().splitlines()[0][:160]
+        raise UsageError(
+            f"base {source!r} was not found {where}: {reason}", "give a model folder, or check the name and the network"
+        ) from error
+
+
+def choose_device(device: str) -> str:
+    """`auto` -> the best device there is. Raises UsageError for one that is not there."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {device!r}", "choose auto, cpu, cuda, cuda:1 or mps") from error
+    if not there.get(kind, False):
+        raise UsageError(f"device {device!r} is not available here", "choose auto or cpu")
+    return device
+
+
+def choose_dtype(dtype: str | None, device: str, family: Family) -> str:
+    """`auto` -> bfloat16 on CUDA that has it, else float16; float16 on mps; on CPUs bfloat16 only where the CPU computes in it."""
+    import torch
+
+    names = ("float32", "bfloat16", "float16")
+    if dtype not in (None, "auto"):
+        if dtype not in names:
+            raise UsageError(f"unknown dtype {dtype!r}", f"choose auto, {', '.join(names)}")
+        return str(dtype)
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device == "mps":
+        return "float16"
+    able = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+
+
+def open_base(source: str, *, device: str = "auto", dtype: str | None = None) -> Base:
+    """Load a base's parts onto a device.
+
+    Raises:
+        UsageError: unknown base, device or dtype.
+        CcvdError: the folder's weights do not fit their configuration, or are not safetensors.
+    """
+    import torch
+
+    found = find_base(source)
+    where = choose_device(device)
+    precision = getattr(torch, choose_dtype(dtype, where, found.family))
+    _quiet()
+    if found.family == "mini":
+        from .mini import MotionModelBase as Family_
+    else:
+        from .unet3d import UNet3DBase as Family_  # type: ignore[assignment]
+    try:
+        return Family_(found.folder, found.name, torch.device(where), precision)
+    except CcvdError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise CcvdError(
+            f"base {source!r} cannot be loaded: {reason}", "its parts must be complete and in safetensors"
+        ) from error
+
+
+def _quiet() -> None:
+    """Loading reports of the libraries below are not for this program's users."""
+    import diffusers
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()

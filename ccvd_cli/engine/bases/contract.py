@@ -1,0 +1,108 @@
+"""The base contract: all that learners and samplers may know of a text-to-video model.
+
+A new family is one file that provides `Base`. Shapes: frames (B, F, 3, H, W) in [-1, 1]; latents (B, C, F, h, w); text states
+(B, L, T, D), one slice per text-conditioned layer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+SiteKind = Literal["spatial", "temporal"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where an adapter may join the frozen denoiser.
+
+    name: the module beside which the adapter acts; norm: the normalisation in front of it, whose input is the block's hidden state;
+    layer: the text-conditioned layer whose relevance weights it follows; width: channels of the hidden state.
+    """
+
+    name: str
+    norm: str
+    kind: SiteKind
+    layer: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """Learned input vectors of one concept's placeholder, (L, D): one per text-conditioned layer."""
+
+    placeholder: str
+    vectors: Tensor
+
+
+class Base(ABC):
+    """A frozen text-to-video model. Its weights never change; everything learned lives beside it."""
+
+    name: str
+    family: str
+    fingerprint: str
+    location: str
+    device: torch.device
+    dtype: torch.dtype
+    denoiser: nn.Module
+    sites: tuple[Site, ...]
+    text_layers: int
+    text_width: int
+    image_width: int  # of the image embedding that guides appearance; 0: this base has no image encoder
+
+    @abstractmethod
+    def noun_vector(self, noun: str) -> Tensor:
+        """The mean input embedding of a noun's tokens, (D,): where a concept's token starts."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> Tensor:
+        """Text states per layer, (B, L, T, D); differentiable in the token vectors. Prompts without placeholders cost one pass."""
+
+    @abstractmethod
+    def token_states(self, tokens: TokenVectors) -> Tensor:
+        """Text states of a concept's token encoded alone, (L, D): its attribute prototype."""
+
+    @abstractmethod
+    def embed_images(self, frames: Tensor) -> Tensor:
+        """Image embeddings, (N, E), of pictures (N, 3, H, W) in [-1, 1]. E is 0 without an image encoder."""
+
+    @abstractmethod
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames -> scaled latents, float32."""
+
+    @abstractmethod
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """Scaled latents -> frames in [-1, 1], float32."""
+
+    @abstractmethod
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, F, h, w) of a clip. Raises UsageError for sizes that this base cannot make."""
+
+    @abstractmethod
+    def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
+        """Random training timesteps, (B,); `shift` > 1 favours high noise."""
+
+    @abstractmethod
+    def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """What the denoiser sees and what it should answer, both shaped like `latents`."""
+
+    @abstractmethod
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        """The denoiser's answer, float32, shaped like `latents`; gradients flow to whatever is attached."""
+
+    @abstractmethod
+    def scheduler(self, name: str, steps: int) -> Any:
+        """A diffusers scheduler, set to `steps`."""
+
+    def still(self) -> AbstractContextManager[None]:
+        """Within it, single pictures pass without the temporal layers, where the family was trained that way."""
+        return nullcontext()
+
+    def sites_of(self, kind: SiteKind) -> tuple[Site, ...]:
+        return tuple(s for s in self.sites if s.kind == kind)

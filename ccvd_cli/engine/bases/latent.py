@@ -1,0 +1,282 @@
+"""What the U-Net families share: CLIP text per layer, a latent autoencoder, a DDPM schedule, components from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import CcvdError, UsageError
+from ..attention import cross_attention_names, install_processors
+from .contract import Base, Site, SiteKind, TokenVectors
+
+# part -> how its path under a temporal container maps to the spatial attention beside it
+_BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
+
+
+def fingerprint(folder: Path) -> str:
+    """A base's identity: sha256 over its configurations and, of every weight file, its size, first and last MiB.
+
+    Reading all of a multi-gigabyte base at each start would cost more than sampling; a safetensors header, which the first MiB holds,
+    names and sizes every tensor.
+    """
+    digest = hashlib.sha256()
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in {".json", ".txt", ".safetensors"})
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
+        with path.open("rb") as f:
+            digest.update(f.read(1 << 20))
+            if size > 1 << 20:
+                f.seek(max(1 << 20, size - (1 << 20)))
+                digest.update(f.read())
+    return digest.hexdigest()
+
+
+def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[str]) -> tuple[Site, ...]:
+    """DreamVideo's places (arXiv 2312.04433): the identity adapter beside spatial cross-attention, the motion adapter beside
+    both self-attentions and the feed-forward of temporal blocks. `temporal` names their containers.
+
+    Raises:
+        CcvdError: the denoiser has no such places.
+    """
+    modules: dict[str, Any] = dict(denoiser.named_modules())
+    layers = {name: i for i, name in enumerate(spatial)}
+    sites = [
+        Site(name, name.removesuffix("attn2") + "norm2", "spatial", i, modules[name].query_dim)
+        for name, i in layers.items()
+    ]
+    blocks = [n for n in modules if re.search(r"\.transformer_blocks\.\d+$", n) and any(t in n for t in temporal)]
+    layer = 0
+    for block in blocks:
+        near = [layers.get(f"{block.replace(a, b)}.attn2") for a, b in _BESIDE]
+        layer = next((i for i in near if i is not None), layer)
+        width = modules[f"{block}.attn1"].query_dim
+        for part, norm in (("attn1", "norm1"), ("attn2", "norm2"), ("ff", "norm3")):
+            sites.append(Site(f"{block}.{part}", f"{block}.{norm}", "temporal", layer, width))
+    for kind in ("spatial", "temporal"):
+        if not any(s.kind == kind for s in sites):
+            raise CcvdError(
+                f"{type(denoiser).__name__} has no {kind} adapter sites", "use a text-to-video model of a known family"
+            )
+    return tuple(sites)
+
+
+class LatentBase(Base):
+    """A U-Net over latents, told by a CLIP text encoder. Subclasses name the denoiser's class and its temporal containers."""
+
+    temporal_containers: tuple[str, ...]
+
+    def __init__(self, folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        self.name, self.location, self.device, self.dtype = name, str(folder), device, dtype
+        self.fingerprint = fingerprint(folder)
+        self.text_encoder, self.tokenizer = self._load_text(folder)
+        self.vae = self._load_vae(folder)
+        self.denoiser = self.load_denoiser(folder, self._weights_dtype)
+        self.image_encoder = self._load_image_encoder(folder)
+        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder):
+            if part is not None:
+                part.to(device).eval().requires_grad_(False)
+        self.text_layers = install_processors(self.denoiser, device)
+        self.text_width = int(self.text_encoder.config.hidden_size)
+        self.image_width = int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
+        self.sites = find_sites(self.denoiser, cross_attention_names(self.denoiser), self.temporal_containers)
+        self._plan = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        self._training = self._scheduler_class("DDIMScheduler").from_config(self._plan)
+        self._vocabulary = len(self.tokenizer)
+
+    def load_denoiser(self, folder: Path, dtype: torch.dtype) -> Any:
+        raise CcvdError(f"{type(self).__name__} names no denoiser class")
+
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        # Half-precision weights save memory on accelerators; on CPUs autocast's copies are as fast and the originals exact.
+        return torch.float32 if self.device.type == "cpu" else self.dtype
+
+    def _load_text(self, folder: Path) -> tuple[Any, Any]:
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, use_safetensors=True)
+        return text, CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+    def _load_vae(self, folder: Path) -> Any:
+        from diffusers import AutoencoderKL, AutoencoderTiny
+
+        config = json.loads((folder / "vae" / "config.json").read_text())
+        kind = AutoencoderTiny if config["_class_name"] == "AutoencoderTiny" else AutoencoderKL
+        return kind.from_pretrained(folder / "vae", torch_dtype=self._weights_dtype, use_safetensors=True)
+
+    def _load_image_encoder(self, folder: Path) -> Any:
+        """The CLIP image tower that guides appearance, where the folder holds one."""
+        from transformers import CLIPVisionModelWithProjection
+
+        if not (folder / "image_encoder").is_dir():
+            return None
+        return CLIPVisionModelWithProjection.from_pretrained(
+            folder / "image_encoder", dtype=self._weights_dtype, use_safetensors=True
+        )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    # -- text ---------------------------------------------------------------------------------------------------------------
+
+    def _ids(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
+        from transformers import AddedToken
+
+        fresh = [p for p in placeholders if p not in self.tokenizer.get_added_vocab()]
+        if fresh:  # lower-casing would fold <V1> into <v1>
+            self.tokenizer.add_tokens([AddedToken(p, normalized=False, special=True) for p in fresh])
+        length = int(self.text_encoder.config.max_position_embeddings)
+        encoded = self.tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
+        return encoded.input_ids.to(self.device)
+
+    def noun_vector(self, noun: str) -> Tensor:
+        ids = self.tokenizer(noun, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)
+        if ids.numel() == 0:
+            raise UsageError(f"the class noun {noun!r} has no letters", "name the kind of thing, such as dog or toy")
+        embedding: Tensor = self.text_encoder.get_input_embeddings()(ids[0]).mean(0)
+        return embedding.detach().clone()
+
+    def encode_text(self, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> Tensor:
+        ids = self._ids(prompts, [t.placeholder for t in tokens])
+        if not (ids >= self._vocabulary).any():
+            states = self._encode(ids)
+            return states[:, None].expand(-1, self.text_layers, -1, -1)
+        known = self.tokenizer.get_added_vocab()
+        repeated = ids.repeat_interleave(self.text_layers, 0)  # rows ordered prompt by prompt, layer by layer
+        with self._placed(repeated, {known[t.placeholder]: t.vectors for t in tokens}):
+            states = self._encode(repeated)
+        return states.unflatten(0, (len(prompts), self.text_layers))
+
+    def _encode(self, ids: Tensor) -> Tensor:
+        states: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
+        return states
+
+    @contextmanager
+    def _placed(self, ids: Tensor, vectors: dict[int, Tensor]) -> Iterator[None]:
+        """Within it, the embedding layer answers placeholder ids of row r with layer (r mod L)'s vector."""
+        table = self.text_encoder.get_input_embeddings()
+        layer = torch.arange(len(ids), device=ids.device) % self.text_layers
+
+        def known_only(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (args[0].masked_fill(args[0] >= self._vocabulary, 0), *args[1:])
+
+        def place(_: nn.Module, __: Any, out: Tensor) -> Tensor:
+            for i, rows in vectors.items():
+                mine = (ids == i)[..., None]
+                out = torch.where(mine, rows.to(out)[layer][:, None], out)
+            return out
+
+        handles = [table.register_forward_pre_hook(known_only), table.register_forward_hook(place)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def token_states(self, tokens: TokenVectors) -> Tensor:
+        return self.encode_text([tokens.placeholder], [tokens])[0, :, 1]  # position 0 is the start token
+
+    # -- pictures -----------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def embed_images(self, frames: Tensor) -> Tensor:
+        if self.image_encoder is None:
+            return torch.zeros(len(frames), 0)
+        size = self.image_encoder.config.image_size
+        x = (frames.to(self.device).float() + 1) / 2
+        x = nn.functional.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        x = (x - x.new_tensor(self.image_mean).view(3, 1, 1)) / x.new_tensor(self.image_std).view(3, 1, 1)
+        embeds: Tensor = self.image_encoder(pixel_values=x.to(self._weights_dtype)).image_embeds
+        return nn.functional.normalize(embeds.float(), dim=-1)
+
+    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    @torch.no_grad()
+    def encode_video(self, frames: Tensor) -> Tensor:
+        batch = frames.shape[0]
+        x = frames.flatten(0, 1).to(self.device, self._weights_dtype)
+        with self._autocast():
+            parts = [self._encode_frames(chunk) for chunk in x.split(16)]
+        z = torch.cat(parts).float() * self.vae.config.scaling_factor
+        return z.unflatten(0, (batch, -1)).transpose(1, 2)
+
+    def _encode_frames(self, x: Tensor) -> Tensor:
+        out = self.vae.encode(x)
+        latents: Tensor = out.latents if hasattr(out, "latents") else out.latent_dist.mode()
+        return latents
+
+    @torch.no_grad()
+    def decode_video(self, latents: Tensor) -> Tensor:
+        batch = latents.shape[0]
+        z = latents.transpose(1, 2).flatten(0, 1).to(self.device, self._weights_dtype) / self.vae.config.scaling_factor
+        with self._autocast():
+            parts = [self.vae.decode(chunk).sample for chunk in z.split(16)]
+        return torch.cat(parts).float().clamp(-1, 1).unflatten(0, (batch, -1))
+
+    @property
+    def _stride(self) -> int:
+        config = self.vae.config
+        levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
+        return 2 ** (len(levels) - 1)
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        multiple = self._stride * 2 ** (len(self.denoiser.config["block_out_channels"]) - 1)
+        for side, value in (("height", height), ("width", width)):
+            if value % multiple:
+                near = max(multiple, round(value / multiple) * multiple)
+                raise UsageError(f"{side} {value} is not a multiple of {multiple}", f"try {near}")
+        return int(self.denoiser.config["in_channels"]), frames, height // self._stride, width // self._stride
+
+    # -- diffusion ----------------------------------------------------------------------------------------------------------
+
+    def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
+        u = torch.rand(batch, generator=generator)
+        u = shift * u / (1 + (shift - 1) * u)
+        steps = int(self._training.config.num_train_timesteps)
+        return (u * steps).long().clamp(max=steps - 1).to(self.device)
+
+    def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        noisy = self._training.add_noise(latents, noise, timesteps)
+        if self._training.config.prediction_type == "v_prediction":
+            return noisy, self._training.get_velocity(latents, noise, timesteps)
+        if self._training.config.prediction_type == "epsilon":
+            return noisy, noise
+        raise CcvdError(f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler")
+
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        with self._autocast():
+            answer: Tensor = self.denoiser(latents.to(self._weights_dtype), timesteps, text.to(self._weights_dtype)).sample
+        return answer.float()
+
+    def scheduler(self, name: str, steps: int) -> Any:
+        if name == "ddim":
+            made = self._scheduler_class("DDIMScheduler").from_config(self._plan)
+        elif name == "dpm++":
+            made = self._scheduler_class("DPMSolverMultistepScheduler").from_config(
+                self._plan, algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True
+            )
+        else:
+            raise UsageError(f"unknown scheduler {name!r}", "choose dpm++ or ddim")
+        made.set_timesteps(steps)
+        return made
+
+    @staticmethod
+    def _scheduler_class(name: str) -> Any:
+        import diffusers
+
+        return getattr(diffusers, name)
+
+
+__all__ = ["LatentBase", "SiteKind", "find_sites", "fingerprint"]

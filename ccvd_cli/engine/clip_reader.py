@@ -1,0 +1,204 @@
+"""One clip file -> the frames a learner needs, upright and small. Nothing is decoded whole.
+
+decord does the reading, as it seeks and resizes while decoding. PyAV looks at the file first, because decord
+prints C-level noise on files that are no video and does not tell how a phone held the camera; and it steps
+in where decord 0.6 (with its FFmpeg 4) gives up: GIF, AV1, and frames of a few pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+Pixels = npt.NDArray[np.uint8]
+
+# No network: a playlist named .mp4 must not fetch anything.
+_LOCAL_ONLY = {"protocol_whitelist": "file"}
+
+
+class Unreadable(Exception):
+    """One file cannot be used; the text is the reason, short enough to stand after the file's name."""
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What the container says. `height` and `width` are as shown: turned upright, with square pixels."""
+
+    height: int
+    width: int
+    rotation: int  # degrees counter-clockwise that turn a decoded frame upright
+    seconds: float  # declared length; 0 if unknown
+
+
+def read_clip(path: Path, *, size: tuple[int, int], frames: int, fps: int) -> Pixels:
+    """Reads `frames` frames of a clip, in order, as uint8 of shape (frames, height, width, 3).
+
+    A clip longer than `frames / fps` seconds is sampled evenly from its first to its last frame, so that
+    the whole motion is seen. A shorter one is slowed down to fill the time, at most to half speed; after
+    that its last frame is held. Frames are cropped to the centre of the shape that `size` asks for.
+
+    Args:
+        size: (height, width) in pixels.
+        fps: frames per second of the model that will learn from the clip.
+
+    Raises:
+        Unreadable: not a video, damaged, cut short, or of fewer than two frames.
+    """
+    probe = _probe(path)
+    try:
+        picked = _read_with_decord(path, probe, size, frames, fps)
+    except Unreadable:
+        raise
+    except Exception:  # decord raises its own errors, RuntimeError, IndexError ...: none is the last word
+        picked = _read_with_av(path, probe, size, frames, fps)
+    height, width = size
+    method = Image.Resampling.LANCZOS
+    return np.stack([np.asarray(ImageOps.fit(Image.fromarray(x), (width, height), method)) for x in picked])
+
+
+def frames_at(times: npt.NDArray[np.float64], frames: int, fps: int) -> npt.NDArray[np.int64]:
+    """Which decoded frames to take: indices (frames,) into `times` (N,), seconds in ascending order."""
+    elapsed = times - times[0]
+    step = max(elapsed[-1] / max(frames - 1, 1), 0.5 / fps)
+    targets = np.minimum(np.arange(frames) * step, elapsed[-1])
+    return np.abs(elapsed[None, :] - targets[:, None]).argmin(axis=1)
+
+
+def _probe(path: Path) -> _Probe:
+    import av
+
+    try:
+        if path.stat().st_size == 0:
+            raise Unreadable("empty file")
+        with _open(path) as container:
+            if container.format.name == "tty" or not container.streams.video:
+                # FFmpeg plays plain text as a terminal recording; nobody means that.
+                raise Unreadable("not a video" if container.format.name == "tty" else "no video in it")
+            stream = container.streams.video[0]
+            seconds = _declared_seconds(container, stream)
+            frame = next(container.decode(stream), None)
+    except PermissionError as error:
+        raise Unreadable("no permission to read it") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise Unreadable(_why_not_opened(path)) from error
+    if frame is None:
+        raise Unreadable("has no frames")
+    height, width = frame.height, frame.width
+    aspect = stream.sample_aspect_ratio
+    if aspect:
+        width = max(1, round(width * float(aspect)))
+    # Phones store the sensor's rows and a display matrix; only quarter turns are meant.
+    rotation = round(frame.rotation / 90) * 90
+    if rotation % 180:
+        height, width = width, height
+    return _Probe(height, width, rotation, seconds)
+
+
+def _open(path: Path) -> Any:
+    import av
+
+    # Absolute, or FFmpeg takes the part before a colon in a name for a protocol.
+    return av.open(str(path.absolute()), options=_LOCAL_ONLY, metadata_errors="ignore")
+
+
+def _declared_seconds(container: Any, stream: Any) -> float:
+    declared = [0.0]
+    if stream.duration and stream.time_base:
+        declared.append(float(stream.duration * stream.time_base))
+    if container.duration and len(container.streams) == 1:  # with sound it may be the sound's length
+        declared.append(container.duration / 1e6)
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        # FFmpeg shortens the duration of a cut AVI; the header's number of frames stays.
+        declared.append(float(stream.frames / stream.average_rate))
+    return max(declared)
+
+
+def _why_not_opened(path: Path) -> str:
+    """An MP4 keeps its index at the end: cut short, it looks like any other file that is no video."""
+    with path.open("rb") as file:
+        return "cut short or damaged" if file.read(12)[4:8] == b"ftyp" else "not a video"
+
+
+def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], frames: int, fps: int) -> Pixels:
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    height, width = _decode_size(probe, size)
+    # decord turns frames upright itself, but only when it is told the upright size.
+    reader = decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), width=width, height=height)
+    count = len(reader)
+    spans = np.asarray(reader.get_frame_timestamp(range(count)), dtype=np.float64).reshape(count, 2)
+    if not np.all(np.isfinite(spans)) or np.any(np.diff(spans[:, 0]) <= 0):  # no usable time stamps
+        spans = (np.arange(count)[:, None] + [0, 1]) / float(reader.get_avg_fps())
+    _check_whole(spans, probe)
+    wanted, inverse = np.unique(frames_at(spans[:, 0], frames, fps), return_inverse=True)
+    pictures = np.asarray(reader.get_batch(wanted.tolist()).asnumpy())
+    if pictures.shape != (len(wanted), height, width, 3):
+        raise ValueError(f"decord returned frames of shape {pictures.shape}")
+    return pictures[inverse]
+
+
+def _read_with_av(path: Path, probe: _Probe, size: tuple[int, int], frames: int, fps: int) -> Pixels:
+    """The slow way: decodes from the start, keeps only the wanted frames."""
+    import av
+
+    try:
+        stamps, spans = _timeline_with_av(path)
+        _check_whole(spans, probe)
+        wanted = [stamps[i] for i in frames_at(spans[:, 0], frames, fps)]
+        kept = _frames_with_av(path, set(wanted), probe, size)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise Unreadable("cut short or damaged") from error
+    return np.stack([kept[stamp] for stamp in wanted])
+
+
+def _timeline_with_av(path: Path) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """Time stamps (N,) in the stream's own unit, and spans (N, 2) in seconds. Decodes nothing."""
+    ends: dict[int, int] = {}
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        unit = float(stream.time_base)
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                ends[packet.pts] = packet.pts + (packet.duration or 0)
+    stamps = sorted(ends)
+    spans = np.asarray([(stamp, ends[stamp]) for stamp in stamps], dtype=np.float64).reshape(-1, 2)
+    return stamps, spans * unit
+
+
+def _frames_with_av(path: Path, wanted: set[int], probe: _Probe, size: tuple[int, int]) -> dict[int, Pixels]:
+    """The frames with the time stamps `wanted`, upright. Raises ValueError if one does not turn up."""
+    height, width = _decode_size(probe, size)
+    if probe.rotation % 180:
+        height, width = width, height
+    kept: dict[int, Pixels] = {}
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            if frame.pts in wanted:
+                small = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC")
+                kept[frame.pts] = np.rot90(small.to_ndarray(), probe.rotation // 90)
+                if len(kept) == len(wanted):
+                    return kept
+    raise ValueError(f"{len(kept)} of {len(wanted)} frames decoded")
+
+
+def _decode_size(probe: _Probe, size: tuple[int, int]) -> tuple[int, int]:
+    """Twice the size to come, so that the last resize can be a good one, but never above the clip's own."""
+    scale = min(1.0, 2 * max(size[0] / probe.height, size[1] / probe.width))
+    return max(1, round(probe.height * scale)), max(1, round(probe.width * scale))
+
+
+def _check_whole(spans: npt.NDArray[np.float64], probe: _Probe) -> None:
+    """`spans` (N, 2): begin and end of each frame, in seconds. Raises Unreadable if frames are missing."""
+    if len(spans) < 2:
+        raise Unreadable("has one frame" if len(spans) else "has no frames")
+    there = spans.max() - spans[0, 0]
+    if there < 0.9 * probe.seconds - 0.25:
+        raise Unreadable(f"cut short: {there:.1f} of {probe.seconds:.1f} seconds are there")

@@ -1,0 +1,138 @@
+"""A learner: all that is kept of a task, as named tensors. Omega_u = {layer-specific tokens, adapters, prototypes}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ..errors import CcvdError
+from ..settings import Kind
+from .adapters import Bottleneck
+from .bases.contract import Base, Site, TokenVectors
+
+
+class Stored(Protocol):
+    """What a learner needs to know of a registered concept."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def class_noun(self) -> str: ...
+    @property
+    def adapter_path(self) -> Path: ...
+    @property
+    def embedding_path(self) -> Path: ...
+    @property
+    def prototype_path(self) -> Path: ...
+
+
+@dataclass
+class Learner:
+    """One concept.
+
+    tokens: (L, D) input vectors; adapters: by site name; text_prototypes: (L, D) text states of the token alone;
+    image_prototypes: (N, E) image embeddings of the training material, the first being the guide at inference.
+    """
+
+    name: str
+    kind: Kind
+    class_noun: str
+    tokens: Tensor
+    adapters: dict[str, Bottleneck]
+    text_prototypes: Tensor
+    image_prototypes: Tensor
+    loss_curve: list[float] = field(default_factory=list)
+
+    @property
+    def placeholder(self) -> str:
+        return f"<{self.name}>"
+
+    def token_vectors(self) -> TokenVectors:
+        return TokenVectors(self.placeholder, self.tokens)
+
+    @property
+    def parameters(self) -> int:
+        return self.tokens.numel() + sum(p.numel() for a in self.adapters.values() for p in a.parameters())
+
+    def adapter_bytes(self) -> bytes:
+        tensors = {f"{s}/{k}": v for s, a in self.adapters.items() for k, v in a.state_dict().items()}
+        return _bytes(tensors)
+
+    def embedding_bytes(self) -> bytes:
+        return _bytes({"tokens": self.tokens})
+
+    def prototype_bytes(self) -> bytes:
+        return _bytes({"text": self.text_prototypes, "image": self.image_prototypes})
+
+    @classmethod
+    def load(cls, stored: Stored, base: Base) -> Learner:
+        """Read a registered concept onto a base.
+
+        Raises:
+            CcvdError: its tensors do not fit the base.
+        """
+        sites = {s.name: s for s in base.sites}
+        try:
+            adapters = _adapters(load_file(stored.adapter_path), sites)
+            tokens = load_file(stored.embedding_path)["tokens"]
+            prototypes = load_file(stored.prototype_path)
+            learner = cls(
+                stored.name,
+                stored.kind,  # type: ignore[arg-type]
+                stored.class_noun,
+                tokens.float(),
+                adapters,
+                prototypes["text"].float(),
+                prototypes["image"].float(),
+            )
+        except (SafetensorError, KeyError, OSError, RuntimeError) as error:
+            raise CcvdError(f"concept {stored.name} cannot be read: {error}", f"learn {stored.name} again") from error
+        if learner.tokens.shape != (base.text_layers, base.text_width):
+            raise CcvdError(
+                f"concept {stored.name} has tokens {tuple(learner.tokens.shape)}, "
+                f"base {base.name} takes {(base.text_layers, base.text_width)}",
+                "it was learned on another base",
+            )
+        return learner.to(base.device)
+
+    def to(self, device: torch.device) -> Learner:
+        self.tokens = self.tokens.to(device)
+        self.image_prototypes = self.image_prototypes.to(device)
+        for adapter in self.adapters.values():
+            adapter.to(device)
+        return self
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    # Half precision: an adapter's weights stay far inside its range, and a collection of them is half as large.
+    return save({k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()})
+
+
+def _adapters(tensors: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Bottleneck]:
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        site, _, name = key.rpartition("/")
+        grouped.setdefault(site, {})[name] = value.float()
+    adapters = {}
+    for site, state in grouped.items():
+        width = sites[site].width
+        hidden = state["down.weight"].shape[0]
+        condition = state["cond.weight"].shape[1] if "cond.weight" in state else 0
+        adapter = Bottleneck(width, hidden, condition)
+        adapter.load_state_dict(state)
+        adapters[site] = adapter.requires_grad_(False)
+    return adapters
+
+
+def fresh_adapters(sites: Sequence[Site], share: float, condition: int = 0) -> dict[Site, Bottleneck]:
+    """Untrained adapters that change nothing; `share`: hidden width over the site's width."""
+    return {s: Bottleneck(s.width, max(1, int(s.width * share)), condition) for s in sites}

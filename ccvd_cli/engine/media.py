@@ -1,0 +1,220 @@
+"""Photos and clips on disk -> tensors to learn from. Writing is in `media_out`, and offered from here too."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import UsageError
+from ..outputs import check_output
+from .clip_reader import Pixels, Unreadable, read_clip
+from .media_out import contact_sheet, write_clip
+
+__all__ = [
+    "Loaded",
+    "check_output",
+    "contact_sheet",
+    "find_images",
+    "find_videos",
+    "load_images",
+    "load_videos",
+    "write_clip",
+]
+
+# What lies beside photos and clips in a folder. Anything else is tried: the reader decides, not the suffix.
+_SIDECARS = frozenset(
+    {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".yaml", ".yml", ".toml", ".xml", ".html", ".log"}
+    | {".ini", ".db", ".srt", ".vtt", ".xmp", ".aae", ".part", ".tmp"}
+)
+_MANY = 5  # so many files are named in an error; the rest are counted
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was read from a folder, in the order of the file names.
+
+    `tensors`, `used` and `digests` (sha256 of the file, hex) run in parallel. `skipped` names every file
+    that could not be read, and why.
+    """
+
+    tensors: list[Tensor]
+    used: list[Path]
+    skipped: list[tuple[Path, str]]
+    digests: list[str]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Files of `folder` that may be photos, sorted by name; `folder` may also be a single file.
+
+    Raises:
+        UsageError: it does not exist, may not be listed, or holds no candidate.
+    """
+    return _find(folder, "photo")
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """Files of `folder` that may be clips, sorted by name; `folder` may also be a single file.
+
+    Raises:
+        UsageError: it does not exist, may not be listed, or holds no candidate.
+    """
+    return _find(folder, "clip")
+
+
+def load_images(folder: Path, *, size: tuple[int, int], minimum: int = 1) -> Loaded:
+    """Reads every photo as float32 (3, height, width) in [-1, 1]: upright, alpha on white, centre crop.
+
+    Args:
+        folder: a folder of photos, or one photo.
+        size: (height, width) in pixels.
+        minimum: how many readable photos are needed.
+
+    Raises:
+        UsageError: as `find_images`, or fewer than `minimum` photos can be read.
+    """
+    return _load(folder, "photo", minimum, lambda path: _read_photo(path, size))
+
+
+def load_videos(folder: Path, *, size: tuple[int, int], frames: int, fps: int, minimum: int = 1) -> Loaded:
+    """Reads every clip as float32 (frames, 3, height, width) in [-1, 1]; see `clip_reader.read_clip`.
+
+    Args:
+        folder: a folder of clips, or one clip.
+        size: (height, width) in pixels.
+        frames: frames per clip.
+        fps: frames per second of the base that will learn from them.
+        minimum: how many readable clips are needed.
+
+    Raises:
+        UsageError: as `find_videos`, or fewer than `minimum` clips can be read.
+    """
+    return _load(folder, "clip", minimum, lambda path: read_clip(path, size=size, frames=frames, fps=fps))
+
+
+def _find(folder: Path, what: str) -> list[Path]:
+    advice = f"Give a folder that holds the {what}s, or one {what}."
+    try:
+        if folder.is_file():
+            return [folder]
+        if not folder.exists():
+            raise UsageError(f"There is no folder '{folder}'.", advice)
+        if not folder.is_dir():
+            raise UsageError(f"'{folder}' is neither a folder nor a file.", advice)
+        inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        found = [path for path in inside if path.is_file() and path.suffix.lower() not in _SIDECARS]
+    except OSError as error:
+        raise UsageError(f"Cannot read folder '{folder}': {error.strerror}.", advice) from error
+    if not found:
+        nested = any(path.is_dir() for path in inside)
+        where = f"Folders in it are not searched: give the one that holds the {what}s." if nested else advice
+        raise UsageError(f"No {what} in folder '{folder}'.", where)
+    return found
+
+
+def _load(folder: Path, what: str, minimum: int, read: Callable[[Path], Pixels]) -> Loaded:
+    """Reads every candidate with `read`, which gives uint8 (..., height, width, 3)."""
+    loaded = Loaded([], [], [], [])
+    for path in _find(folder, what):
+        try:
+            pixels, digest = read(path), _sha256(path)
+        except Unreadable as error:
+            loaded.skipped.append((path, str(error)))
+            continue
+        except OSError as error:
+            loaded.skipped.append((path, (error.strerror or "cannot be read").lower()))
+            continue
+        tensor = torch.from_numpy(pixels.astype(np.float32)).movedim(-1, -3).contiguous()
+        loaded.tensors.append(tensor.div_(127.5).sub_(1))
+        loaded.used.append(path)
+        loaded.digests.append(digest)
+    if len(loaded.used) < max(minimum, 1):
+        raise _too_few(folder, what, minimum, loaded)
+    return loaded
+
+
+def _too_few(folder: Path, what: str, minimum: int, loaded: Loaded) -> UsageError:
+    reasons = [f"{path.name}: {reason}" for path, reason in loaded.skipped[:_MANY]]
+    if len(loaded.skipped) > _MANY:
+        reasons.append(f"and {len(loaded.skipped) - _MANY} more")
+    listed = f" ({'; '.join(reasons)})" if reasons else ""
+    if folder.is_file() and reasons:
+        problem = f"Cannot read '{folder}': {loaded.skipped[0][1]}."
+    elif loaded.used:
+        problem = f"Only {len(loaded.used)} readable {what}(s) in '{folder}', {minimum} needed{listed}."
+    else:
+        problem = f"No readable {what} in '{folder}'{listed}."
+    kinds = "JPEG, PNG or WebP" if what == "photo" else "MP4, AVI, WebM or GIF, of two frames or more"
+    return UsageError(problem, f"Give at least {max(minimum, 1)} {what}(s) that a viewer can open: {kinds}.")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_photo(path: Path, size: tuple[int, int]) -> Pixels:
+    """One photo as uint8 (height, width, 3). Raises Unreadable."""
+    with warnings.catch_warnings():
+        # Pillow warns of large photos and broken metadata; the photo is fine, and stderr is for progress.
+        warnings.simplefilter("ignore")
+        try:
+            if path.stat().st_size == 0:
+                raise Unreadable("empty file")
+            with Image.open(path) as image:
+                return np.asarray(_upright_rgb(image, size))
+        except Unreadable:
+            raise
+        except PermissionError as error:
+            raise Unreadable("no permission to read it") from error
+        except UnidentifiedImageError as error:
+            heic = path.suffix.lower() in {".heic", ".heif"}
+            raise Unreadable("HEIC: export it as JPEG" if heic else "not an image") from error
+        except (Image.DecompressionBombError, MemoryError) as error:
+            raise Unreadable("too large: more pixels than any photo has") from error
+        except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+            raise Unreadable("cut short or damaged") from error
+
+
+def _upright_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Centre crop of `size`, RGB. Of an animation this is the first picture."""
+    height, width = size
+    side = 2 * max(height, width)
+    image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
+    image.load()
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except Exception:  # EXIF that cannot be parsed says nothing about orientation
+        upright = image
+    small = ImageOps.fit(_eight_bit(upright), (width, height), Image.Resampling.LANCZOS)
+    if small.mode == "RGB":
+        return small
+    white = Image.new("RGBA", small.size, "white")
+    return Image.alpha_composite(white, small).convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """RGB, or RGBA if anything is transparent. Deep greyscale is scaled; Pillow's convert would clip it."""
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = np.asarray(image).astype(np.float32)
+        top = float(np.nan_to_num(grey).max(initial=0.0))
+        if image.mode == "F":
+            white = 1.0 if top <= 1 else 255.0 if top <= 255 else top
+        else:
+            white = 255.0 if image.mode == "I" and top <= 255 else max(65535.0, top)
+        return Image.fromarray((np.nan_to_num(grey) / white * 255).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.has_transparency_data:
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,20 @@
+"""Errors that a user can act on: one line saying what is wrong, one saying what to do."""
+
+from __future__ import annotations
+
+
+class CcvdError(Exception):
+    """Something failed. `message` quotes the offending value, `hint` names the way out. Exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CcvdError):
+    """The user asked for something that cannot be: a bad value, file, name or folder. Exit code 2."""
+
+    exit_code = 2

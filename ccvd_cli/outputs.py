@@ -1,0 +1,57 @@
+"""Where pictures may be written: the known suffixes, checked before a model is loaded (no torch here)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import UsageError
+
+SUFFIXES: dict[str, str] = {
+    ".mp4": "H.264 video",
+    ".gif": "animated GIF",
+    ".webp": "animated WebP",
+    ".png": "one PNG per frame, numbered",
+}
+
+
+def check_output(path: Path) -> None:
+    """Says whether a clip can be written at `path`, without creating anything.
+
+    Folders on the way that do not exist yet are fine: writing creates them.
+
+    Raises:
+        UsageError: unknown suffix, `path` is a folder, or its folder cannot be created or written to.
+    """
+    check_suffix(path)
+    try:
+        if path.is_dir():
+            raise UsageError(f"'{path}' is a folder.", f"Name a file in it, such as '{path / 'clip.mp4'}'.")
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+    except OSError as error:  # a name too long for the file system, a folder that may not be entered
+        raise UsageError(f"Cannot write to '{path}': {error.strerror}.", "Choose another --out.") from error
+    if not folder.is_dir():
+        raise UsageError(f"Cannot write to '{path}': '{folder}' is not a folder.", "Choose another --out.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"Cannot write to '{path}': no permission to write in '{folder}'.",
+            "Choose another --out, or make the folder writable.",
+        )
+
+
+def check_suffix(path: Path) -> str:
+    """The suffix of `path` in lower case. Raises UsageError if no writer knows it."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        known = ", ".join(f"{name} ({what})" for name, what in SUFFIXES.items())
+        quoted = f"Unknown suffix '{path.suffix}'" if path.suffix else "No suffix"
+        raise UsageError(f"{quoted} in '{path}'.", f"Choose one of {known}.")
+    return suffix
+
+
+def frame_paths(path: Path, count: int) -> list[Path]:
+    """The files that `count` PNG frames of `path` go to: name.png becomes name_000.png, name_001.png ..."""
+    digits = max(3, len(str(count - 1)))
+    return [path.with_name(f"{path.stem}_{i:0{digits}d}{path.suffix}") for i in range(count)]

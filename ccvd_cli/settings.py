@@ -1,0 +1,72 @@
+"""Typed recipes: what to train, for how long, and how to sample, per base family and concept kind.
+
+Defaults for `mini` were found by measuring (see CHANGELOG); those for `unet3d` are DreamVideo's
+(arXiv 2312.04433, section 4.1) and CIDM's (arXiv 2410.17594).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["subject", "motion", "style"]
+Family = Literal["mini", "unet3d"]
+SchedulerName = Literal["dpm++", "ddim"]
+
+
+class Settings(BaseModel):
+    """Immutable and strict: an unknown field is an error, not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(Settings):
+    """How one concept is learned. Steps count optimiser updates, rates belong to AdamW without decay."""
+
+    token_steps: int = Field(ge=0, description="stage 1: updates of the layer-specific tokens (0: keep the class noun's)")
+    adapter_steps: int = Field(ge=1, description="stage 2: updates of the adapter")
+    token_lr: float = Field(gt=0)
+    adapter_lr: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    text_dropout: float = Field(ge=0, le=1, description="chance that a caption is replaced by the empty one")
+    bottleneck: float = Field(default=0.5, gt=0, le=1, description="adapter hidden width as a share of the site's width")
+    prior_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of a batch drawn from what the frozen base itself makes of the class noun"
+    )
+    frames: int = Field(default=16, ge=2, le=128, description="frames of a training clip (motions)")
+    timestep_shift: float = Field(default=1.0, gt=0, description="above 1, training favours high noise, where layout and paths form")
+    offset_noise: float = Field(default=0.1, ge=0, description="per sample, channel and frame")
+    seed: int = 0
+
+
+class SampleSettings(Settings):
+    """How a clip is sampled."""
+
+    steps: int = Field(default=25, ge=1, le=1000)
+    guidance_scale: float = Field(default=5.0, ge=0)
+    frames: int = Field(default=16, ge=1, le=128)
+    fps: int = Field(default=8, ge=1, le=120)
+    height: int = Field(default=64, ge=8)
+    width: int = Field(default=64, ge=8)
+    scheduler: SchedulerName = "dpm++"
+    seed: int = 0
+
+
+RECIPES: dict[Family, dict[Kind, Recipe]] = {
+    "mini": {
+        "subject": Recipe(token_steps=150, adapter_steps=300, token_lr=1e-2, adapter_lr=2e-3, batch_size=8, text_dropout=0.0, prior_share=0.25),
+        "motion": Recipe(token_steps=0, adapter_steps=300, token_lr=1e-2, adapter_lr=2e-3, batch_size=2, text_dropout=0.1, timestep_shift=3.0),
+        "style": Recipe(token_steps=150, adapter_steps=300, token_lr=1e-2, adapter_lr=2e-3, batch_size=8, text_dropout=0.0, prior_share=0.25),
+    },
+    "unet3d": {
+        "subject": Recipe(token_steps=3000, adapter_steps=800, token_lr=1e-4, adapter_lr=1e-5, batch_size=4, text_dropout=0.0),
+        "motion": Recipe(token_steps=0, adapter_steps=1000, token_lr=1e-4, adapter_lr=1e-5, batch_size=2, text_dropout=0.5, frames=32),
+        "style": Recipe(token_steps=3000, adapter_steps=800, token_lr=1e-4, adapter_lr=1e-5, batch_size=4, text_dropout=0.0),
+    },
+}
+
+SAMPLING: dict[Family, SampleSettings] = {
+    "mini": SampleSettings(),
+    "unet3d": SampleSettings(steps=50, guidance_scale=9.0, frames=32, height=256, width=256),
+}

@@ -1,0 +1,157 @@
+"""The JSON beside every clip: all that it takes to make the same frames again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from . import __version__
+from .clips import sidecar_path
+from .errors import CcvdError, UsageError
+from .settings import SampleSettings, Settings
+
+if TYPE_CHECKING:
+    from ccvd_registry import BaseLike, ConceptView, Registry
+
+_RECORDED = ("torch", "diffusers", "transformers")
+
+
+class SidecarBase(Settings):
+    name: str
+    family: str
+    fingerprint: str
+    location: str
+
+
+class SidecarConcept(Settings):
+    """A concept as it was: the digests of its three parts."""
+
+    name: str
+    kind: str
+    class_noun: str
+    digests: dict[str, str]
+
+
+class Sidecar(Settings):
+    """How a clip was made. `settings` are a `SampleSettings` without the seed; `scale` is that of the file."""
+
+    format: Literal[1] = 1
+    prompt: str
+    seed: int
+    settings: dict[str, Any]
+    concepts: list[SidecarConcept]
+    base: SidecarBase
+    device: str
+    dtype: str
+    scale: int
+    files: list[str]
+    created: datetime
+    versions: dict[str, str]
+
+    @property
+    def sample_settings(self) -> SampleSettings:
+        return SampleSettings(**self.settings, seed=self.seed)
+
+
+def describe(
+    prompt: str,
+    settings: SampleSettings,
+    concepts: Sequence[ConceptView],
+    base: BaseLike,
+    *,
+    device: str,
+    dtype: str,
+    scale: int,
+    files: Sequence[Path],
+) -> Sidecar:
+    """The sidecar of a clip that was just written to `files`."""
+    return Sidecar(
+        prompt=prompt,
+        seed=settings.seed,
+        settings=settings.model_dump(exclude={"seed"}),
+        concepts=[
+            SidecarConcept(name=c.name, kind=c.kind, class_noun=c.class_noun, digests=c.digests) for c in concepts
+        ],
+        base=SidecarBase(
+            name=base.name, family=base.family, fingerprint=base.fingerprint, location=str(base.location)
+        ),
+        device=device,
+        dtype=dtype,
+        scale=scale,
+        files=[file.name for file in files],
+        created=datetime.now(timezone.utc),
+        versions=current_versions(),
+    )
+
+
+def write(sidecar: Sidecar, clip: Path) -> Path:
+    """Writes it beside `clip`, whole or not at all. Raises CcvdError if the file system refuses."""
+    path = sidecar_path(clip)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise CcvdError(f"Cannot write '{path}': {error.strerror}.", "Choose another --out.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read(path: Path) -> Sidecar:
+    """Reads a sidecar; a clip's own path will do for it.
+
+    Raises:
+        UsageError: there is none, or it is not what `write` wrote.
+    """
+    if path.suffix.lower() != ".json":
+        path = sidecar_path(path)
+    try:
+        sidecar = Sidecar.model_validate_json(path.read_bytes())
+        sidecar.sample_settings  # noqa: B018  its values are checked too
+    except OSError as error:
+        raise UsageError(f"Cannot read '{path}': {error.strerror}.", "Give the .json beside a clip.") from error
+    except (ValidationError, TypeError) as error:
+        raise UsageError(f"'{path}' is not a clip's sidecar: {_reason(error)}.", "Give the .json beside a clip.") from error
+    return sidecar
+
+
+def concepts_now(sidecar: Sidecar, registry: Registry) -> list[ConceptView]:
+    """The concepts of a sidecar, just as they were.
+
+    Raises:
+        UsageError: one is gone, or has been learned anew since.
+    """
+    known = {concept.name: concept for concept in registry.list()}
+    again = "Restore the registry it was made with (--home), or generate from the prompt."
+    for concept in sidecar.concepts:
+        if concept.name not in known:
+            raise UsageError(f"Concept '{concept.name}' of this sidecar is not in the registry.", again)
+        if known[concept.name].digests != concept.digests:
+            raise UsageError(f"Concept '{concept.name}' is not the one of this sidecar: it has changed.", again)
+    return [known[concept.name] for concept in sidecar.concepts]
+
+
+def current_versions() -> dict[str, str]:
+    """Of ccvd, Python and what computes. Read from the packages' metadata: nothing is imported."""
+    versions = {"ccvd": __version__, "python": python_version()}
+    for package in _RECORDED:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # a source tree on the path
+            continue
+    return versions
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    return str(error)

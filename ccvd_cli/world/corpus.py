@@ -1,0 +1,101 @@
+"""Training material in memory, drawn by all cores from one seed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .captions import random_clip
+from .render import FRAMES, Clip, render
+from .shapes import ACCESSORIES, RGB
+from .styles import STYLES
+from .textures import textures
+
+Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips (N, F, H, W, 3) uint8 with what they show and how they are captioned."""
+
+    pixels: Pixels
+    clips: list[Clip]
+    captions: list[str]
+
+
+def _parallel(work: Callable[[int], T], seeds: range) -> Iterator[T]:
+    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+        yield from pool.map(work, seeds)
+
+
+CHUNK = 250
+
+
+def _described(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
+    rng = np.random.default_rng(seed)
+    pairs = [random_clip(rng) for _ in range(CHUNK)]
+    return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
+
+
+def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
+    """Four moments of every clip."""
+    pixels, clips, captions = _described(seed)
+    rng = np.random.default_rng(seed)
+    moments = np.stack([rng.choice(FRAMES, 4, replace=False) for _ in clips])
+    picked = np.take_along_axis(pixels, moments[:, :, None, None, None], 1)
+    return picked, clips, captions
+
+
+def described(n: int, seed: int, *, stills: bool = False) -> Corpus:
+    """n random clips with captions; `stills` keeps four random frames of each."""
+    chunks = list(_parallel(_stills if stills else _described, range(seed, seed + -(-n // CHUNK))))
+    return Corpus(
+        np.concatenate([c[0] for c in chunks])[:n],
+        [x for c in chunks for x in c[1]][:n],
+        [x for c in chunks for x in c[2]][:n],
+    )
+
+
+def disguise(clip: Clip, rng: np.random.Generator) -> Clip:
+    """The same clip with actors in colours, pairs and accessories that no caption names, sometimes in a style."""
+
+    def rgb() -> RGB:
+        r, g, b = rng.uniform(0, 1, 3)
+        return float(r), float(g), float(b)
+
+    actors = tuple(
+        replace(
+            a,
+            colour=rgb(),
+            second=rgb() if rng.random() < 0.6 else None,
+            accessory=str(rng.choice(list(ACCESSORIES))) if rng.random() < 0.5 else None,
+            accessory_colour=rgb(),
+        )
+        for a in clip.actors
+    )
+    style = str(rng.choice(list(STYLES))) if rng.random() < 0.2 else None
+    return replace(clip, actors=actors, style=style)
+
+
+def _varied(seed: int) -> Pixels:
+    rng = np.random.default_rng(seed)
+    out = []
+    for _ in range(CHUNK):
+        clip, _ = random_clip(rng)
+        if rng.random() < 0.6:
+            clip = disguise(clip, rng)
+        out.append(render(clip)[rng.choice(FRAMES, 2, replace=False)])
+    made = (textures(rng, CHUNK * 2) * 255).astype(np.uint8)
+    return np.concatenate([*out, made])
+
+
+def varied(n: int, seed: int) -> Pixels:
+    """n pictures for the autoencoder, half from the world in disguise, half dead leaves and noise: (N, H, W, 3)."""
+    return np.concatenate(list(_parallel(_varied, range(seed, seed + -(-n // (CHUNK * 4))))))[:n]

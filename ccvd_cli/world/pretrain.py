@@ -1,0 +1,296 @@
+"""Pretraining `mini` on the world, stage by stage: autoencoder, CLIP, pictures, video. Every stage resumes where it stopped.
+
+The denoiser learns v (arXiv 2202.00512) on a zero-terminal-SNR cosine schedule, weighted by min-SNR-5 (arXiv 2303.09556).
+Text and denoiser are trained together: with a frozen CLIP text encoder of this size, nouns are not learned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import models
+from .corpus import Corpus, described, varied
+from .training import Run, autocast
+
+Stage = Literal["vae", "text", "image", "video"]
+LAYOUT = {"vae": "vae", "clip": "image_encoder", "text_encoder": "text_encoder", "unet": "unet"}
+
+
+def pixels(batch: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """uint8 (..., H, W, 3) -> float (..., 3, H, W) in [-1, 1]."""
+    x = torch.as_tensor(batch).to(device)
+    return x.movedim(-1, -3).float() / 127.5 - 1
+
+
+def _ramp(progress: float, step: int, warm: int = 60, hold: float = 0.55) -> float:
+    """Warm-up, plateau, linear decay to 2%."""
+    fall = 1.0 if progress < hold else 0.02 + 0.98 * (1 - progress) / (1 - hold)
+    return min(1.0, (step + 1) / warm) * fall
+
+
+def _group(module: torch.nn.Module, lr: float) -> dict[str, Any]:
+    return {"params": [p for p in module.parameters() if p.requires_grad], "lr": lr, "base_lr": lr}
+
+
+def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
+    """L1, plus L1 on pooled pictures for the hues; latents are pushed to zero mean and unit variance per channel."""
+    vae = models.vae().to(device)
+    run = Run(folder, "vae", {"vae": vae}, [_group(vae, 2e-3)], minutes=minutes)
+    pool = torch.from_numpy(varied(24_000, 1_000_000 + seed + run.step))
+    generator = torch.Generator().manual_seed(seed + run.step)
+    run.restart_clock()
+    while run.running():
+        x = pixels(pool[torch.randint(len(pool), (32,), generator=generator)], device)
+        with autocast(device):
+            z = vae.encode(x).latents
+            seen = vae.decode(z + 0.05 * torch.randn_like(z)).sample.float()
+        z = z.float()
+        unit = z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean()
+        losses = {
+            "l1": F.l1_loss(seen, x),
+            "l2": F.mse_loss(seen, x),
+            "pooled": F.l1_loss(F.avg_pool2d(seen, 4), F.avg_pool2d(x, 4)),
+            "unit": 0.05 * unit,
+        }
+        run.update(losses, lr_scale=_ramp(run.progress(), run.step))
+    run.save()
+    run.adopt_averages()
+    vae.eval()
+    run.log({"psnr_world": _psnr(vae, described(100, 77_000_000, stills=True).pixels[:, 0], device)})
+    ship(folder, "vae", vae)
+
+
+@torch.no_grad()
+def _psnr(vae: Any, batch: np.ndarray, device: torch.device) -> float:
+    x = pixels(batch, device)
+    with autocast(device):
+        seen = vae.decode(vae.encode(x).latents).sample.float().clamp(-1, 1)
+    return float(10 * torch.log10(4 / F.mse_loss(seen, x)))
+
+
+def ship(folder: Path, name: str, module: torch.nn.Module) -> None:
+    """Write a part in fp16 safetensors where diffusers and transformers look for it."""
+    half = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
+    target = folder / "model" / LAYOUT[name]
+    module.save_pretrained(target, state_dict=half) if name in ("text_encoder", "clip") else _save_diffusers(
+        module, target, half
+    )
+
+
+def _save_diffusers(module: Any, target: Path, state: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    target.mkdir(parents=True, exist_ok=True)
+    module.save_config(target)
+    save_file({k: v.contiguous() for k, v in state.items()}, target / "diffusion_pytorch_model.safetensors")
+
+
+def train_clip(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
+    """CLIP's contrastive loss (arXiv 2103.00020); linear heads on the picture make it see shape as well as colour."""
+    words = models.tokenizer(folder / "model" / "tokenizer")
+    clip = models.clip(len(words)).to(device)
+    corpus = described(8_000, 2_000_000 + seed, stills=True)
+    targets = attributes(corpus).to(device)
+    heads = torch.nn.ModuleList([torch.nn.Linear(models.TEXT_WIDTH, int(c) + 1) for c in targets.max(0).values])
+    heads.to(device)
+    run = Run(folder, "text", {"clip": clip, "heads": heads}, [_group(clip, 1e-3), _group(heads, 1e-3)], minutes=minutes)
+    ids = tokenize(words, corpus.captions).to(device)
+    pool = torch.from_numpy(corpus.pixels)
+    single = torch.tensor([len(c.actors) == 1 for c in corpus.clips], device=device)
+    run.restart_clock()
+    while run.running():
+        rows = torch.randperm(len(pool))[:96]
+        x = pixels(pool[rows, torch.randint(4, (len(rows),))], device)
+        with autocast(device):
+            out = clip(input_ids=ids[rows], pixel_values=x)
+            guesses = [head(out.image_embeds) * 10 for head in heads]
+        logits, same = out.logits_per_image.float(), torch.arange(len(rows), device=device)
+        contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+        one = single[rows]
+        named = torch.stack(
+            [F.cross_entropy(g.float()[one], targets[rows][one, i]) for i, g in enumerate(guesses)]
+        ).mean()
+        run.update({"contrast": contrast, "named": named}, lr_scale=_ramp(run.progress(), run.step))
+    run.save()
+    run.adopt_averages()
+    ship(folder, "clip", clip)
+
+
+def attributes(corpus: Corpus) -> Tensor:
+    """What each clip's first actor is: indices of noun, colour, texture and scene, (N, 4)."""
+    from .render import COLOURS, TEXTURES
+    from .scenes import SCENES
+    from .shapes import NOUNS
+
+    colours = list(COLOURS.values())
+    rows = [
+        (
+            list(NOUNS).index(c.actors[0].noun),
+            colours.index(c.actors[0].colour),
+            TEXTURES.index(c.actors[0].texture),
+            list(SCENES).index(c.scene),
+        )
+        for c in corpus.clips
+    ]
+    return torch.tensor(rows)
+
+
+def tokenize(words: Any, captions: list[str]) -> Tensor:
+    """Captions -> (N, 24) token ids, padded."""
+    return words(
+        captions, padding="max_length", truncation=True, max_length=models.TEXT_LENGTH, return_tensors="pt"
+    ).input_ids
+
+
+def corpus_latents(folder: Path, device: torch.device, clips: int, seed: int) -> tuple[Tensor, list[str]]:
+    """The denoiser's material, drawn and encoded once: fp16 latents (N, F, C, h, w) and captions; kept in `folder`."""
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    cache, texts = folder / "latents.safetensors", folder / "captions.json"
+    if cache.exists() and texts.exists():
+        return load_file(cache)["latents"], json.loads(texts.read_text())
+    vae = load_part(folder, "vae").to(device)
+    corpus = described(clips, 3_000_000 + seed)
+    latents = torch.empty(clips, corpus.pixels.shape[1], models.LATENT_CHANNELS, 16, 16, dtype=torch.float16)
+    with torch.no_grad(), autocast(device):
+        for i in range(0, clips, 16):
+            x = pixels(corpus.pixels[i : i + 16], device)
+            latents[i : i + 16] = vae.encode(x.flatten(0, 1)).latents.unflatten(0, x.shape[:2]).half().cpu()
+    save_file({"latents": latents}, cache)
+    texts.write_text(json.dumps(corpus.captions))
+    return latents, corpus.captions
+
+
+def load_part(folder: Path, name: str) -> Any:
+    """A shipped part, in float32."""
+    from diffusers import AutoencoderTiny
+    from transformers import CLIPModel, CLIPTextModel
+
+    kinds: dict[str, Any] = {"vae": AutoencoderTiny, "clip": CLIPModel, "text_encoder": CLIPTextModel}
+    return kinds[name].from_pretrained(folder / "model" / LAYOUT[name]).float().eval()
+
+
+def v_loss(
+    unet: Any, text_encoder: Any, latents: Tensor, ids: Tensor, alphas: Tensor, generator: torch.Generator, shift: float
+) -> Tensor:
+    """Plain mean squared error in v (weight 1 at every noise level).
+
+    Min-SNR weights vanish with the SNR, and at its low end the layout and the path of a clip are decided: with them a small model
+    never learns to move anything. `latents` (B, C, F, h, w) or (B, C, h, w); `shift` > 1 favours high noise.
+    """
+    batch = latents.shape[0]
+    u = torch.rand(batch, generator=generator).to(latents.device)
+    u = shift * u / (1 + (shift - 1) * u)
+    t = (u * len(alphas)).long().clamp(max=len(alphas) - 1)
+    alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    with autocast(latents.device):
+        text = text_encoder(input_ids=ids).last_hidden_state
+        seen = unet(noisy, t, text).sample
+    return F.mse_loss(seen.float(), target)
+
+
+def _dropped(ids: Tensor, empty: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """A share of the captions becomes the empty one, for classifier-free guidance."""
+    drop = torch.rand(len(ids), generator=generator) < rate
+    return torch.where(drop[:, None], empty, ids)
+
+
+def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
+    """Single frames: what things look like. The text encoder learns with the denoiser, at half its rate."""
+    from ..engine.attention import install_processors
+
+    words = models.tokenizer(folder / "model" / "tokenizer")
+    unet, text = models.image_unet().to(device), models.text_encoder(len(words)).to(device)
+    install_processors(unet, device)
+    latents, captions = corpus_latents(folder, device, 10_000, seed)
+    run = Run(folder, "image", {"unet": unet, "text": text}, [_group(unet, 1e-3), _group(text, 5e-4)], minutes=minutes)
+    ids, empty = tokenize(words, captions), tokenize(words, [""])
+    alphas = models.scheduler().alphas_cumprod.to(device)
+    generator = torch.Generator().manual_seed(seed + run.step)
+    run.restart_clock()
+    while run.running():
+        rows = torch.randint(len(latents), (48,), generator=generator)
+        frames = torch.randint(latents.shape[1], (48,), generator=generator)
+        x = latents[rows, frames].float().to(device)
+        told = _dropped(ids[rows], empty, 0.1, generator).to(device)
+        loss = v_loss(unet, text, x, told, alphas, generator, shift=1.5)
+        run.update({"v": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
+    run.save()
+
+
+def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
+    """Clips: motion modules join the picture model; every fourth step is pictures without them, so that it stays one."""
+    from ..engine.attention import install_processors
+    from ..engine.bases.mini import still
+
+    words = models.tokenizer(folder / "model" / "tokenizer")
+    spatial, text = models.image_unet(), models.text_encoder(len(words)).to(device)
+    unet = models.video_unet(spatial).to(device)
+    if not (folder / "video.state.safetensors").exists():
+        _start_from_image(folder, spatial, text)
+        unet.load_state_dict(unet.state_dict() | spatial.state_dict())
+    install_processors(unet, device)
+    moving = [p for n, p in unet.named_parameters() if "motion_modules" in n]
+    rest = [p for n, p in unet.named_parameters() if "motion_modules" not in n]
+    groups = [
+        {"params": moving, "lr": 1e-3, "base_lr": 1e-3},
+        {"params": rest, "lr": 4e-4, "base_lr": 4e-4},
+        _group(text, 2e-4),
+    ]
+    run = Run(folder, "video", {"unet": unet, "text": text}, groups, minutes=minutes)
+    latents, captions = corpus_latents(folder, device, 10_000, seed)
+    ids, empty = tokenize(words, captions), tokenize(words, [""])
+    alphas = models.scheduler().alphas_cumprod.to(device)
+    generator = torch.Generator().manual_seed(seed + run.step)
+    run.restart_clock()
+    while run.running():
+        pictures = run.step % 4 == 3
+        rows = torch.randint(len(latents), (48 if pictures else 10,), generator=generator)
+        told = _dropped(ids[rows], empty, 0.1, generator).to(device)
+        if pictures:
+            frames = torch.randint(latents.shape[1], (len(rows),), generator=generator)
+            x = latents[rows, frames].float().to(device)[:, :, None]
+            with still(unet):
+                loss = v_loss(unet, text, x, told, alphas, generator, shift=1.5)
+        else:
+            x = latents[rows].float().to(device).transpose(1, 2)
+            loss = v_loss(unet, text, x, told, alphas, generator, shift=3.0)
+        run.update({"picture" if pictures else "clip": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
+        if run.step % 400 == 0:
+            ship_denoiser(folder, run)
+    run.save()
+    ship_denoiser(folder, run)
+
+
+def _start_from_image(folder: Path, unet: Any, text: Any) -> None:
+    from safetensors.torch import load_file
+
+    state = load_file(folder / "image.state.safetensors")
+    for name, module in (("unet", unet), ("text", text)):
+        prefix = f"average/{name}/"
+        average = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        module.load_state_dict(module.state_dict() | average)
+
+
+def ship_denoiser(folder: Path, run: Run) -> None:
+    """Write the averaged denoiser and text encoder as the model folder's newest."""
+    for name, module in (("unet", run.modules["unet"]), ("text_encoder", run.modules["text"])):
+        kept = {k: v.clone() for k, v in module.state_dict().items()}
+        module.load_state_dict(kept | run.averages["text" if name == "text_encoder" else name].state())
+        ship(folder, name, module)
+        module.load_state_dict(kept)
+    models.scheduler().save_pretrained(folder / "model" / "scheduler")
+
+
+STAGES = {"vae": train_vae, "text": train_clip, "image": train_image, "video": train_video}
