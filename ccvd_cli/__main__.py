@@ -56,7 +56,10 @@ def _explain(error: BaseException) -> int:
         return getattr(error, "exit_code", FAILED)
     first = (str(error).strip().splitlines() or [""])[0]
     if name in {"OutOfMemoryError", "MemoryError"}:
-        fail(f"Out of memory: {first}" if first else "Out of memory", "Try fewer frames, a smaller size or batch, or --device cpu")
+        fail(
+            f"Out of memory: {first}" if first else "Out of memory",
+            "Try fewer frames, a smaller size or batch, or --device cpu",
+        )
     elif isinstance(error, OSError):
         fail(first)
     else:
@@ -67,7 +70,7 @@ def _explain(error: BaseException) -> int:
 def _explain_usage(error: BaseException) -> int:
     from .output import fail
 
-    message = error.format_message()  # type: ignore[attr-defined]
+    message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
     if type(error).__name__ == "NoArgsIsHelpError":  # `ccvd` alone: its help, which may be printed already
         print(message, end="\n" if message else "")
         return 0

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import concepts, generate, learn
+from .commands import concepts, generate, learn, world
 from .session import Session
 
-_MODULES = (learn, generate, concepts)
+_MODULES = (learn, generate, concepts, world)
 
 _EXAMPLES = (
     "Examples:",
@@ -52,7 +52,9 @@ def _global(
             "--home", envvar="CCVD_HOME", help="Folder of the registry.", show_default="your data folder"
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors are still shown.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress; errors are still shown.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks, warnings.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Say the version.", callback=_version, is_eager=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .settings import SampleSettings
+if TYPE_CHECKING:
+    from .settings import SampleSettings
 
 _TINY = 128  # pixels: a clip no larger than this is hard to see
 
@@ -30,5 +32,5 @@ def sidecar_path(path: Path) -> Path:
 
 
 def default_scale(settings: SampleSettings) -> int:
-    """Pixels in the file per pixel of the clip: 4 for the clips of a tiny base, so that people can see them."""
+    """Pixels in the file per pixel of the clip: 4 for tiny clips, so that people can see them."""
     return 4 if max(settings.height, settings.width) <= _TINY else 1

@@ -40,7 +40,7 @@ class SidecarConcept(Settings):
 
 
 class Sidecar(Settings):
-    """How a clip was made. `settings` are a `SampleSettings` without the seed; `scale` is that of the file."""
+    """How a clip was made. `settings` are a `SampleSettings` without the seed; `scale` is the file's."""
 
     format: Literal[1] = 1
     prompt: str
@@ -49,7 +49,7 @@ class Sidecar(Settings):
     concepts: list[SidecarConcept]
     base: SidecarBase
     device: str
-    dtype: str
+    dtype: Literal["float32", "bfloat16", "float16"]
     scale: int
     files: list[str]
     created: datetime
@@ -67,7 +67,7 @@ def describe(
     base: BaseLike,
     *,
     device: str,
-    dtype: str,
+    dtype: Any,
     scale: int,
     files: Sequence[Path],
 ) -> Sidecar:
@@ -77,7 +77,8 @@ def describe(
         seed=settings.seed,
         settings=settings.model_dump(exclude={"seed"}),
         concepts=[
-            SidecarConcept(name=c.name, kind=c.kind, class_noun=c.class_noun, digests=c.digests) for c in concepts
+            SidecarConcept(name=c.name, kind=c.kind, class_noun=c.class_noun, digests=c.digests)
+            for c in concepts
         ],
         base=SidecarBase(
             name=base.name, family=base.family, fingerprint=base.fingerprint, location=str(base.location)
@@ -117,9 +118,13 @@ def read(path: Path) -> Sidecar:
         sidecar = Sidecar.model_validate_json(path.read_bytes())
         sidecar.sample_settings  # noqa: B018  its values are checked too
     except OSError as error:
-        raise UsageError(f"Cannot read '{path}': {error.strerror}.", "Give the .json beside a clip.") from error
+        raise UsageError(
+            f"Cannot read '{path}': {error.strerror}.", "Give the .json beside a clip."
+        ) from error
     except (ValidationError, TypeError) as error:
-        raise UsageError(f"'{path}' is not a clip's sidecar: {_reason(error)}.", "Give the .json beside a clip.") from error
+        raise UsageError(
+            f"'{path}' is not a clip's sidecar: {_reason(error)}.", "Give the .json beside a clip."
+        ) from error
     return sidecar
 
 
@@ -135,7 +140,9 @@ def concepts_now(sidecar: Sidecar, registry: Registry) -> list[ConceptView]:
         if concept.name not in known:
             raise UsageError(f"Concept '{concept.name}' of this sidecar is not in the registry.", again)
         if known[concept.name].digests != concept.digests:
-            raise UsageError(f"Concept '{concept.name}' is not the one of this sidecar: it has changed.", again)
+            raise UsageError(
+                f"Concept '{concept.name}' is not the one of this sidecar: it has changed.", again
+            )
     return [known[concept.name] for concept in sidecar.concepts]
 
 

@@ -85,7 +85,9 @@ def list_generations(
 
 
 def show(
-    session: Session, name: Annotated[str, Argument(help="The concept, such as V1.")], json: JsonOption = False
+    session: Session,
+    name: Annotated[str, Argument(help="The concept, such as V1.")],
+    json: JsonOption = False,
 ) -> None:
     """All about one concept: what it was learned from, how, and what it consists of."""
     with session.registry() as registry:
@@ -107,7 +109,7 @@ def show(
             "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items()),
             "seed": concept.seed,
             "loss": f"{curve[0]:.4f} at first, {curve[-1]:.4f} at last" if curve else "not recorded",
-            **{part: digest for part, digest in concept.digests.items()},
+            **concept.digests,
         }
     )
 
@@ -123,7 +125,9 @@ def remove(
         concepts = registry.find(dict.fromkeys(names))  # all of them exist, or none is removed
         listed = ", ".join(concept.name for concept in concepts)
         if not yes:
-            _confirm(f"Remove {listed} ({size(sum(concept.bytes for concept in concepts))}) for good?", listed)
+            _confirm(
+                f"Remove {listed} ({size(sum(concept.bytes for concept in concepts))}) for good?", listed
+            )
         freed = sum(registry.remove(concept.name) for concept in concepts)
     if json:
         emit_json({"removed": [concept.name for concept in concepts], "freed": freed})
@@ -141,6 +145,9 @@ def _confirm(question: str, listed: str) -> None:
 
 
 def _everything(concept: ConceptView) -> dict[str, Any]:
-    keys = (*_LISTED, "base_family", "base_fingerprint", "base_location", "started", "seed", "sites")
-    keys += ("parameters", "recipe", "data", "loss_curve", "digests")
+    keys = (
+        *_LISTED,
+        *("base_family", "base_fingerprint", "base_location", "started", "seed", "sites", "parameters"),
+        *("recipe", "data", "loss_curve", "digests"),
+    )
     return {key: getattr(concept, key) for key in keys}

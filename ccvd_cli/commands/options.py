@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from typer import Option
 
+LARGEST_SEED = 2**32 - 1
+
 # Typer reads these annotations at run time, `int | None` included: Python 3.10 can.
 
 
@@ -16,13 +18,6 @@ class Kind(str, Enum):
     subject = "subject"
     motion = "motion"
     style = "style"
-
-
-class Device(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
 
 
 class DType(str, Enum):
@@ -70,7 +65,7 @@ class BaseOptions:
         str | None,
         _base("--base", "The embedded base, or a folder in diffusers' layout.", "mini", "mini|FOLDER"),
     ] = None
-    device: Annotated[Device | None, _base("--device", "Where to compute.", "auto")] = None
+    device: Annotated[str | None, _base("--device", "Where to compute.", "auto", "auto|cpu|cuda|mps")] = None
     dtype: Annotated[DType | None, _base("--dtype", "Precision of the base.", "auto")] = None
 
 
@@ -119,10 +114,16 @@ class RecipeOptions:
     bottleneck: Annotated[
         float | None, _recipe("--bottleneck", "Adapter's hidden width, as a share of the site's.")
     ] = None
+    timestep_shift: Annotated[
+        float | None, _recipe("--timestep-shift", "Above 1, high noise comes more often.")
+    ] = None
     offset_noise: Annotated[
         float | None, _recipe("--offset-noise", "Strength of the noise that a whole frame shares.")
     ] = None
-    seed: Annotated[int | None, _recipe("--seed", "Seed of everything random.")] = None
+    seed: Annotated[
+        int | None,
+        Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random.", show_default="0"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,16 @@ class ClipOptions:
         ),
     ] = None
     seed: Annotated[
-        int | None, Option("--seed", help="The same seed gives the same clip.", show_default="random")
+        int | None,
+        Option(
+            "--seed", min=0, max=LARGEST_SEED, help="The same seed, the same clip.", show_default="random"
+        ),
     ] = None
-    count: Annotated[
-        int, Option("--count", min=1, max=1000, help="Clips; each has the next seed.")
-    ] = 1
+    count: Annotated[int, Option("--count", min=1, max=1000, help="Clips; each has the next seed.")] = 1
     scale: Annotated[
         int | None,
-        Option("--scale", min=1, max=32, help="Pixels per pixel in the file.", show_default="4 for tiny clips"),
+        Option(
+            "--scale", min=1, max=32, help="Pixels per pixel in the file.", show_default="4 for tiny clips"
+        ),
     ] = None
     json: JsonOption = False

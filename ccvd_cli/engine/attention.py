@@ -16,8 +16,8 @@ class LayerTextAttention:
     frames of a sample read the same text, so the frames are folded into the query axis and the text is projected once per sample.
     """
 
-    def __init__(self, layer: int) -> None:
-        self.layer = layer
+    def __init__(self, layer: int, plain: bool = False) -> None:
+        self.layer, self.plain = layer, plain
 
     def __call__(
         self,
@@ -38,9 +38,11 @@ class LayerTextAttention:
         def split(x: Tensor) -> Tensor:
             return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
 
-        out = F.scaled_dot_product_attention(
-            split(attn.to_q(hidden_states)), split(attn.to_k(text)), split(attn.to_v(text)), scale=attn.scale
-        )
+        q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(text)), split(attn.to_v(text))
+        if self.plain:
+            out = ((q * attn.scale) @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
@@ -84,7 +86,7 @@ def install_processors(denoiser: Any, device: torch.device) -> int:
     """Give every spatial cross-attention its layer's text; on CPUs make all self-attention plain. Returns the number of layers."""
     names = cross_attention_names(denoiser)
     for layer, name in enumerate(names):
-        denoiser.get_submodule(name).set_processor(LayerTextAttention(layer))
+        denoiser.get_submodule(name).set_processor(LayerTextAttention(layer, plain=device.type == "cpu"))
     if device.type == "cpu":
         for name, module in denoiser.named_modules():
             if name.endswith((".attn1", ".attn2")) and name not in names:

@@ -1,1 +1,1 @@
-"""The procedural video world: endless captioned clips with known truth. NumPy only, except where it trains."""
+"""The procedural video world: endless captioned clips with known truth. NumPy, until it trains."""

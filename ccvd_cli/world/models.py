@@ -104,7 +104,7 @@ def text_encoder(vocabulary: int) -> Any:
     """The base's own text encoder; it is trained together with the denoiser."""
     from transformers import CLIPTextModel
 
-    return CLIPTextModel(_text_config(vocabulary, 4))
+    return CLIPTextModel._from_config(_text_config(vocabulary, 4), attn_implementation="eager")
 
 
 def clip(vocabulary: int) -> Any:
@@ -121,7 +121,8 @@ def clip(vocabulary: int) -> Any:
         patch_size=8,
     )
     text = _text_config(vocabulary, 2)
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=TEXT_WIDTH))
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=TEXT_WIDTH)
+    return CLIPModel._from_config(config, attn_implementation="eager")
 
 
 def vae() -> Any:

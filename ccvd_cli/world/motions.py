@@ -1,7 +1,7 @@
 """Motions as paths of a pose over time.
 
-A motion's path is nearly the same in every clip (small jitter only): what a caption says and which frame it is then
-fix where the actor stands, which is what a small video model has to learn first.
+A motion's path is nearly the same in every clip (small jitter only): what a caption says and which frame it
+is then fix where the actor stands, which is what a small video model has to learn first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .shapes import Array
 
 @dataclass(frozen=True)
 class Path:
-    """Per frame: offset from the resting place (frame widths), size factor, angle (radians), width factor, facing."""
+    """Per frame: offset from rest (in frame widths), size factor, angle (radians), width factor, facing."""
 
     dx: Array
     dy: Array
@@ -60,7 +60,9 @@ HELDOUT_MOTIONS: dict[str, Callable[[Array], Path]] = {
     "pulsing": lambda t: _path(t, scale=0.85 + 0.40 * _sin(t, 2.0)),
     "diving": lambda t: _path(t, dx=-0.26 + 0.52 * t, dy=-0.24 + 0.48 * t, angle=0.7),
     "bouncing": lambda t: _path(t, dx=0.26 - 0.52 * t, dy=0.16 - 0.36 * np.abs(_sin(t, 1.5)), facing=-1.0),
-    "flipping": lambda t: _path(t, stretch=np.abs(_cos(t, 1.0)) * 0.9 + 0.1, facing=np.sign(_cos(t, 1.0) + 1e-6)),
+    "flipping": lambda t: _path(
+        t, stretch=np.abs(_cos(t, 1.0)) * 0.9 + 0.1, facing=np.sign(_cos(t, 1.0) + 1e-6)
+    ),
     "stretching": lambda t: _path(t, stretch=1.0 + 0.55 * _sin(t, 1.0), dy=0.04 * _sin(t, 1.0)),
     "rocking": lambda t: _path(t, angle=0.55 * _sin(t, 2.0)),
     "somersaulting": lambda t: _path(t, dy=0.16 - 0.40 * np.sin(np.pi * t), angle=-2 * np.pi * t),

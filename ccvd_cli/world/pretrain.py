@@ -19,6 +19,7 @@ from .corpus import Corpus, described, varied
 from .training import Run, autocast
 
 Stage = Literal["vae", "text", "image", "video"]
+PICTURES, CLIPS = 64, 12  # a batch
 LAYOUT = {"vae": "vae", "clip": "image_encoder", "text_encoder": "text_encoder", "unet": "unet"}
 
 
@@ -220,8 +221,8 @@ def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -
     generator = torch.Generator().manual_seed(seed + run.step)
     run.restart_clock()
     while run.running():
-        rows = torch.randint(len(latents), (48,), generator=generator)
-        frames = torch.randint(latents.shape[1], (48,), generator=generator)
+        rows = torch.randint(len(latents), (PICTURES,), generator=generator)
+        frames = torch.randint(latents.shape[1], (PICTURES,), generator=generator)
         x = latents[rows, frames].float().to(device)
         told = _dropped(ids[rows], empty, 0.1, generator).to(device)
         loss = v_loss(unet, text, x, told, alphas, generator, shift=1.5)
@@ -229,10 +230,15 @@ def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -
     run.save()
 
 
+# Share of the stretch -> (clips in a batch, frames of each). A frame's place follows from the caption and its position alone, so pairs
+# teach the paths at a fraction of the cost; more frames then teach what stays the same between them.
+CURRICULUM = ((0.40, 64, 2), (0.75, 26, 6), (1.01, 12, 16))
+
+
 def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Clips: motion modules join the picture model; every fourth step is pictures without them, so that it stays one."""
     from ..engine.attention import install_processors
-    from ..engine.bases.mini import still
+    from ..engine.bases.mini import at_frames, still
 
     words = models.tokenizer(folder / "model" / "tokenizer")
     spatial, text = models.image_unet(), models.text_encoder(len(words)).to(device)
@@ -245,8 +251,8 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     rest = [p for n, p in unet.named_parameters() if "motion_modules" not in n]
     groups = [
         {"params": moving, "lr": 1e-3, "base_lr": 1e-3},
-        {"params": rest, "lr": 4e-4, "base_lr": 4e-4},
-        _group(text, 2e-4),
+        {"params": rest, "lr": 5e-4, "base_lr": 5e-4},
+        _group(text, 2.5e-4),
     ]
     run = Run(folder, "video", {"unet": unet, "text": text}, groups, minutes=minutes)
     latents, captions = corpus_latents(folder, device, 10_000, seed)
@@ -256,18 +262,21 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     run.restart_clock()
     while run.running():
         pictures = run.step % 4 == 3
-        rows = torch.randint(len(latents), (48 if pictures else 10,), generator=generator)
+        clips, frames = next((c, f) for share, c, f in CURRICULUM if run.progress() < share)
+        rows = torch.randint(len(latents), (PICTURES if pictures else clips,), generator=generator)
         told = _dropped(ids[rows], empty, 0.1, generator).to(device)
         if pictures:
-            frames = torch.randint(latents.shape[1], (len(rows),), generator=generator)
-            x = latents[rows, frames].float().to(device)[:, :, None]
+            moments = torch.randint(latents.shape[1], (len(rows),), generator=generator)
+            x = latents[rows, moments].float().to(device)[:, :, None]
             with still(unet):
-                loss = v_loss(unet, text, x, told, alphas, generator, shift=1.5)
+                losses = {"picture": v_loss(unet, text, x, told, alphas, generator, shift=1.5)}
         else:
-            x = latents[rows].float().to(device).transpose(1, 2)
-            loss = v_loss(unet, text, x, told, alphas, generator, shift=3.0)
-        run.update({"picture" if pictures else "clip": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
-        if run.step % 400 == 0:
+            moments = torch.randperm(latents.shape[1], generator=generator)[:frames].sort().values
+            x = latents[rows][:, moments].float().to(device).transpose(1, 2)
+            with at_frames(unet, moments):
+                losses = {f"clip{frames}": v_loss(unet, text, x, told, alphas, generator, shift=2.5)}
+        run.update(losses, lr_scale=_ramp(run.progress(), run.step, hold=0.8))
+        if run.step % 300 == 0:
             ship_denoiser(folder, run)
     run.save()
     ship_denoiser(folder, run)

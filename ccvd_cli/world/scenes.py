@@ -26,7 +26,9 @@ class Canvas:
         mask = np.clip(0.5 - distance * self.size, 0, 1)[..., None]
         self.picture += mask * (np.asarray(colour, np.float32) - self.picture)
 
-    def ground(self, level: float, colour: RGB, wave: float = 0.0, phase: float = 0.0, turns: float = 1.0) -> None:
+    def ground(
+        self, level: float, colour: RGB, wave: float = 0.0, phase: float = 0.0, turns: float = 1.0
+    ) -> None:
         edge = level + wave * np.sin(2 * np.pi * turns * self.x + phase)
         self.paint((edge - self.y).astype(np.float32), colour)
 

@@ -1,18 +1,20 @@
 """Signed distances and the actors drawn with them.
 
-An actor lives in its own plane: x to the right, y down, the body within about [-1, 1]; it faces right. A distance is
-negative inside, so `clip(0.5 - d * pixels, 0, 1)` is an anti-aliased mask at any size, angle and sub-pixel position.
+An actor lives in its own plane: x to the right, y down, the body within about [-1, 1]; it faces right. A
+distance is negative inside, so `clip(0.5 - d * pixels, 0, 1)` is an anti-aliased mask at any size, angle and
+sub-pixel position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]  # float32 in practice; sums with Python floats are typed wider
 RGB = tuple[float, float, float]
 
 BLACK: RGB = (0.09, 0.08, 0.12)
@@ -56,7 +58,7 @@ def union(*fields: Array) -> Array:
 
 @dataclass
 class Drawing:
-    """`body` takes the actor's colour and texture, `shade` the same colour darker, details have colours of their own."""
+    """`body` takes the actor's colour and texture, `shade` that colour darker, details have their own."""
 
     body: Array
     shade: Array | None = None
@@ -97,7 +99,11 @@ def cat(x: Array, y: Array) -> Drawing:
     )
     paws = union(ellipse(x, y, -0.18, 0.90, 0.16, 0.09), ellipse(x, y, 0.18, 0.90, 0.16, 0.09))
     return Drawing(
-        body, paws, [(eyes, BLACK), (whiskers, BLACK), (nose, (0.95, 0.5, 0.6))], head=(0.0, -0.70), neck=(0.0, 0.08)
+        body,
+        paws,
+        [(eyes, BLACK), (whiskers, BLACK), (nose, (0.95, 0.5, 0.6))],
+        head=(0.0, -0.70),
+        neck=(0.0, 0.08),
     )
 
 
@@ -234,7 +240,11 @@ def flower(x: Array, y: Array) -> Drawing:
         ellipse(x, y, 0.26, 0.50, 0.25, 0.11),
     )
     return Drawing(
-        petals, None, [(heart, (1.0, 0.85, 0.25)), (stem, (0.20, 0.55, 0.22))], head=(0.0, -0.98), neck=(0.0, 0.2)
+        petals,
+        None,
+        [(heart, (1.0, 0.85, 0.25)), (stem, (0.20, 0.55, 0.22))],
+        head=(0.0, -0.98),
+        neck=(0.0, 0.2),
     )
 
 

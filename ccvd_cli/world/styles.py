@@ -1,4 +1,4 @@
-"""Held-out styles: filters over the finished frames, (F, H, W, 3) in [0, 1] -> the same. Pretraining never sees them."""
+"""Held-out styles, which pretraining never sees: filters over finished frames (F, H, W, 3) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _edges(frames: Array) -> Array:
 def sketch(frames: Array) -> Array:
     """Pencil on paper."""
     tone = 0.75 + 0.25 * _grey(frames)
-    return ((tone * (1 - 0.85 * _edges(frames)))[..., None] * np.asarray([1.0, 0.98, 0.93])).astype(np.float32)
+    return ((tone * (1 - 0.85 * _edges(frames)))[..., None] * np.asarray([1.0, 0.98, 0.93])).astype(
+        np.float32
+    )
 
 
 def sepia(frames: Array) -> Array:

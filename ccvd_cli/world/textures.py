@@ -1,7 +1,7 @@
 """Pictures with the statistics of photographs, for the autoencoder: dead leaves, coloured noise, patterns.
 
-Dead leaves (occluding shapes of power-law size) share a photograph's edges, 1/f noise its spectrum; random colour pairs
-and patterns are what no fixed palette would show it. NumPy in, NumPy out; a batch at a time.
+Dead leaves (occluding shapes of power-law size) share a photograph's edges, 1/f noise its spectrum; random
+colour pairs and patterns are what no fixed palette would show it. NumPy in, NumPy out; a batch at a time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def textures(rng: np.random.Generator, n: int, size: int = 64, leaves: int = 24)
         mask = np.clip(0.5 - distance * radius * aspect * size, 0, 1) * (draw(0, 1) < 0.75)
         one, two = (rng.uniform(0, 1, (n, 1, 1, 3)).astype(np.float32) for _ in range(2))
         frequency = draw(2, 9) / radius * 0.25
-        wave = np.sin(frequency * x * radius * 2 * np.pi) * np.where(draw(0, 1) < 0.5, 1, np.sin(frequency * y * 6))
+        wave = np.sin(frequency * x * radius * 2 * np.pi) * np.where(
+            draw(0, 1) < 0.5, 1, np.sin(frequency * y * 6)
+        )
         share = np.clip(0.5 + 3 * wave, 0, 1) * (draw(0, 1) < 0.35)
         picture += mask[..., None] * (one + share[..., None] * (two - one) - picture)
     amount = rng.uniform(0, 1, (n, 1, 1, 1)).astype(np.float32) ** 2

@@ -32,6 +32,23 @@ def still(denoiser: nn.Module) -> Iterator[None]:
             del module.forward
 
 
+@contextmanager
+def at_frames(denoiser: nn.Module, indices: Tensor) -> Iterator[None]:
+    """Within it, a clip's frames stand at these positions (F,) of the temporal attention instead of 0, 1, 2, ...
+
+    A clip can then be learned from a few of its frames at a time: each still knows when it is.
+    """
+    positions = [m for n, m in denoiser.named_modules() if "motion_modules" in n and n.endswith("pos_embed")]
+    whole = [m.pe for m in positions]
+    for module in positions:
+        module.pe = module.pe[:, indices]
+    try:
+        yield
+    finally:
+        for module, pe in zip(positions, whole, strict=True):
+            module.pe = pe
+
+
 class MotionModelBase(LatentBase):
     """`mini`, and AnimateDiff models saved whole (a UNetMotionModel in `unet`)."""
 

@@ -1,0 +1,107 @@
+"""Clips of a concept while it is learned and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..clips import default_scale
+from ..errors import CcvdError, UsageError
+from ..outputs import check_output
+from ..progress import progress
+from ..session import Session
+from .options import LearnOptions
+
+if TYPE_CHECKING:
+    from ..engine.bases.contract import Base
+    from ..engine.concept import Learner
+    from ..engine.learn import StepReport
+    from ..settings import SampleSettings
+
+
+def example_prompt(kind: str, name: str, class_noun: str) -> str:
+    """A prompt that shows a concept."""
+    if kind == "motion":
+        return f"a dog performing <{name}>"
+    return f"a <{name}> {class_noun} on the beach" if class_noun else f"a <{name}> on the beach"
+
+
+def plan_previews(name: str, options: LearnOptions) -> Previews:
+    """Where the previews of `name` will go. Raises UsageError if they cannot be written there."""
+    if options.no_preview:
+        if options.preview or options.preview_every:
+            raise UsageError("--no-preview contradicts --preview and --preview-every.", "Choose one.")
+        return Previews(None, None)
+    path = options.preview or Path(f"{name}-preview.mp4")
+    try:
+        check_output(path)
+    except UsageError as error:
+        if options.preview:
+            raise
+        raise UsageError(error.message, "Name another file with --preview, or give --no-preview.") from error
+    return Previews(path, options.preview_every)
+
+
+@dataclass
+class Previews:
+    """`path` None: no previews at all. `files` are those written so far."""
+
+    path: Path | None
+    every: int | None
+    files: list[Path] = field(default_factory=list)
+    _reached: tuple[str, int] = ("", 0)
+    _kept: bool = False
+
+    def on_step(self, base: Base, at: StepReport, sampling: SampleSettings) -> None:
+        """Writes <preview>-adapter-000100.mp4 when another `every` steps are done."""
+        if self.path is None or self.every is None:
+            return
+        stage, times = self._reached
+        due = at.step // self.every > (times if stage == at.stage else 0)
+        self._reached = (at.stage, at.step // self.every)
+        if due and at.step < at.total:  # the last one is the final preview
+            snapshot = getattr(at, "snapshot", None)
+            if snapshot is None:
+                raise UsageError("--preview-every: this version shows a concept only when it is learned.")
+            stem = f"{self.path.stem}-{at.stage}-{at.step:06}{self.path.suffix}"
+            self._write(base, snapshot(), sampling, self.path.with_name(stem))
+
+    def final(self, session: Session, base: Base, learner: Learner, sampling: SampleSettings) -> None:
+        """The clip at the end. The concept is safe by then, so a full disk is only a remark."""
+        if self.path is None:
+            return
+        with progress(quiet=session.quiet) as report:
+            try:
+                self._write(base, learner, sampling, self.path, lambda i, n: report("preview", i, n))
+            except CcvdError as error:
+                session.say(f"No preview: {error.message}")
+
+    @contextmanager
+    def undone_unless_kept(self) -> Iterator[None]:
+        """An interrupted run leaves no clips of a concept that does not exist."""
+        try:
+            yield
+        finally:
+            if not self._kept:
+                for path in self.files:
+                    path.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        self._kept = True
+
+    def _write(
+        self,
+        base: Base,
+        learner: Learner,
+        sampling: SampleSettings,
+        path: Path,
+        on_step: Callable[[int, int], None] = lambda step, total: None,
+    ) -> None:
+        from ..engine import media, sample
+
+        prompt = example_prompt(learner.kind, learner.name, learner.class_noun)
+        frames = sample.generate(base, prompt, [learner], sampling, on_step)
+        self.files += media.write_clip(frames, path, sampling.fps, scale=default_scale(sampling))

@@ -1,0 +1,145 @@
+"""Generating from the command line, on a tiny base: clips, sidecars, and making the same frames again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_material import QUICK, Ccvd
+
+from ccvd_cli.engine import bases
+
+FEW = ("--steps", "2", "--frames", "3", "--height", "32", "--width", "32")
+
+
+@pytest.fixture
+def taught(ccvd: Ccvd, tiny: Path, photos: Path, clips: Path) -> Path:
+    """A registry with the subject V1 and the motion V2, both of the tiny base."""
+    shared = ("--base", tiny, *QUICK, "--no-preview", "--quiet")
+    assert ccvd("learn-subject", "--images", photos, "--class-noun", "dog", *shared).code == 0
+    assert ccvd("learn-motion", "--videos", clips, "--frames", 4, *shared).code == 0
+    return tiny
+
+
+def test_concepts_compose_and_a_sidecar_gives_the_same_frames(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    prompt = "a <V1> dog performing <V2> on the beach"
+    first = ccvd("generate", prompt, "--out", "a.png", "--seed", 7, *FEW, "--scheduler", "ddim")
+    assert first.code == 0, first.err
+    assert first.out.split() == ["a_000.png", "a_001.png", "a_002.png"]
+    told = json.loads((cwd / "a.png.json").read_text())
+    assert (told["prompt"], told["seed"], told["scale"], told["device"]) == (prompt, 7, 4, "cpu")
+    assert (told["settings"]["scheduler"], told["settings"]["frames"]) == ("ddim", 3)
+    assert [concept["name"] for concept in told["concepts"]] == ["V1", "V2"]
+    assert told["base"]["location"] == str(taught) and {"ccvd", "torch", "diffusers"} <= set(told["versions"])
+
+    again = ccvd("generate", "--from", "a.png.json", "--out", "b.png")
+    assert again.code == 0, again.err
+    for a, b in zip(first.out.split(), again.out.split(), strict=True):
+        assert (cwd / a).read_bytes() == (cwd / b).read_bytes()
+    other = ccvd("generate", "--from", "a.png", "--out", "c.png", "--seed", 8)  # the clip's own path will do
+    assert other.code == 0
+    assert (cwd / "c_000.png").read_bytes() != (cwd / "a_000.png").read_bytes()
+
+
+def test_count_takes_the_next_seeds_and_the_registry_remembers(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    run = ccvd(
+        "generate", "a red dog", "--base", tiny, "--seed", 5, "--count", 2, *FEW, "--json", "--scale", 2
+    )
+    assert run.code == 0, run.err
+    made = json.loads(run.out)
+    assert [clip["seed"] for clip in made] == [5, 6]
+    assert [clip["files"] for clip in made] == [["ccvd-a-red-dog-5_000.mp4"], ["ccvd-a-red-dog-5_001.mp4"]]
+    assert all((cwd / clip["sidecar"]).is_file() for clip in made)
+    listed = json.loads(ccvd("list", "generations", "--json").out)
+    assert [(clip["seed"], clip["prompt"], clip["base"]) for clip in listed] == [
+        (6, "a red dog", "tiny"),
+        (5, "a red dog", "tiny"),
+    ]
+
+
+def test_a_random_seed_is_said(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    run = ccvd("generate", "a dog", "--base", tiny, *FEW)
+    seed = json.loads(next(cwd.glob("*.json")).read_text())["seed"]
+    assert f"with seed {seed}." in run.err
+    assert run.out == f"ccvd-a-dog-{seed}.mp4\n"
+
+
+def test_a_concept_learned_anew_is_not_the_sidecars(
+    ccvd: Ccvd, taught: Path, photos: Path, cwd: Path
+) -> None:
+    assert ccvd("generate", "a <V1> dog", "--out", "a.gif", "--seed", 1, *FEW).code == 0
+    assert ccvd("remove", "V1", "--yes").code == 0
+    gone = ccvd("generate", "--from", "a.gif.json")
+    assert gone.code == 2 and "'V1' of this sidecar is not in the registry" in gone.err
+    shared = ("--base", taught, *QUICK, "--no-preview", "--seed", 9)
+    assert ccvd("learn-subject", "--images", photos, "--name", "V1", *shared).code == 0
+    changed = ccvd("generate", "--from", "a.gif.json")
+    assert changed.code == 2 and "it has changed" in changed.err
+
+
+def test_another_base_is_refused(ccvd: Ccvd, taught: Path, tmp_path: Path, cwd: Path) -> None:
+    from tiny_models import build_mini
+
+    other = build_mini(tmp_path / "other", seed=1)
+    run = ccvd("generate", "a <V1> dog", "--base", other, *FEW)
+    assert run.code == 2 and "not the one of V1" in run.err
+    assert list(cwd.iterdir()) == []
+
+
+def test_a_tampered_tensor_file_is_noticed(ccvd: Ccvd, taught: Path, cwd: Path, ccvd_home: Path) -> None:
+    for blob in ccvd_home.rglob("*.safetensors"):
+        blob.chmod(0o600)
+        blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+    run = ccvd("generate", "a <V1> dog", *FEW)
+    assert run.code == 1 and "is not what was stored" in run.err
+    assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "no prompt"),
+        (("",), "The prompt is empty"),
+        (("a <V8> dog",), "no concept 'V8'"),
+        (("a <V8> dog",), "V1"),  # the nearest
+        (("a <V1 dog",), "single '<'"),
+        (("a <> dog",), "'<>'"),
+        (("a <V1> and a <V3>",), "V3 on big"),
+        (("a dog", "--steps", 0), "--steps 0"),
+        (("a dog", "--frames", 0), "--frames 0"),
+        (("a dog", "--guidance-scale", "inf"), "--guidance-scale inf"),
+        (("a dog", "--count", 0), "'--count'"),
+        (("a dog", "--scheduler", "euler"), "'euler'"),
+        (("a dog", "--out", "clip"), "No suffix"),
+        (("a dog", "--out", "clip.mov"), "'.mov'"),
+        (("a dog", "--base", "nobase"), "nobase"),
+        (("a dog", "--from", "x.json"), "Both"),
+        (("--from", "x.json"), "Cannot read 'x.json'"),
+        (("--from", "broken.json"), "not a clip's sidecar"),
+        (("--from", "other.json"), "not a clip's sidecar"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    ccvd: Ccvd,
+    teach: Callable[..., None],
+    tiny: Path,
+    cwd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    said: str,
+) -> None:
+    teach("V1")
+    teach("V3", base="big")
+    (cwd / "broken.json").write_text("{")
+    (cwd / "other.json").write_text('{"prompt": "a dog"}')
+    before = sorted(cwd.iterdir())
+    monkeypatch.setattr(bases, "open_base", None)  # must not be reached
+    base = () if "--base" in arguments else ("--base", tiny)
+    run = ccvd("generate", *arguments, *base)
+    assert run.code == 2 and run.out == ""
+    lines = run.err.splitlines()
+    assert [line.split(":")[0] for line in lines] in (["error", "hint"], ["error"])
+    assert said in run.err
+    assert sorted(cwd.iterdir()) == before

@@ -1,0 +1,199 @@
+"""Learning from the command line, on a tiny base: what is kept, what is said, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_material import QUICK, Ccvd
+
+from ccvd_cli.engine import bases, learn
+
+
+def test_a_subject_is_learned_from_photos(ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path) -> None:
+    run = ccvd("learn-subject", "--images", photos, "--class-noun", "dog", "--base", tiny, *QUICK)
+    assert (run.code, run.out) == (0, "V1\n")
+    assert "Skipped note.jpg: not an image." in run.err
+    assert "from 2 files (0.jpg, 1.jpg); skipped 1 file (note.jpg)." in run.err
+    assert 'Try: ccvd generate "a <V1> dog on the beach"' in run.err
+    assert [path.name for path in cwd.iterdir()] == ["V1-preview.mp4"]
+    (concept,) = json.loads(ccvd("list", "concepts", "--json").out)
+    assert (concept["name"], concept["kind"], concept["class_noun"]) == ("V1", "subject", "dog")
+    assert (concept["base"], concept["task"]) == ("tiny", 1)
+    shown = json.loads(ccvd("show", "V1", "--json").out)
+    assert [file["file"] for file in shown["data"]] == ["0.jpg", "1.jpg"]
+    assert (shown["recipe"]["adapter_steps"], shown["recipe"]["batch_size"]) == (2, 2)
+
+
+def test_a_motion_is_learned_from_clips(ccvd: Ccvd, tiny: Path, clips: Path, cwd: Path) -> None:
+    run = ccvd(
+        *("learn-motion", "--videos", clips, "--base", tiny, *QUICK, "--frames", 4),
+        *("--name", "wave", "--preview", "shown/wave.gif", "--json"),
+    )
+    assert run.code == 0
+    report = json.loads(run.out)
+    assert (report["name"], report["kind"], report["used"], report["skipped"]) == (
+        "wave",
+        "motion",
+        ["a.mp4"],
+        [],
+    )
+    assert report["previews"] == ["shown/wave.gif"] and (cwd / "shown" / "wave.gif").is_file()
+    assert report["recipe"]["frames"] == 4
+
+
+def test_quiet_and_without_preview_says_only_the_name(
+    ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path
+) -> None:
+    learn_it = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--quiet")
+    assert ccvd(*learn_it).out == "V1\n"
+    second = ccvd(*learn_it)
+    assert (second.out, second.err) == ("V2\n", "")
+    assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--steps", 0), "--steps 0"),
+        (("--token-steps", -1), "--token-steps -1"),
+        (("--lr", "nan"), "--lr nan"),
+        (("--lr", "inf"), "--lr inf"),
+        (("--prior-share", 1), "--prior-share 1.0"),
+        (("--batch-size", 0), "--batch-size 0"),
+        (("--seed", -1), "'--seed'"),
+        (("--name", "1st"), "'1st'"),
+        (("--name", "V7"), "'V7' is taken"),
+        (("--name", "v7"), "'v7' is taken"),
+        (("--class-noun", "<dog>"), "--class-noun '<dog>'"),
+        (("--preview", "clip.avi"), "'.avi'"),
+        (("--preview", "/dev/null/clip.mp4"), "/dev/null"),
+        (("--no-preview", "--preview-every", 5), "--no-preview"),
+        (("--base", "nobase"), "nobase"),
+        (("--base", "."), "has no folder"),
+        (("--images", "nowhere"), "'nowhere'"),
+        (("--images", "empty"), "'empty'"),
+        (("--images", "words"), "photo.jpg: not an image"),
+        (("--home", "words/photo.jpg/home"), "words/photo.jpg"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    ccvd: Ccvd,
+    teach: object,
+    tiny: Path,
+    photos: Path,
+    cwd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    said: str,
+) -> None:
+    teach("V7")  # type: ignore[operator]
+    (cwd / "empty").mkdir()
+    (cwd / "words").mkdir()
+    (cwd / "words" / "photo.jpg").write_text("words")
+    before = sorted(cwd.rglob("*"))
+    monkeypatch.setattr(bases, "open_base", None)  # must not be reached
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK, *options)
+    assert run.code == 2
+    assert run.out == ""
+    error = [line for line in run.err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and said in error[0]
+    assert "Traceback" not in run.err
+    assert sorted(cwd.rglob("*")) == before
+    assert ccvd("list", "concepts").out.count("\n") == 2  # the header and V7
+
+
+def test_a_still_and_a_truncated_clip_teach_no_motion(
+    ccvd: Ccvd, tiny: Path, clips: Path, cwd: Path, ccvd_home: Path
+) -> None:
+    from PIL import Image
+
+    (cwd / "clips").mkdir()
+    Image.new("RGB", (32, 32)).save(cwd / "clips" / "still.gif")
+    (cwd / "clips" / "cut.mp4").write_bytes((clips / "a.mp4").read_bytes()[:400])
+    run = ccvd("learn-motion", "--videos", "clips", "--base", tiny)
+    error = run.err.splitlines()[0]
+    assert run.code == 2 and "cut.mp4: " in error and "still.gif: " in error
+    assert not ccvd_home.exists()
+
+
+def test_a_device_that_is_not_there(ccvd: Ccvd, tiny: Path, photos: Path, ccvd_home: Path) -> None:
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, "--device", "abacus")
+    assert run.code == 2 and "abacus" in run.err
+    assert not ccvd_home.exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_home_without_write_permission(ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path) -> None:
+    (cwd / "locked").mkdir(mode=0o500)
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, "--home", "locked/home")
+    assert run.code == 2 and "locked" in run.err
+
+
+def test_previews_on_the_way_are_gone_if_learning_fails(
+    ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path, ccvd_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def fails(base, images, *, name, class_noun, recipe, on_step):  # type: ignore[no-untyped-def]
+        learner = type("Half", (), {"name": name, "kind": "subject", "class_noun": class_noun})
+        for step in (5, 10, 15):
+            report = learn.StepReport("adapter", step, 20, 0.5)
+            object.__setattr__(report, "snapshot", lambda: learner)
+            on_step(report)
+        seen.extend(sorted(path.name for path in cwd.iterdir()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learn, "learn_subject", fails)
+    monkeypatch.setattr("ccvd_cli.engine.sample.generate", _black)
+    run = ccvd(
+        "learn-subject", "--images", photos, "--base", tiny, "--preview", "p.gif", "--preview-every", 10
+    )
+    assert seen == ["p-adapter-000010.gif"]
+    assert run.code == 130
+    assert run.err.splitlines()[-1] == "error: Interrupted."
+    assert list(cwd.iterdir()) == [] and not ccvd_home.exists()
+
+
+def _black(base, prompt, learners, settings, on_step):  # type: ignore[no-untyped-def]
+    import torch
+
+    return torch.zeros(2, 3, 16, 16)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_control_c_while_learning(tiny: Path, photos: Path, cwd: Path, ccvd_home: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [
+        sys.executable,
+        "-m",
+        "ccvd_cli",
+        "learn-subject",
+        "--images",
+        str(photos),
+        "--base",
+        str(tiny),
+    ]
+    process = subprocess.Popen(
+        [*command, "--token-steps", "1000000"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "registry")])},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    heard = []
+    for line in process.stderr:
+        heard.append(line)
+        if line.startswith("tokens 5/1000000, loss "):
+            process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert process.returncode == 130, heard
+    assert heard[-1] == "error: Interrupted.\n"
+    assert not any("Traceback" in line for line in heard)
+    assert list(cwd.iterdir()) == [] and not ccvd_home.exists()

@@ -1,0 +1,127 @@
+"""Help, errors and exit codes: what is true of every command."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from cli_material import Ccvd
+
+from ccvd_cli.__main__ import main
+from ccvd_cli.app import app
+from ccvd_registry import Registry
+
+ROOT = Path(__file__).parents[2]
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        yield (*path, name)
+
+
+COMMANDS = sorted(_commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
+def test_every_help_has_an_example(ccvd: Ccvd, command: tuple[str, ...]) -> None:
+    run = ccvd(*command, "--help")
+    assert run.code == 0
+    example = run.out[run.out.index("Example") :]
+    assert " ".join(["ccvd", *command]) in " ".join(example.split())
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = ROOT / "README.md"
+    if not readme.exists():
+        pytest.skip("no README yet")
+    text = readme.read_text(encoding="utf-8")
+    groups = {command[:-1] for command in COMMANDS}
+    missing = [" ".join(c) for c in COMMANDS if c not in groups and f"ccvd {' '.join(c)}" not in text]
+    assert missing == []
+
+
+def test_alone_it_shows_its_help(ccvd: Ccvd) -> None:
+    assert "learn-subject" in ccvd().out
+
+
+def test_version(ccvd: Ccvd) -> None:
+    run = ccvd("--version")
+    assert run.code == 0 and re.fullmatch(r"ccvd \d+\.\d+\.\d+\n", run.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("genrate",), "genrate"),
+        (("list", "concept"), "concept"),
+        (("list", "concepts", "--jsn"), "--jsn"),
+        (("learn-subject",), "'--images'"),
+        (("list", "concepts", "--kind", "smell"), "'smell'"),
+    ],
+)
+def test_a_mistyped_command_line(ccvd: Ccvd, arguments: tuple[str, ...], said: str) -> None:
+    run = ccvd(*arguments)
+    assert (run.code, run.out) == (2, "")
+    error, hint = run.err.splitlines()
+    assert error.startswith("error: ") and said in error
+    assert hint.startswith("hint: ") and "--help" in hint
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "error: Interrupted."),
+        (RuntimeError("first line\nsecond line"), 1, "error: Unexpected RuntimeError: first line."),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device."),
+        (MemoryError(), 1, "error: Out of memory."),
+    ],
+)
+def test_no_traceback_unless_debugging(
+    ccvd: Ccvd, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Registry, "list", raises)
+    run = ccvd("list", "concepts")
+    assert (run.code, run.out, run.err.splitlines()[0]) == (code, "", said)
+    assert "Traceback" not in run.err
+    if not isinstance(error, KeyboardInterrupt):
+        assert "Traceback" in ccvd("--debug", "list", "concepts").err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes")
+def test_a_reader_that_goes_away_is_no_drama(ccvd_home: Path) -> None:
+    code = "import sys; from ccvd_cli.__main__ import main; sys.exit(main(['list', 'concepts', '--json']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "registry")]),
+            "PYTHONUNBUFFERED": "",  # so that the pipe is noticed as late as it can be
+        },
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_main_reads_the_process_own_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ccvd", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("ccvd ")

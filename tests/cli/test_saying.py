@@ -1,0 +1,92 @@
+"""Prompts, file names, numbers for people, progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccvd_cli import clips, output
+from ccvd_cli.commands.overrides import override
+from ccvd_cli.errors import UsageError
+from ccvd_cli.progress import progress
+from ccvd_cli.prompts import named
+from ccvd_cli.settings import SampleSettings
+from ccvd_registry.names import is_legal
+
+
+def test_names_come_in_order_and_once() -> None:
+    assert named("a <V2> dog and <my-cat> and <V2>") == ["V2", "my-cat"]
+    assert named("a dog") == []
+
+
+@given(st.text(max_size=40))
+def test_a_placeholder_is_what_the_registry_calls_a_name(name: str) -> None:
+    try:
+        assert named(f"a <{name}> dog") == [name]
+        assert is_legal(name)
+    except UsageError:
+        assert not is_legal(name)
+
+
+def test_slugs_and_numbers() -> None:
+    assert clips.default_path("a <V1> dog, surfing!", 7) == Path("ccvd-a-v1-dog-surfing-7.mp4")
+    assert clips.default_path("???", 0) == Path("ccvd-clip-0.mp4")
+    assert clips.numbered(Path("x/a.gif"), 1) == [Path("x/a.gif")]
+    assert clips.numbered(Path("x/a.gif"), 2) == [Path("x/a_000.gif"), Path("x/a_001.gif")]
+    assert clips.default_scale(SampleSettings()) == 4
+    assert clips.default_scale(SampleSettings(height=256, width=256)) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2 * 10**6, "2.0 MB"), (10**13, "10000.0 GB")],
+)
+def test_sizes(count: int, said: str) -> None:
+    assert output.size(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "0 s"), (59, "59 s"), (65, "1 min 05 s"), (3660, "1 h 01 min")]
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert output.duration(seconds) == said
+
+
+def test_an_option_out_of_range_is_quoted_as_it_was_typed() -> None:
+    assert override(SampleSettings(), {"steps": 3, "fps": None}).steps == 3
+    with pytest.raises(UsageError, match=r"^--guidance-scale -1\.0: should be greater than or equal to 0\.$"):
+        override(SampleSettings(), {"guidance_scale": -1.0})
+
+
+def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(quiet=False) as report:
+        for stage in ("tokens", "adapter"):
+            for step in range(1, 101):
+                report(stage, step, 100, 0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "tokens 1/100",
+        "tokens 100/100",
+        "adapter 1/100",
+        "adapter 100/100",
+    ]
+    assert "loss 0.5000" in lines[1] and "steps/s" in lines[1]
+
+
+def test_on_a_terminal_there_is_a_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress(quiet=False) as report:
+        for step in range(1, 4):
+            report("sampling", step, 3)
+    assert "sampling" in capsys.readouterr().err
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(quiet=True) as report:
+        report("sampling", 1, 1)
+    assert capsys.readouterr().err == ""

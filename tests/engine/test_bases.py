@@ -1,0 +1,186 @@
+"""What every family promises: sites, text states per layer, shapes, noise and target, an untouched denoiser."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccvd_cli.engine.bases import find_base, open_base
+from ccvd_cli.engine.bases.contract import Base, TokenVectors
+from ccvd_cli.errors import CcvdError, UsageError
+
+
+def small(base: Base, frames: int = 4) -> tuple[int, int, int, int]:
+    return base.latent_shape(frames, 32, 32)
+
+
+def test_sites_are_where_dreamvideo_puts_them(base: Base) -> None:
+    spatial, temporal = base.sites_of("spatial"), base.sites_of("temporal")
+    assert all(".attentions." in s.name and s.name.endswith("attn2") for s in spatial)
+    assert [s.layer for s in spatial] == list(range(base.text_layers))
+    assert not any(".attentions." in s.name for s in temporal)
+    assert {s.name.rpartition(".")[2] for s in temporal} == {"attn1", "attn2", "ff"}
+    if base.family == "unet3d":  # ModelScope's layout: 16 spatial cross-attentions, 17 temporal blocks
+        assert len(spatial) == 16 and len(temporal) == 17 * 3
+
+
+def test_temporal_sites_follow_the_spatial_layer_beside_them(base: Base) -> None:
+    layers = {s.name.removesuffix(".transformer_blocks.0.attn2"): s.layer for s in base.sites_of("spatial")}
+    for site in base.sites_of("temporal"):
+        block = site.name.split(".transformer_blocks")[0]
+        beside = block.replace("motion_modules", "attentions").replace("temp_attentions", "attentions")
+        if beside in layers:
+            assert site.layer == layers[beside]
+
+
+def test_encode_decode_shapes_and_range(base: Base) -> None:
+    frames = torch.rand(2, 3, 3, 32, 32) * 2 - 1
+    latents = base.encode_video(frames)
+    assert latents.shape == (2, *small(base, 3))
+    seen = base.decode_video(latents)
+    assert seen.shape == frames.shape and seen.abs().max() <= 1
+
+
+def test_prompts_without_placeholders_have_equal_states_in_all_layers(base: Base) -> None:
+    text = base.encode_text(["a dog on the beach", ""])
+    assert text.shape == (2, base.text_layers, 24, base.text_width)
+    assert torch.equal(text[:, 0], text[:, -1])
+
+
+def test_each_layer_gets_its_own_token_vector(base: Base) -> None:
+    same = base.noun_vector("dog").expand(base.text_layers, -1).clone()
+    plain = base.encode_text(["a <V1> dog"], [TokenVectors("<V1>", same)])
+    changed = same.clone()
+    changed[1] += torch.randn(base.text_width)  # a constant would be lost in the layer norms
+    text = base.encode_text(["a <V1> dog"], [TokenVectors("<V1>", changed)])
+    differs = [(plain[0, i] - text[0, i]).abs().max().item() > 1e-4 for i in range(base.text_layers)]
+    assert differs == [i == 1 for i in range(base.text_layers)]
+
+
+def test_a_placeholder_started_from_a_noun_reads_as_that_noun(base: Base) -> None:
+    vectors = base.noun_vector("dog").expand(base.text_layers, -1)
+    told = base.encode_text(["a <V7> on the beach"], [TokenVectors("<V7>", vectors)])
+    assert torch.allclose(told, base.encode_text(["a dog on the beach"]), atol=1e-5)
+
+
+def test_placeholders_are_told_apart_by_case_and_number(base: Base) -> None:
+    tokens = [TokenVectors(p, torch.randn(base.text_layers, base.text_width)) for p in ("<V1>", "<V11>", "<v1>")]
+    states = [base.encode_text([f"a {t.placeholder}"], tokens)[0, 0] for t in tokens]
+    assert not torch.allclose(states[0], states[1]) and not torch.allclose(states[0], states[2])
+
+
+def test_token_gradients_reach_every_layer(base: Base) -> None:
+    vectors = torch.zeros(base.text_layers, base.text_width, requires_grad=True)
+    text = base.encode_text(["a <V1> dog"], [TokenVectors("<V1>", vectors)])
+    latents = torch.randn(1, *small(base))
+    base.predict(latents, torch.tensor([500]), text).square().mean().backward()
+    assert vectors.grad is not None and (vectors.grad.abs().amax(1) > 0).all()
+
+
+def test_layer_states_reach_their_layer_and_only_spatial_cross_attention(base: Base) -> None:
+    """Each spatial cross-attention must read its own slice; temporal attention must never see text."""
+    seen: dict[str, torch.Tensor | None] = {}
+    handles = []
+    for name, module in base.denoiser.named_modules():
+        if name.endswith((".attn1", ".attn2")):
+
+            def note(m: torch.nn.Module, args: tuple, kwargs: dict, out: object, name: str = name) -> None:
+                seen[name] = kwargs.get("encoder_hidden_states")
+
+            handles.append(module.register_forward_hook(note, with_kwargs=True))
+    keys: dict[int, torch.Tensor] = {}
+    for site in base.sites_of("spatial"):
+
+        def catch(m: torch.nn.Module, args: tuple, layer: int = site.layer) -> None:
+            keys[layer] = args[0]
+
+        handles.append(base.denoiser.get_submodule(f"{site.name}.to_k").register_forward_pre_hook(catch))
+    text = torch.randn(1, base.text_layers, 24, base.text_width)
+    base.predict(torch.randn(1, *small(base)), torch.tensor([300]), text)
+    for handle in handles:
+        handle.remove()
+    spatial = {s.name for s in base.sites_of("spatial")}
+    assert {n for n, value in seen.items() if value is not None} == spatial
+    # UNet3D repeats the text for every frame, so there may be more rows than samples.
+    assert all(torch.equal(keys[i], text[:, i].expand(len(keys[i]), -1, -1)) for i in range(base.text_layers))
+
+
+def test_text_matters_and_samples_do_not_mix(base: Base) -> None:
+    latents = torch.randn(2, *small(base))
+    text = base.encode_text(["a red dog", "a blue car"])
+    both = base.predict(latents, torch.tensor([400, 400]), text)
+    alone = base.predict(latents[1:], torch.tensor([400]), text[1:])
+    assert torch.allclose(both[1:], alone, atol=1e-4)
+    assert not torch.allclose(base.predict(latents[1:], torch.tensor([400]), text[:1]), alone, atol=1e-4)
+
+
+def test_noise_and_target_are_consistent(base: Base) -> None:
+    """Undoing the target from the noisy latents gives the clean ones back."""
+    x, noise = torch.randn(2, *small(base)), torch.randn(2, *small(base))
+    t = torch.tensor([100, 700])
+    noisy, target = base.noise_and_target(x, noise, t)
+    alpha = base._training.alphas_cumprod[t].view(-1, 1, 1, 1, 1)  # type: ignore[attr-defined]
+    if base._training.config.prediction_type == "v_prediction":  # type: ignore[attr-defined]
+        again = alpha.sqrt() * noisy - (1 - alpha).sqrt() * target
+    else:
+        again = (noisy - (1 - alpha).sqrt() * target) / alpha.sqrt()
+    assert torch.allclose(again, x, atol=1e-4)
+
+
+def test_shift_moves_training_towards_noise(base: Base) -> None:
+    even = base.timesteps(4000, torch.Generator().manual_seed(0)).float().mean()
+    high = base.timesteps(4000, torch.Generator().manual_seed(0), shift=3.0).float().mean()
+    assert 480 < even < 520 and high > 600
+
+
+@pytest.mark.parametrize("name", ["dpm++", "ddim"])
+def test_schedulers_take_the_asked_steps(base: Base, name: str) -> None:
+    assert len(base.scheduler(name, 7).timesteps) == 7
+
+
+def test_odd_sizes_are_refused_with_a_way_out(base: Base) -> None:
+    with pytest.raises(UsageError, match="height 50"):
+        base.latent_shape(4, 50, 64)
+
+
+def test_still_passes_by_the_motion_modules(mini_folder: Path) -> None:
+    base = open_base(str(mini_folder), device="cpu", dtype="float32")
+    x, t, text = torch.randn(1, *small(base, 1)), torch.tensor([200]), base.encode_text(["a dog"])
+    moving = base.predict(x, t, text)
+    with base.still():
+        still = base.predict(x, t, text)
+    assert not torch.allclose(moving, still, atol=1e-5)
+    assert torch.equal(base.predict(x, t, text), moving)
+
+
+def test_fingerprint_follows_content_not_place(mini_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(mini_folder, copy)
+    original = open_base(str(mini_folder), device="cpu").fingerprint
+    assert open_base(str(copy), device="cpu").fingerprint == original
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert open_base(str(copy), device="cpu").fingerprint != original
+
+
+def test_unknown_bases_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_folder: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match="no base"):
+        find_base("maxi")
+    with pytest.raises(UsageError, match="not found in the local cache"):
+        find_base("nobody/nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="has no folder"):
+        find_base(str(tmp_path / "empty"))
+    broken = tmp_path / "broken"
+    shutil.copytree(mini_folder, broken)
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CcvdError, match="cannot be loaded"):
+        open_base(str(broken), device="cpu")
+    with pytest.raises(UsageError, match="not available"):
+        open_base(str(mini_folder), device="cuda:99")

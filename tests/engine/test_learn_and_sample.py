@@ -1,0 +1,170 @@
+"""From pictures and clips to a learner, through bytes and back, into clips: on tiny untrained models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccvd_cli.engine.aggregate import equal_weights, fold
+from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.concept import Learner
+from ccvd_cli.engine.learn import StepReport, learn_motion, learn_subject
+from ccvd_cli.engine.sample import generate, generate_batch
+from ccvd_cli.errors import CcvdError
+from ccvd_cli.settings import Recipe, SampleSettings
+
+QUICK = Recipe(token_steps=6, adapter_steps=8, token_lr=1e-2, adapter_lr=1e-2, batch_size=2, text_dropout=0.1, frames=4)
+CLIP = SampleSettings(steps=3, frames=4, height=32, width=32, guidance_scale=3.0)
+
+
+@dataclass(frozen=True)
+class Stored:
+    name: str
+    kind: str
+    class_noun: str
+    adapter_path: Path
+    embedding_path: Path
+    prototype_path: Path
+
+
+def stored(learner: Learner, folder: Path) -> Stored:
+    parts = {}
+    for part in ("adapter", "embedding", "prototype"):
+        parts[part] = folder / f"{learner.name}-{part}.safetensors"
+        parts[part].write_bytes(getattr(learner, f"{part}_bytes")())
+    return Stored(learner.name, learner.kind, learner.class_noun, parts["adapter"], parts["embedding"], parts["prototype"])
+
+
+def pictures(n: int = 3) -> list[torch.Tensor]:
+    return [torch.rand(3, 32, 32) * 2 - 1 for _ in range(n)]
+
+
+def clips(n: int = 2) -> list[torch.Tensor]:
+    return [torch.rand(4, 3, 32, 32) * 2 - 1 for _ in range(n)]
+
+
+@pytest.fixture
+def subject(base: Base) -> Learner:
+    return learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK)
+
+
+@pytest.fixture
+def motion(base: Base) -> Learner:
+    return learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=QUICK)
+
+
+def test_a_subject_is_tokens_and_spatial_adapters(base: Base, subject: Learner) -> None:
+    assert subject.tokens.shape == (base.text_layers, base.text_width)
+    assert set(subject.adapters) == {s.name for s in base.sites_of("spatial")}
+    assert subject.text_prototypes.shape == (base.text_layers, base.text_width)
+    assert subject.image_prototypes.shape == (3, base.image_width)
+    start = base.noun_vector("dog")
+    assert all(not torch.equal(row, start) for row in subject.tokens), "stage 1 left a layer's token where it was"
+    assert any(a.up.weight.abs().sum() > 0 for a in subject.adapters.values())
+
+
+def test_a_motion_is_temporal_adapters_guided_by_appearance(base: Base, motion: Learner) -> None:
+    assert set(motion.adapters) == {s.name for s in base.sites_of("temporal")}
+    guided = [a.cond is not None for a in motion.adapters.values()]
+    assert all(guided) if base.image_width else not any(guided)
+
+
+def test_learning_lowers_the_loss_and_leaves_the_base_alone(base: Base) -> None:
+    before = {k: v.clone() for k, v in base.denoiser.state_dict().items()}
+    # One picture and one level of noise would be fitted by any working learner.
+    recipe = QUICK.model_copy(update={"token_steps": 0, "adapter_steps": 120, "batch_size": 8, "adapter_lr": 2e-2})
+    learner = learn_subject(base, [torch.ones(3, 32, 32)], name="V1", class_noun="dog", recipe=recipe)
+    assert sum(learner.loss_curve[-4:]) < 0.9 * sum(learner.loss_curve[:4])
+    assert all(torch.equal(v, before[k]) for k, v in base.denoiser.state_dict().items())
+    assert not any(p.requires_grad for p in base.denoiser.parameters())
+
+
+def test_the_same_seed_learns_the_same_bytes(base: Base) -> None:
+    images = pictures()
+    learned = [learn_subject(base, images, name="V1", class_noun="dog", recipe=QUICK) for _ in range(2)]
+    assert learned[0].adapter_bytes() == learned[1].adapter_bytes()
+    assert learned[0].embedding_bytes() == learned[1].embedding_bytes()
+    other = learn_subject(base, images, name="V1", class_noun="dog", recipe=QUICK.model_copy(update={"seed": 1}))
+    assert other.adapter_bytes() != learned[0].adapter_bytes()
+
+
+def test_progress_counts_both_stages(base: Base) -> None:
+    reports: list[StepReport] = []
+    learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK, on_step=reports.append)
+    assert [(r.stage, r.step) for r in reports] == [("tokens", 5), ("tokens", 6), ("adapter", 5), ("adapter", 8)]
+
+
+def test_prior_pictures_take_their_share(base: Base) -> None:
+    recipe = QUICK.model_copy(update={"prior_share": 0.5, "batch_size": 4})
+    assert learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe).loss_curve
+
+
+def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:
+    for learner in (subject, motion):
+        again = Learner.load(stored(learner, tmp_path), base)
+        assert torch.allclose(again.tokens, learner.tokens, atol=1e-2)
+        assert again.adapter_bytes() == learner.adapter_bytes()
+        assert again.image_prototypes.shape == learner.image_prototypes.shape
+
+
+def test_a_learner_of_another_base_is_refused(base: Base, subject: Learner, tmp_path: Path) -> None:
+    subject.tokens = subject.tokens[:-1]
+    with pytest.raises(CcvdError, match="V1 has tokens"):
+        Learner.load(stored(subject, tmp_path), base)
+    path = stored(subject, tmp_path)
+    path.adapter_path.write_bytes(b"\x00" * 64)
+    with pytest.raises(CcvdError, match="cannot be read"):
+        Learner.load(path, base)
+
+
+def test_weights_of_each_kind_sum_to_one(subject: Learner, motion: Learner) -> None:
+    other = Learner(**{**subject.__dict__, "name": "V9"})
+    weights = equal_weights([subject, motion, other])
+    assert weights == {"V1": 0.5, "V9": 0.5, "V2": 1.0}
+
+
+def test_folding_twice_the_same_concept_is_that_concept(base: Base, subject: Learner) -> None:
+    twin = Learner(**{**subject.__dict__, "name": "V9"})
+    once, twice = fold(base, [subject]), fold(base, [subject, twin])
+    assert once.keys() == twice.keys()
+    for site, wide in once.items():
+        h = torch.randn(2, 5, site.width)
+        assert torch.allclose(wide(h), twice[site](h), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++", "ddim"])
+def test_a_clip_is_what_its_seed_says(base: Base, subject: Learner, motion: Learner, scheduler: str) -> None:
+    settings = CLIP.model_copy(update={"scheduler": scheduler})
+    prompt, learners = "a <V1> dog performing <V2>", [subject, motion]
+    first = generate(base, prompt, learners, settings)
+    assert first.shape == (4, 3, 32, 32) and first.min() >= 0 and first.max() <= 1
+    assert torch.equal(generate(base, prompt, learners, settings), first)
+    assert not torch.equal(generate(base, prompt, learners, settings.model_copy(update={"seed": 1})), first)
+
+
+def test_learners_matter_and_are_gone_afterwards(base: Base, subject: Learner) -> None:
+    for adapter in subject.adapters.values():
+        torch.nn.init.normal_(adapter.up.weight, std=0.5)
+    plain = generate(base, "a dog", [], CLIP)
+    told = generate(base, "a <V1> dog", [subject], CLIP)
+    assert not torch.allclose(plain, told, atol=1e-3)
+    assert torch.equal(generate(base, "a dog", [], CLIP), plain)
+
+
+def test_a_batch_holds_each_prompt(base: Base) -> None:
+    batch = generate_batch(base, ["a dog", "a cat", "a car"], [], CLIP)
+    assert batch.shape == (3, 4, 3, 32, 32)
+    assert not torch.allclose(batch[0], batch[1], atol=1e-4)
+
+
+def test_steps_are_reported(base: Base) -> None:
+    seen: list[tuple[int, int]] = []
+    generate(base, "a dog", [], CLIP, lambda i, n: seen.append((i, n)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_single_frame_can_be_generated(base: Base) -> None:
+    assert generate(base, "a dog", [], CLIP.model_copy(update={"frames": 1})).shape == (1, 3, 32, 32)

@@ -1,0 +1,122 @@
+"""Small untrained models of the very classes and layouts that real bases have, saved as a user would find them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ccvd_cli.world import models
+
+WIDTH = 32
+
+
+def _text(folder: Path) -> None:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    words = models.tokenizer(folder / "tokenizer")
+    config = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=24,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+
+
+def _image_encoder(folder: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        projection_dim=24,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=16,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(folder / "image_encoder")
+
+
+def _scramble_output(unet: Path) -> None:
+    """Untrained temporal layers end in zeros; give them weights, so that tests see what passes through."""
+    path = unet / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    for name, value in state.items():
+        if "temp_convs" in name or "proj_out" in name:
+            value.add_(0.05 * torch.randn_like(value))
+    save_file(state, path, {"format": "pt"})
+
+
+def build_mini(folder: Path, seed: int = 0) -> Path:
+    """A UNetMotionModel base with two levels, of which one has cross-attention: 3 text layers and a middle."""
+    from diffusers import AutoencoderTiny, UNetMotionModel
+
+    torch.manual_seed(seed)
+    UNetMotionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlockMotion", "CrossAttnDownBlockMotion"),
+        up_block_types=("CrossAttnUpBlockMotion", "UpBlockMotion"),
+        block_out_channels=(16, WIDTH),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=WIDTH,
+        num_attention_heads=2,
+        motion_num_attention_heads=2,
+        motion_max_seq_length=16,
+    ).save_pretrained(folder / "unet")
+    _scramble_output(folder / "unet")
+    AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        num_encoder_blocks=(0, 1, 1),
+        num_decoder_blocks=(1, 1, 0),
+        latent_channels=4,
+    ).save_pretrained(folder / "vae")
+    _text(folder)
+    _image_encoder(folder)
+    models.scheduler().save_pretrained(folder / "scheduler")
+    return folder
+
+
+def build_unet3d(folder: Path, seed: int = 0) -> Path:
+    """ModelScopeT2V's own configuration in small: four levels, two layers a block, 16 spatial cross-attentions; no image encoder."""
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
+
+    torch.manual_seed(seed)
+    UNet3DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+        up_block_types=("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3,
+        block_out_channels=(16, WIDTH, WIDTH, WIDTH),
+        layers_per_block=2,
+        norm_num_groups=8,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=8,
+    ).save_pretrained(folder / "unet")
+    _scramble_output(folder / "unet")
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+    ).save_pretrained(folder / "vae")
+    _text(folder)
+    DDIMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False
+    ).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "TextToVideoSDPipeline"}))
+    return folder

@@ -1,0 +1,109 @@
+"""Judges: trained once, kept, and as good as they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccvd_cli.world import heldout
+from ccvd_cli.world.judge import (
+    Autoencoder,
+    Judge,
+    JudgeSettings,
+    attribute_judge,
+    identity_judge,
+    judges_folder,
+)
+from ccvd_cli.world.judge_material import ATTRIBUTES, OTHER, UNKNOWN, examination, material, ordinary
+
+QUICK = JudgeSettings(clips=8, steps=2, batch=4, examined=4)
+CPU = torch.device("cpu")
+
+
+def nothing(digest: str = "none") -> Autoencoder:
+    return Autoencoder(digest, CPU, lambda frames: frames)
+
+
+def test_a_judge_is_trained_once_and_kept(tmp_path: Path) -> None:
+    said: list[str] = []
+    first = attribute_judge(nothing(), tmp_path, settings=QUICK, on_step=lambda stage, *_: said.append(stage))
+    assert set(said) == {"drawing truth", "training judge"}
+    said.clear()
+    second = attribute_judge(
+        nothing(), tmp_path, settings=QUICK, on_step=lambda stage, *_: said.append(stage)
+    )
+    assert said == []
+    assert second.classes == first.classes == ATTRIBUTES
+    assert second.accuracy == first.accuracy and set(first.accuracy) == set(ATTRIBUTES)
+    clips = torch.rand(2, 16, 3, 64, 64)
+    for name, chances in first.log_probabilities(clips).items():
+        assert torch.equal(chances, second.log_probabilities(clips)[name])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_autoencoder_needs_another_judge(tmp_path: Path) -> None:
+    for digest in ("one", "two"):
+        attribute_judge(nothing(digest), tmp_path, settings=QUICK)
+    assert len(list(tmp_path.glob("attributes-*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 64, 64), (2, 8, 3, 64, 64), (3, 24, 3, 96, 96)])
+def test_clips_of_any_size_are_read(shape: tuple[int, ...]) -> None:
+    judge = Judge(ATTRIBUTES)
+    clips = torch.rand(shape)
+    for name, chances in judge.log_probabilities(clips).items():
+        assert chances.shape == (shape[0], len(ATTRIBUTES[name]))
+        assert torch.allclose(chances.exp().sum(-1), torch.ones(shape[0]), atol=1e-3)
+    for seen in judge.read(clips):
+        assert all(seen[name] in ATTRIBUTES[name] for name in ATTRIBUTES)
+
+
+def test_the_global_seed_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    attribute_judge(nothing(), tmp_path, settings=QUICK)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_identity_judge_knows_its_subjects(tmp_path: Path) -> None:
+    subjects = heldout.indices("test", 3)
+    judge = identity_judge(subjects, nothing(), tmp_path, settings=QUICK)
+    assert judge.classes == {"identity": (*(heldout.subject(i).name for i in subjects), OTHER)}
+    assert list(judge.accuracy) == ["identity"]
+    assert judge.read(torch.rand(1, 16, 3, 64, 64))[0]["identity"] in judge.classes["identity"]
+
+
+def test_truth_is_deterministic_and_disguises_have_no_colour() -> None:
+    one, two = (material(ordinary, 30, 4) for _ in range(2))
+    assert (one.moments == two.moments).all() and (one.labels == two.labels).all()
+    assert one.moments.shape == (30, 3, 64, 64, 3) and one.halved.shape == (30, 16, 32, 32, 3)
+    unknown = one.labels == UNKNOWN
+    assert unknown.any(1).sum() > 3 and not unknown[:, [0, 3, 4]].any()
+    assert (unknown[:, 1] == unknown[:, 2]).all()
+    pixels, labels = examination(ordinary, 2, 4)
+    assert pixels.shape == (2, 16, 64, 64, 3) and labels.shape == (2, 5)
+
+
+def test_judges_live_in_the_home_or_the_cache(tmp_path: Path) -> None:
+    assert judges_folder(tmp_path) == tmp_path / "judges"
+    assert judges_folder(None).name == "judges"
+
+
+@pytest.mark.slow
+def test_a_judge_learns_the_world(tmp_path: Path) -> None:
+    settings = JudgeSettings(clips=2_000, steps=400, examined=200)
+    judge = attribute_judge(nothing(), tmp_path, settings=settings)
+    print(judge.accuracy)
+    assert min(judge.accuracy.values()) > 0.85
+    clips = torch.from_numpy(heldout.motion_clips("circling", 8)).movedim(-1, -3) / 255
+    assert sum(seen["motion"] == "circling" for seen in judge.read(clips)) >= 6
+
+
+@pytest.mark.slow
+def test_a_judge_tells_subjects_apart(tmp_path: Path) -> None:
+    subjects = heldout.indices("test", 10)
+    settings = JudgeSettings(clips=2_000, steps=300, examined=200)
+    judge = identity_judge(subjects, nothing(), tmp_path, settings=settings)
+    assert judge.accuracy["identity"] > 0.85
