@@ -24,18 +24,27 @@ class Settings(BaseModel):
 class Recipe(Settings):
     """How one concept is learned. Steps count optimiser updates, rates belong to AdamW without decay."""
 
-    token_steps: int = Field(ge=0, description="stage 1: updates of the layer-specific tokens (0: keep the class noun's)")
+    token_steps: int = Field(
+        ge=0, description="stage 1: updates of the layer-specific tokens (0: keep the class noun's)"
+    )
     adapter_steps: int = Field(ge=1, description="stage 2: updates of the adapter")
     token_lr: float = Field(gt=0)
     adapter_lr: float = Field(gt=0)
     batch_size: int = Field(ge=1)
     text_dropout: float = Field(ge=0, le=1, description="chance that a caption is replaced by the empty one")
-    bottleneck: float = Field(default=0.5, gt=0, le=1, description="adapter hidden width as a share of the site's width")
+    bottleneck: float = Field(
+        default=0.5, gt=0, le=1, description="adapter hidden width as a share of the site's width"
+    )
     prior_share: float = Field(
-        default=0.0, ge=0, lt=1, description="share of a batch drawn from what the frozen base itself makes of the class noun"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of a batch drawn from what the frozen base itself makes of the class noun",
     )
     frames: int = Field(default=16, ge=2, le=128, description="frames of a training clip (motions)")
-    timestep_shift: float = Field(default=1.0, gt=0, description="above 1, training favours high noise, where layout and paths form")
+    timestep_shift: float = Field(
+        default=1.0, gt=0, description="above 1, training favours high noise, where layout and paths form"
+    )
     offset_noise: float = Field(default=0.1, ge=0, description="per sample, channel and frame")
     seed: int = 0
 
@@ -55,14 +64,60 @@ class SampleSettings(Settings):
 
 RECIPES: dict[Family, dict[Kind, Recipe]] = {
     "mini": {
-        "subject": Recipe(token_steps=150, adapter_steps=300, token_lr=1e-2, adapter_lr=2e-3, batch_size=8, text_dropout=0.0, prior_share=0.25),
-        "motion": Recipe(token_steps=0, adapter_steps=300, token_lr=1e-2, adapter_lr=2e-3, batch_size=2, text_dropout=0.1, timestep_shift=3.0),
-        "style": Recipe(token_steps=150, adapter_steps=300, token_lr=1e-2, adapter_lr=2e-3, batch_size=8, text_dropout=0.0, prior_share=0.25),
+        "subject": Recipe(
+            token_steps=150,
+            adapter_steps=300,
+            token_lr=1e-2,
+            adapter_lr=2e-3,
+            batch_size=8,
+            text_dropout=0.0,
+            prior_share=0.25,
+        ),
+        "motion": Recipe(
+            token_steps=0,
+            adapter_steps=300,
+            token_lr=1e-2,
+            adapter_lr=2e-3,
+            batch_size=2,
+            text_dropout=0.1,
+            timestep_shift=3.0,
+        ),
+        "style": Recipe(
+            token_steps=150,
+            adapter_steps=300,
+            token_lr=1e-2,
+            adapter_lr=2e-3,
+            batch_size=8,
+            text_dropout=0.0,
+            prior_share=0.25,
+        ),
     },
     "unet3d": {
-        "subject": Recipe(token_steps=3000, adapter_steps=800, token_lr=1e-4, adapter_lr=1e-5, batch_size=4, text_dropout=0.0),
-        "motion": Recipe(token_steps=0, adapter_steps=1000, token_lr=1e-4, adapter_lr=1e-5, batch_size=2, text_dropout=0.5, frames=32),
-        "style": Recipe(token_steps=3000, adapter_steps=800, token_lr=1e-4, adapter_lr=1e-5, batch_size=4, text_dropout=0.0),
+        "subject": Recipe(
+            token_steps=3000,
+            adapter_steps=800,
+            token_lr=1e-4,
+            adapter_lr=1e-5,
+            batch_size=4,
+            text_dropout=0.0,
+        ),
+        "motion": Recipe(
+            token_steps=0,
+            adapter_steps=1000,
+            token_lr=1e-4,
+            adapter_lr=1e-5,
+            batch_size=2,
+            text_dropout=0.5,
+            frames=32,
+        ),
+        "style": Recipe(
+            token_steps=3000,
+            adapter_steps=800,
+            token_lr=1e-4,
+            adapter_lr=1e-5,
+            batch_size=4,
+            text_dropout=0.0,
+        ),
     },
 }
 

@@ -116,7 +116,11 @@ def build_unet3d(folder: Path, seed: int = 0) -> Path:
     ).save_pretrained(folder / "vae")
     _text(folder)
     DDIMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
     ).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "TextToVideoSDPipeline"}))
     return folder

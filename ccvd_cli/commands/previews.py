@@ -63,11 +63,8 @@ class Previews:
         due = at.step // self.every > (times if stage == at.stage else 0)
         self._reached = (at.stage, at.step // self.every)
         if due and at.step < at.total:  # the last one is the final preview
-            snapshot = getattr(at, "snapshot", None)
-            if snapshot is None:
-                raise UsageError("--preview-every: this version shows a concept only when it is learned.")
             stem = f"{self.path.stem}-{at.stage}-{at.step:06}{self.path.suffix}"
-            self._write(base, snapshot(), sampling, self.path.with_name(stem))
+            self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
 
     def final(self, session: Session, base: Base, learner: Learner, sampling: SampleSettings) -> None:
         """The clip at the end. The concept is safe by then, so a full disk is only a remark."""

@@ -71,7 +71,9 @@ class Wide(nn.Module):
 
 
 @contextmanager
-def attached(denoiser: nn.Module, adapters: Mapping[Site, nn.Module], e: Tensor | None = None) -> Iterator[None]:
+def attached(
+    denoiser: nn.Module, adapters: Mapping[Site, nn.Module], e: Tensor | None = None
+) -> Iterator[None]:
     """Within it, each adapter adds its output beside its site; afterwards the denoiser is untouched, bit for bit.
 
     The base's own parameters and modules are never replaced: hooks catch the hidden state in front of the normalisation and add to what

@@ -63,9 +63,18 @@ class PlainSelfAttention:
         def split(x: Tensor) -> Tensor:
             return x.reshape(rows, tokens, attn.heads, -1).transpose(1, 2).flatten(0, 1)
 
-        q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(hidden_states)), split(attn.to_v(hidden_states))
+        q, k, v = (
+            split(attn.to_q(hidden_states)),
+            split(attn.to_k(hidden_states)),
+            split(attn.to_v(hidden_states)),
+        )
         weights = torch.bmm(q * attn.scale, k.transpose(1, 2)).softmax(-1).to(v.dtype)
-        out = torch.bmm(weights, v).reshape(rows, attn.heads, tokens, -1).transpose(1, 2).reshape(rows, tokens, -1)
+        out = (
+            torch.bmm(weights, v)
+            .reshape(rows, attn.heads, tokens, -1)
+            .transpose(1, 2)
+            .reshape(rows, tokens, -1)
+        )
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
 

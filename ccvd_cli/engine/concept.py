@@ -95,7 +95,9 @@ class Learner:
                 prototypes["image"].float(),
             )
         except (SafetensorError, KeyError, OSError, RuntimeError) as error:
-            raise CcvdError(f"concept {stored.name} cannot be read: {error}", f"learn {stored.name} again") from error
+            raise CcvdError(
+                f"concept {stored.name} cannot be read: {error}", f"learn {stored.name} again"
+            ) from error
         if learner.tokens.shape != (base.text_layers, base.text_width):
             raise CcvdError(
                 f"concept {stored.name} has tokens {tuple(learner.tokens.shape)}, "

@@ -7,7 +7,10 @@ text states as soon as the tokens stand still. The base is frozen throughout, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +26,16 @@ from .sample import sample
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where a training run stands; `loss` is the mean since the last report."""
+    """Where a training run stands; `loss` is the mean since the last report.
+
+    `snapshot` copies the concept as it is now. Sampling with the copy leaves the training, its random numbers too, as it is.
+    """
 
     stage: str
     step: int
     total: int
     loss: float
+    snapshot: Callable[[], Learner]
 
 
 OnStep = Callable[[StepReport], None]
@@ -46,14 +53,17 @@ class Prior:
 
 @dataclass
 class Lesson:
-    """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame."""
+    """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept."""
 
     base: Base
     recipe: Recipe
+    name: str
+    kind: Kind
+    class_noun: str
     prompt: str
-    placeholder: str
     latents: Tensor
     embeds: Tensor
+    guides: Tensor
     on_step: OnStep
     prior: Prior | None = None
 
@@ -63,6 +73,10 @@ class Lesson:
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
 
+    @property
+    def placeholder(self) -> str:
+        return f"<{self.name}>"
+
     def text(self, vectors: Tensor) -> Tensor:
         """States of the training prompt with these token vectors, (1, L, T, D)."""
         return self.base.encode_text([self.prompt], [TokenVectors(self.placeholder, vectors)])
@@ -71,10 +85,19 @@ class Lesson:
         """Stage 1: one vector (D,) per text-conditioned layer, all from `start`. Returns (L, D)."""
         vectors = nn.Parameter(start.expand(self.base.text_layers, -1).clone())
         if self.recipe.token_steps:
-            self._train("tokens", self.recipe.token_steps, [vectors], self.recipe.token_lr, lambda: self.text(vectors))
+            self._train(
+                "tokens",
+                self.recipe.token_steps,
+                [vectors],
+                self.recipe.token_lr,
+                lambda: self.text(vectors),
+                vectors,
+            )
         return vectors.detach()
 
-    def learn_adapters(self, vectors: Tensor, sites: Sequence[Site], condition: int = 0) -> dict[Site, Bottleneck]:
+    def learn_adapters(
+        self, vectors: Tensor, sites: Sequence[Site], condition: int = 0
+    ) -> dict[Site, Bottleneck]:
         """Stage 2: an adapter per site, the tokens standing still."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
@@ -84,7 +107,15 @@ class Lesson:
         with torch.no_grad():
             told = self.text(vectors)
         parameters = [p for a in adapters.values() for p in a.parameters()]
-        self._train("adapter", self.recipe.adapter_steps, parameters, self.recipe.adapter_lr, lambda: told, adapters)
+        self._train(
+            "adapter",
+            self.recipe.adapter_steps,
+            parameters,
+            self.recipe.adapter_lr,
+            lambda: told,
+            vectors,
+            adapters,
+        )
         return adapters
 
     def _train(
@@ -94,11 +125,14 @@ class Lesson:
         parameters: list[nn.Parameter],
         lr: float,
         told: Callable[[], Tensor],
-        adapters: Mapping[Site, nn.Module] | None = None,
+        vectors: Tensor,
+        adapters: Mapping[Site, Bottleneck] | None = None,
     ) -> None:
         optimizer = torch.optim.AdamW(parameters, lr, betas=(0.9, 0.99), weight_decay=0.0)
         # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01)
+        )
         recent: list[Tensor] = []
         for step in range(1, steps + 1):
             loss = self._loss(told(), adapters or {})
@@ -112,8 +146,11 @@ class Lesson:
                 self.curve.append(float(torch.stack(recent).mean()))
                 recent.clear()
                 if self.curve[-1] != self.curve[-1]:
-                    raise CcvdError(f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr")
-                self.on_step(StepReport(stage, step, steps, self.curve[-1]))
+                    raise CcvdError(
+                        f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
+                    )
+                snapshot = partial(self.learner, vectors, adapters or {})
+                self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
 
     def _loss(self, told: Tensor, adapters: Mapping[Site, nn.Module]) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random."""
@@ -125,10 +162,14 @@ class Lesson:
         latents, e = self.latents[rows], self.embeds[rows, frames].to(base.device)
         text = torch.where(dropped.to(base.device)[:, None, None, None], self.empty, told)
         if self.prior:
-            more = torch.randint(len(self.prior.latents), (recipe.batch_size - own,), generator=self.generator)
+            more = torch.randint(
+                len(self.prior.latents), (recipe.batch_size - own,), generator=self.generator
+            )
             latents = torch.cat([latents, self.prior.latents[more]])
             text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
-        with attached(base.denoiser, adapters, e):
+        # A picture learns without the temporal layers; a clip of it, between two steps, is made with them.
+        still = nullcontext() if self.kind == "motion" else base.still()
+        with still, attached(base.denoiser, adapters, e):
             return diffusion_loss(
                 base,
                 latents,
@@ -137,6 +178,18 @@ class Lesson:
                 shift=recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,
             )
+
+    def learner(self, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> Learner:
+        """A copy of what is learned so far, frozen."""
+        tokens = vectors.detach().clone()
+        with torch.no_grad():
+            states = self.base.token_states(TokenVectors(self.placeholder, tokens))
+        copies = {
+            site.name: deepcopy(adapter).eval().requires_grad_(False) for site, adapter in adapters.items()
+        }
+        return Learner(
+            self.name, self.kind, self.class_noun, tokens, copies, states, self.guides, list(self.curve)
+        )
 
 
 def subject_prompt(name: str, class_noun: str) -> str:
@@ -165,14 +218,23 @@ def learn_subject(
     pictures = torch.stack(list(images))
     embeds = base.embed_images(pictures)
     both = torch.cat([pictures, pictures.flip(-1)])  # a mirrored picture is a picture of the same subject
-    prompt = subject_prompt(name, class_noun)
-    lesson = Lesson(base, recipe, prompt, f"<{name}>", base.encode_video(both[:, None]), embeds.repeat(2, 1)[:, None], on_step)
-    with base.still():
-        if recipe.prior_share:
+    lesson = Lesson(
+        base,
+        recipe,
+        name,
+        kind,
+        class_noun,
+        subject_prompt(name, class_noun),
+        latents=base.encode_video(both[:, None]),
+        embeds=embeds.repeat(2, 1)[:, None],
+        guides=embeds,
+        on_step=on_step,
+    )
+    if recipe.prior_share:
+        with base.still():
             lesson.prior = imagine(base, f"a {class_noun or 'thing'}", lesson.latents.shape[1:], recipe.seed)
-        tokens = lesson.learn_tokens(base.noun_vector(class_noun or "thing"))
-        adapters = lesson.learn_adapters(tokens, base.sites_of("spatial"))
-    return _learner(lesson, name, kind, class_noun, tokens, adapters, embeds)
+    tokens = lesson.learn_tokens(base.noun_vector(class_noun or "thing"))
+    return lesson.learner(tokens, lesson.learn_adapters(tokens, base.sites_of("spatial")))
 
 
 def learn_motion(
@@ -191,10 +253,20 @@ def learn_motion(
     """
     stack = torch.stack(list(clips))
     embeds = base.embed_images(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
-    lesson = Lesson(base, recipe, motion_prompt(name), f"<{name}>", base.encode_video(stack), embeds, on_step)
+    lesson = Lesson(
+        base,
+        recipe,
+        name,
+        "motion",
+        class_noun,
+        motion_prompt(name),
+        latents=base.encode_video(stack),
+        embeds=embeds,
+        guides=embeds[:, 0],
+        on_step=on_step,
+    )
     tokens = lesson.learn_tokens(base.noun_vector(class_noun or "moving"))
-    adapters = lesson.learn_adapters(tokens, base.sites_of("temporal"), base.image_width)
-    return _learner(lesson, name, "motion", class_noun, tokens, adapters, embeds[:, 0])
+    return lesson.learner(tokens, lesson.learn_adapters(tokens, base.sites_of("temporal"), base.image_width))
 
 
 def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:
@@ -204,20 +276,3 @@ def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:
     text = torch.cat([empty, told]).repeat_interleave(PRIOR_PICTURES, 0)
     settings = SampleSettings(steps=PRIOR_STEPS, guidance_scale=3.0, frames=1, seed=seed)
     return Prior(sample(base, text, (PRIOR_PICTURES, *shape), settings), told)
-
-
-def _learner(
-    lesson: Lesson,
-    name: str,
-    kind: Kind,
-    class_noun: str,
-    tokens: Tensor,
-    adapters: Mapping[Site, Bottleneck],
-    embeds: Tensor,
-) -> Learner:
-    with torch.no_grad():
-        states = lesson.base.token_states(TokenVectors(lesson.placeholder, tokens))
-    for adapter in adapters.values():
-        adapter.eval().requires_grad_(False)
-    by_name = {site.name: adapter for site, adapter in adapters.items()}
-    return Learner(name, kind, class_noun, tokens, by_name, states, embeds, lesson.curve)

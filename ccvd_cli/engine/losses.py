@@ -10,7 +10,13 @@ from .bases.contract import Base
 
 
 def diffusion_loss(
-    base: Base, latents: Tensor, text: Tensor, generator: torch.Generator, *, shift: float = 1.0, offset_noise: float = 0.0
+    base: Base,
+    latents: Tensor,
+    text: Tensor,
+    generator: torch.Generator,
+    *,
+    shift: float = 1.0,
+    offset_noise: float = 0.0,
 ) -> Tensor:
     """Mean squared error of the denoiser's answer (arXiv 2006.11239), a scalar.
 

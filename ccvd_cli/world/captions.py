@@ -48,7 +48,13 @@ def sentence(who: str, motion: str, scene: str, order: int = 0) -> str:
     """Subject, motion and place in one of four orders; an empty part is left out."""
     place = PLACES.get(scene, "")
     doing = f"performing {motion}" if order == 2 and motion else motion
-    parts = [who, place, doing] if order == 1 else [place + ",", who, doing] if order == 3 and place else [who, doing, place]
+    parts = (
+        [who, place, doing]
+        if order == 1
+        else [place + ",", who, doing]
+        if order == 3 and place
+        else [who, doing, place]
+    )
     return " ".join(p for p in parts if p)
 
 

@@ -39,9 +39,20 @@ def tokenizer(folder: Path) -> Any:
     from transformers import CLIPTokenizer
 
     words = [w for w in ENGLISH.split() for _ in range(2)]
-    for vocabulary in (NOUNS, COLOURS, TEXTURES, MOTIONS, PLACES.values(), HELDOUT_MOTIONS, STYLES, ACCESSORIES):
+    for vocabulary in (
+        NOUNS,
+        COLOURS,
+        TEXTURES,
+        MOTIONS,
+        PLACES.values(),
+        HELDOUT_MOTIONS,
+        STYLES,
+        ACCESSORIES,
+    ):
         words += [w for text in vocabulary for w in str(text).split()] * 50
-    bpe = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    bpe = Tokenizer(
+        models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token="<|endoftext|>")
+    )
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     split = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

@@ -96,11 +96,19 @@ def train_clip(folder: Path, device: torch.device, minutes: float, seed: int) ->
     """CLIP's contrastive loss (arXiv 2103.00020); linear heads on the picture make it see shape as well as colour."""
     words = models.tokenizer(folder / "model" / "tokenizer")
     clip = models.clip(len(words)).to(device)
-    corpus = described(8_000, 2_000_000 + seed, stills=True)
+    corpus = described(5_000, 2_000_000 + seed, stills=True)
     targets = attributes(corpus).to(device)
-    heads = torch.nn.ModuleList([torch.nn.Linear(models.TEXT_WIDTH, int(c) + 1) for c in targets.max(0).values])
+    heads = torch.nn.ModuleList(
+        [torch.nn.Linear(models.TEXT_WIDTH, int(c) + 1) for c in targets.max(0).values]
+    )
     heads.to(device)
-    run = Run(folder, "text", {"clip": clip, "heads": heads}, [_group(clip, 1e-3), _group(heads, 1e-3)], minutes=minutes)
+    run = Run(
+        folder,
+        "text",
+        {"clip": clip, "heads": heads},
+        [_group(clip, 1e-3), _group(heads, 1e-3)],
+        minutes=minutes,
+    )
     ids = tokenize(words, corpus.captions).to(device)
     pool = torch.from_numpy(corpus.pixels)
     single = torch.tensor([len(c.actors) == 1 for c in corpus.clips], device=device)
@@ -180,7 +188,13 @@ def load_part(folder: Path, name: str) -> Any:
 
 
 def v_loss(
-    unet: Any, text_encoder: Any, latents: Tensor, ids: Tensor, alphas: Tensor, generator: torch.Generator, shift: float
+    unet: Any,
+    text_encoder: Any,
+    latents: Tensor,
+    ids: Tensor,
+    alphas: Tensor,
+    generator: torch.Generator,
+    shift: float,
 ) -> Tensor:
     """Plain mean squared error in v (weight 1 at every noise level).
 
@@ -215,7 +229,13 @@ def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -
     unet, text = models.image_unet().to(device), models.text_encoder(len(words)).to(device)
     install_processors(unet, device)
     latents, captions = corpus_latents(folder, device, 10_000, seed)
-    run = Run(folder, "image", {"unet": unet, "text": text}, [_group(unet, 1e-3), _group(text, 5e-4)], minutes=minutes)
+    run = Run(
+        folder,
+        "image",
+        {"unet": unet, "text": text},
+        [_group(unet, 1e-3), _group(text, 5e-4)],
+        minutes=minutes,
+    )
     ids, empty = tokenize(words, captions), tokenize(words, [""])
     alphas = models.scheduler().alphas_cumprod.to(device)
     generator = torch.Generator().manual_seed(seed + run.step)
@@ -232,11 +252,11 @@ def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -
 
 # Share of the stretch -> (clips in a batch, frames of each). A frame's place follows from the caption and its position alone, so pairs
 # teach the paths at a fraction of the cost; more frames then teach what stays the same between them.
-CURRICULUM = ((0.40, 64, 2), (0.75, 26, 6), (1.01, 12, 16))
+CURRICULUM = ((0.55, 56, 2), (0.82, 24, 6), (1.01, 12, 16))
 
 
 def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
-    """Clips: motion modules join the picture model; every fourth step is pictures without them, so that it stays one."""
+    """Clips: motion modules join the picture model; every sixth step is pictures without them, so that it stays one."""
     from ..engine.attention import install_processors
     from ..engine.bases.mini import at_frames, still
 
@@ -251,8 +271,8 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     rest = [p for n, p in unet.named_parameters() if "motion_modules" not in n]
     groups = [
         {"params": moving, "lr": 1e-3, "base_lr": 1e-3},
-        {"params": rest, "lr": 5e-4, "base_lr": 5e-4},
-        _group(text, 2.5e-4),
+        {"params": rest, "lr": 8e-4, "base_lr": 8e-4},
+        _group(text, 4e-4),
     ]
     run = Run(folder, "video", {"unet": unet, "text": text}, groups, minutes=minutes)
     latents, captions = corpus_latents(folder, device, 10_000, seed)
@@ -261,7 +281,7 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     generator = torch.Generator().manual_seed(seed + run.step)
     run.restart_clock()
     while run.running():
-        pictures = run.step % 4 == 3
+        pictures = run.step % 6 == 5
         clips, frames = next((c, f) for share, c, f in CURRICULUM if run.progress() < share)
         rows = torch.randint(len(latents), (PICTURES if pictures else clips,), generator=generator)
         told = _dropped(ids[rows], empty, 0.1, generator).to(device)

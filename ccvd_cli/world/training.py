@@ -100,7 +100,12 @@ class Run:
             self.save()
 
     def log(self, values: dict[str, float]) -> None:
-        line = {"stage": self.stage, "step": self.step, "seconds": round(self.seconds + self.elapsed, 1), **values}
+        line = {
+            "stage": self.stage,
+            "step": self.step,
+            "seconds": round(self.seconds + self.elapsed, 1),
+            **values,
+        }
         text = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()})
         with (self.folder / "log.jsonl").open("a") as f:
             f.write(text + "\n")

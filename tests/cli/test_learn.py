@@ -143,9 +143,7 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
     def fails(base, images, *, name, class_noun, recipe, on_step):  # type: ignore[no-untyped-def]
         learner = type("Half", (), {"name": name, "kind": "subject", "class_noun": class_noun})
         for step in (5, 10, 15):
-            report = learn.StepReport("adapter", step, 20, 0.5)
-            object.__setattr__(report, "snapshot", lambda: learner)
-            on_step(report)
+            on_step(learn.StepReport("adapter", step, 20, 0.5, lambda: learner))
         seen.extend(sorted(path.name for path in cwd.iterdir()))
         raise KeyboardInterrupt
 
@@ -158,6 +156,19 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
     assert run.code == 130
     assert run.err.splitlines()[-1] == "error: Interrupted."
     assert list(cwd.iterdir()) == [] and not ccvd_home.exists()
+
+
+def test_previews_on_the_way_do_not_change_what_is_learned(
+    ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path
+) -> None:
+    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--steps", 10)
+    assert ccvd(*shared, "--name", "a", "--no-preview").code == 0
+    run = ccvd(*shared, "--name", "b", "--preview", "b.gif", "--preview-every", 5)
+    assert run.code == 0, run.err
+    assert sorted(path.name for path in cwd.iterdir()) == ["b-adapter-000005.gif", "b.gif"]
+    a, b = (json.loads(ccvd("show", name, "--json").out) for name in "ab")
+    assert a["loss_curve"] == b["loss_curve"]
+    assert a["digests"]["adapter"] == b["digests"]["adapter"]
 
 
 def _black(base, prompt, learners, settings, on_step):  # type: ignore[no-untyped-def]

@@ -20,7 +20,11 @@ def trained(width: int, hidden: int, condition: int = 0) -> Bottleneck:
 
 
 def inputs(base: Base) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.randn(2, *base.latent_shape(4, 32, 32)), torch.tensor([300, 700]), base.encode_text(["a dog", "a cat"])
+    return (
+        torch.randn(2, *base.latent_shape(4, 32, 32)),
+        torch.tensor([300, 700]),
+        base.encode_text(["a dog", "a cat"]),
+    )
 
 
 @pytest.mark.parametrize("kind", ["spatial", "temporal"])
@@ -47,7 +51,10 @@ def test_every_site_takes_part_and_detaching_restores_the_base_bit_for_bit(base:
 
 
 def test_detached_even_when_the_body_fails(base: Base) -> None:
-    with pytest.raises(KeyboardInterrupt), attached(base.denoiser, {s: trained(s.width, 4) for s in base.sites}):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        attached(base.denoiser, {s: trained(s.width, 4) for s in base.sites}),
+    ):
         raise KeyboardInterrupt
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in base.denoiser.modules())
 
@@ -63,7 +70,9 @@ def test_the_adapter_sees_the_hidden_state_before_the_norm(base: Base) -> None:
             return torch.zeros_like(h)
 
     entered: list[torch.Tensor] = []
-    handle = base.denoiser.get_submodule(site.norm).register_forward_pre_hook(lambda m, a: entered.append(a[0]))
+    handle = base.denoiser.get_submodule(site.norm).register_forward_pre_hook(
+        lambda m, a: entered.append(a[0])
+    )
     with attached(base.denoiser, {site: Probe()}):
         base.predict(*inputs(base))
     handle.remove()

@@ -67,7 +67,9 @@ def test_a_placeholder_started_from_a_noun_reads_as_that_noun(base: Base) -> Non
 
 
 def test_placeholders_are_told_apart_by_case_and_number(base: Base) -> None:
-    tokens = [TokenVectors(p, torch.randn(base.text_layers, base.text_width)) for p in ("<V1>", "<V11>", "<v1>")]
+    tokens = [
+        TokenVectors(p, torch.randn(base.text_layers, base.text_width)) for p in ("<V1>", "<V11>", "<v1>")
+    ]
     states = [base.encode_text([f"a {t.placeholder}"], tokens)[0, 0] for t in tokens]
     assert not torch.allclose(states[0], states[1]) and not torch.allclose(states[0], states[2])
 
@@ -168,7 +170,9 @@ def test_fingerprint_follows_content_not_place(mini_folder: Path, tmp_path: Path
     assert open_base(str(copy), device="cpu").fingerprint != original
 
 
-def test_unknown_bases_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_folder: Path) -> None:
+def test_unknown_bases_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_folder: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UsageError, match="no base"):
         find_base("maxi")

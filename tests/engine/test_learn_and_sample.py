@@ -16,7 +16,9 @@ from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.errors import CcvdError
 from ccvd_cli.settings import Recipe, SampleSettings
 
-QUICK = Recipe(token_steps=6, adapter_steps=8, token_lr=1e-2, adapter_lr=1e-2, batch_size=2, text_dropout=0.1, frames=4)
+QUICK = Recipe(
+    token_steps=6, adapter_steps=8, token_lr=1e-2, adapter_lr=1e-2, batch_size=2, text_dropout=0.1, frames=4
+)
 CLIP = SampleSettings(steps=3, frames=4, height=32, width=32, guidance_scale=3.0)
 
 
@@ -35,7 +37,14 @@ def stored(learner: Learner, folder: Path) -> Stored:
     for part in ("adapter", "embedding", "prototype"):
         parts[part] = folder / f"{learner.name}-{part}.safetensors"
         parts[part].write_bytes(getattr(learner, f"{part}_bytes")())
-    return Stored(learner.name, learner.kind, learner.class_noun, parts["adapter"], parts["embedding"], parts["prototype"])
+    return Stored(
+        learner.name,
+        learner.kind,
+        learner.class_noun,
+        parts["adapter"],
+        parts["embedding"],
+        parts["prototype"],
+    )
 
 
 def pictures(n: int = 3) -> list[torch.Tensor]:
@@ -62,7 +71,9 @@ def test_a_subject_is_tokens_and_spatial_adapters(base: Base, subject: Learner) 
     assert subject.text_prototypes.shape == (base.text_layers, base.text_width)
     assert subject.image_prototypes.shape == (3, base.image_width)
     start = base.noun_vector("dog")
-    assert all(not torch.equal(row, start) for row in subject.tokens), "stage 1 left a layer's token where it was"
+    assert all(not torch.equal(row, start) for row in subject.tokens), (
+        "stage 1 left a layer's token where it was"
+    )
     assert any(a.up.weight.abs().sum() > 0 for a in subject.adapters.values())
 
 
@@ -75,7 +86,9 @@ def test_a_motion_is_temporal_adapters_guided_by_appearance(base: Base, motion: 
 def test_learning_lowers_the_loss_and_leaves_the_base_alone(base: Base) -> None:
     before = {k: v.clone() for k, v in base.denoiser.state_dict().items()}
     # One picture and one level of noise would be fitted by any working learner.
-    recipe = QUICK.model_copy(update={"token_steps": 0, "adapter_steps": 120, "batch_size": 8, "adapter_lr": 2e-2})
+    recipe = QUICK.model_copy(
+        update={"token_steps": 0, "adapter_steps": 120, "batch_size": 8, "adapter_lr": 2e-2}
+    )
     learner = learn_subject(base, [torch.ones(3, 32, 32)], name="V1", class_noun="dog", recipe=recipe)
     assert sum(learner.loss_curve[-4:]) < 0.9 * sum(learner.loss_curve[:4])
     assert all(torch.equal(v, before[k]) for k, v in base.denoiser.state_dict().items())
@@ -87,14 +100,21 @@ def test_the_same_seed_learns_the_same_bytes(base: Base) -> None:
     learned = [learn_subject(base, images, name="V1", class_noun="dog", recipe=QUICK) for _ in range(2)]
     assert learned[0].adapter_bytes() == learned[1].adapter_bytes()
     assert learned[0].embedding_bytes() == learned[1].embedding_bytes()
-    other = learn_subject(base, images, name="V1", class_noun="dog", recipe=QUICK.model_copy(update={"seed": 1}))
+    other = learn_subject(
+        base, images, name="V1", class_noun="dog", recipe=QUICK.model_copy(update={"seed": 1})
+    )
     assert other.adapter_bytes() != learned[0].adapter_bytes()
 
 
 def test_progress_counts_both_stages(base: Base) -> None:
     reports: list[StepReport] = []
     learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK, on_step=reports.append)
-    assert [(r.stage, r.step) for r in reports] == [("tokens", 5), ("tokens", 6), ("adapter", 5), ("adapter", 8)]
+    assert [(r.stage, r.step) for r in reports] == [
+        ("tokens", 5),
+        ("tokens", 6),
+        ("adapter", 5),
+        ("adapter", 8),
+    ]
 
 
 def test_prior_pictures_take_their_share(base: Base) -> None:

@@ -59,7 +59,9 @@ def resolve_base(source: str) -> Path:
 
 def _from_hub(source: str) -> Path:
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise UsageError(f"there is no base {source!r}", "give mini, a model folder, or a hub id such as owner/name")
+        raise UsageError(
+            f"there is no base {source!r}", "give mini, a model folder, or a hub id such as owner/name"
+        )
     from huggingface_hub import snapshot_download
 
     wanted = ["*/*.json", "*/*.txt", "*/*.safetensors", "*.json"]
@@ -70,7 +72,8 @@ def _from_hub(source: str) -> Path:
         where = "in the local cache (HF_HUB_OFFLINE is set)" if offline else "on the hub"
         reason = str(error).strip().splitlines()[0][:160]
         raise UsageError(
-            f"base {source!r} was not found {where}: {reason}", "give a model folder, or check the name and the network"
+            f"base {source!r} was not found {where}: {reason}",
+            "give a model folder, or check the name and the network",
         ) from error
 
 

@@ -28,7 +28,9 @@ def fingerprint(folder: Path) -> str:
     names and sizes every tensor.
     """
     digest = hashlib.sha256()
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in {".json", ".txt", ".safetensors"})
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.suffix in {".json", ".txt", ".safetensors"}
+    )
     for path in files:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
@@ -53,7 +55,9 @@ def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[s
         Site(name, name.removesuffix("attn2") + "norm2", "spatial", i, modules[name].query_dim)
         for name, i in layers.items()
     ]
-    blocks = [n for n in modules if re.search(r"\.transformer_blocks\.\d+$", n) and any(t in n for t in temporal)]
+    blocks = [
+        n for n in modules if re.search(r"\.transformer_blocks\.\d+$", n) and any(t in n for t in temporal)
+    ]
     layer = 0
     for block in blocks:
         near = [layers.get(f"{block.replace(a, b)}.attn2") for a, b in _BESIDE]
@@ -64,7 +68,8 @@ def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[s
     for kind in ("spatial", "temporal"):
         if not any(s.kind == kind for s in sites):
             raise CcvdError(
-                f"{type(denoiser).__name__} has no {kind} adapter sites", "use a text-to-video model of a known family"
+                f"{type(denoiser).__name__} has no {kind} adapter sites",
+                "use a text-to-video model of a known family",
             )
     return tuple(sites)
 
@@ -86,7 +91,9 @@ class LatentBase(Base):
                 part.to(device).eval().requires_grad_(False)
         self.text_layers = install_processors(self.denoiser, device)
         self.text_width = int(self.text_encoder.config.hidden_size)
-        self.image_width = int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
+        self.image_width = (
+            int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
+        )
         self.sites = find_sites(self.denoiser, cross_attention_names(self.denoiser), self.temporal_containers)
         self._plan = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._training = self._scheduler_class("DDIMScheduler").from_config(self._plan)
@@ -103,7 +110,9 @@ class LatentBase(Base):
     def _load_text(self, folder: Path) -> tuple[Any, Any]:
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, use_safetensors=True)
+        text = CLIPTextModel.from_pretrained(
+            folder / "text_encoder", dtype=torch.float32, use_safetensors=True
+        )
         return text, CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
     def _load_vae(self, folder: Path) -> Any:
@@ -143,7 +152,9 @@ class LatentBase(Base):
     def noun_vector(self, noun: str) -> Tensor:
         ids = self.tokenizer(noun, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)
         if ids.numel() == 0:
-            raise UsageError(f"the class noun {noun!r} has no letters", "name the kind of thing, such as dog or toy")
+            raise UsageError(
+                f"the class noun {noun!r} has no letters", "name the kind of thing, such as dog or toy"
+            )
         embedding: Tensor = self.text_encoder.get_input_embeddings()(ids[0]).mean(0)
         return embedding.detach().clone()
 
@@ -220,7 +231,10 @@ class LatentBase(Base):
     @torch.no_grad()
     def decode_video(self, latents: Tensor) -> Tensor:
         batch = latents.shape[0]
-        z = latents.transpose(1, 2).flatten(0, 1).to(self.device, self._weights_dtype) / self.vae.config.scaling_factor
+        z = (
+            latents.transpose(1, 2).flatten(0, 1).to(self.device, self._weights_dtype)
+            / self.vae.config.scaling_factor
+        )
         with self._autocast():
             parts = [self.vae.decode(chunk).sample for chunk in z.split(16)]
         return torch.cat(parts).float().clamp(-1, 1).unflatten(0, (batch, -1))
@@ -253,11 +267,15 @@ class LatentBase(Base):
             return noisy, self._training.get_velocity(latents, noise, timesteps)
         if self._training.config.prediction_type == "epsilon":
             return noisy, noise
-        raise CcvdError(f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler")
+        raise CcvdError(
+            f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler"
+        )
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():
-            answer: Tensor = self.denoiser(latents.to(self._weights_dtype), timesteps, text.to(self._weights_dtype)).sample
+            answer: Tensor = self.denoiser(
+                latents.to(self._weights_dtype), timesteps, text.to(self._weights_dtype)
+            ).sample
         return answer.float()
 
     def scheduler(self, name: str, steps: int) -> Any:

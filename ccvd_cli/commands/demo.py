@@ -1,0 +1,178 @@
+"""`ccvd demo`: the whole journey in one go, on the embedded base and material that the world draws.
+
+It runs the commands that a user would, and says each of them before it does.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from ..errors import UsageError
+from ..output import duration, emit
+from ..session import Session
+from . import generate, learn, world
+from .options import BaseOptions, ClipOptions, LearnOptions, MotionRecipeOptions, RecipeOptions, SampleOptions
+from .wiring import command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything: a quick look, or the demo."""
+
+    token_steps: int | None
+    subject_steps: int | None
+    motion_steps: int | None
+    sampling_steps: int | None
+
+
+QUICK = Plan(token_steps=40, subject_steps=100, motion_steps=60, sampling_steps=16)
+FULL = Plan(None, None, None, None)
+SUBJECTS, MOTION = (0, 1), "circling"
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "demo",
+        demo,
+        examples=("ccvd demo", "ccvd demo --quick --out tour"),
+        panel="Concepts and clips",
+    )
+
+
+def demo(
+    session: Session,
+    base: BaseOptions,
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="A new or empty folder for all of it.")
+    ] = Path("ccvd-demo"),
+    quick: Annotated[bool, Option("--quick", help="Learn for a shorter time; less to look at.")] = False,
+    seed: Annotated[int, Option("--seed", min=0, help="Of everything random.")] = 0,
+) -> None:
+    """Learn two subjects and a motion, generate four clips, and put them on one sheet."""
+    import time
+
+    from ..world import heldout
+
+    started = time.monotonic()
+    _check_empty(out)
+    tour = Tour(
+        session.with_options(home=out / "home", quiet=session.quiet),
+        out,
+        base,
+        QUICK if quick else FULL,
+        seed,
+    )
+    one, two = (heldout.subject(i) for i in SUBJECTS)
+    tour.subject("V1", SUBJECTS[0], one.noun)
+    tour.subject("V2", SUBJECTS[1], two.noun)
+    tour.motion("V3", MOTION)
+    prompts = (
+        f"a <V1> {one.noun} on the beach",
+        f"a <V2> {two.noun} jumping in the snow",
+        f"a <V1> {one.noun} performing <V3> on the moon",
+        f"a <V2> {two.noun} performing <V3> in the forest",
+    )
+    clips = [tour.clip(f"clip-{i + 1}", prompt) for i, prompt in enumerate(prompts)]
+    sheet = tour.sheet(list(zip(prompts, clips, strict=True)))
+    emit(str(sheet))
+    session.say(f"Done in {duration(time.monotonic() - started)}. Look at {sheet}, then try:")
+    for line in (
+        f'ccvd generate "a <V1> {one.noun} spinning under the sea" --home {shlex.quote(str(out / "home"))}',
+        f"ccvd list concepts --home {shlex.quote(str(out / 'home'))}",
+        "ccvd learn-subject --images YOUR-PHOTOS/ --class-noun dog",
+    ):
+        session.say(f"  {line}")
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"'{out}' is not empty.", "Name a new folder with --out.")
+
+
+@dataclass(frozen=True)
+class Tour:
+    """The steps of the demo: each draws material, says a command, and does what it does."""
+
+    session: Session
+    out: Path
+    base: BaseOptions
+    plan: Plan
+    seed: int
+
+    def _say(self, *words: object) -> None:
+        self.session.say("\n$ " + shlex.join(["ccvd", *map(str, words)]))
+
+    def _material(self, name: str) -> world.MaterialOptions:
+        return world.MaterialOptions(out=self.out / "material" / name)
+
+    def subject(self, name: str, index: int, noun: str) -> None:
+        material = self._material(name)
+        self._say("world", "subject", "--index", index, "--out", material.out)
+        world.subject(self.session, material, index)
+        self._say("learn-subject", "--images", material.out, "--name", name, "--class-noun", noun)
+        learn.learn_subject(
+            self.session,
+            material.out,
+            LearnOptions(name=name, class_noun=noun, no_preview=True),
+            self.base,
+            RecipeOptions(
+                token_steps=self.plan.token_steps, adapter_steps=self.plan.subject_steps, seed=self.seed
+            ),
+        )
+
+    def motion(self, name: str, motion: str) -> None:
+        material = self._material(name)
+        self._say("world", "motion", "--name", motion, "--out", material.out)
+        world.motion(self.session, material, motion)
+        self._say("learn-motion", "--videos", material.out, "--name", name, "--class-noun", motion)
+        learn.learn_motion(
+            self.session,
+            material.out,
+            LearnOptions(name=name, class_noun=motion, no_preview=True),
+            self.base,
+            MotionRecipeOptions(adapter_steps=self.plan.motion_steps, seed=self.seed),
+        )
+
+    def clip(self, name: str, prompt: str) -> Path:
+        path = self.out / f"{name}.mp4"
+        self._say("generate", prompt, "--out", path, "--seed", self.seed)
+        generate.generate(
+            self.session,
+            ClipOptions(out=path, seed=self.seed),
+            SampleOptions(steps=self.plan.sampling_steps),
+            self.base,
+            prompt,
+        )
+        return path
+
+    def sheet(self, clips: list[tuple[str, Path]]) -> Path:
+        """What was learned from, and what came of it."""
+        from ..engine.media_out import contact_sheet
+
+        rows = [(f"photos of {n}", _pictures(self.out / "material" / n)) for n in ("V1", "V2")]
+        rows += [(prompt, _clip(path)) for prompt, path in clips]
+        return contact_sheet(rows, self.out / "sheet.png", frames_per_row=8, scale=2)
+
+
+def _pictures(folder: Path) -> Tensor:
+    import torch
+
+    from ..engine.media import load_images
+
+    return (torch.stack(load_images(folder, size=(64, 64)).tensors) + 1) / 2
+
+
+def _clip(path: Path) -> Tensor:
+    from ..engine.media import load_videos
+
+    return (load_videos(path, size=(64, 64), frames=16, fps=8).tensors[0] + 1) / 2
