@@ -290,8 +290,9 @@ def _check_stage(stage: Stage, folder: Path) -> None:
         raise UsageError(f"'{folder}' is not a folder.", "Choose another --folder.")
     needs = {Stage.image: (Stage.vae,), Stage.video: (Stage.vae, Stage.image)}
     for before in needs.get(stage, ()):
-        done = folder / "model" / "vae" if before is Stage.vae else _checkpoint(before, folder)
-        if not done.exists() and not _checkpoint(stage, folder).exists():
+        shipped = folder / "model" / ("vae" if before is Stage.vae else "unet")
+        starts = (shipped, _checkpoint(before, folder), _checkpoint(stage, folder))
+        if not any(start.exists() for start in starts):
             raise UsageError(
                 f"Stage {stage.value} starts from stage {before.value}, which is not in '{folder}'.",
                 f"First: ccvd world pretrain --stage {before.value} --folder {folder}",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .captions import random_clip
-from .render import FRAMES, Clip, render
+from .render import FRAMES, Clip, boxes, render
 from .shapes import ACCESSORIES, RGB
 from .styles import STYLES
 from .textures import textures
@@ -42,6 +42,20 @@ def _described(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
     rng = np.random.default_rng(seed)
     pairs = [random_clip(rng) for _ in range(CHUNK)]
     return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
+
+
+def actor_masks(n: int, seed: int, size: int) -> npt.NDArray[np.bool_]:
+    """Where the actors of `described(n, seed)` are, without drawing it: (N, F, size, size)."""
+    masks = np.zeros((n, FRAMES, size, size), bool)
+    centres = (np.arange(size) + 0.5) / size
+    for i in range(0, n, CHUNK):
+        rng = np.random.default_rng(seed + i // CHUNK)
+        for k in range(min(CHUNK, n - i)):
+            for x0, y0, x1, y1 in boxes(random_clip(rng)[0]).transpose(0, 2, 1):
+                across = (x0[:, None] < centres) & (centres < x1[:, None])
+                down = (y0[:, None] < centres) & (centres < y1[:, None])
+                masks[i + k] |= down[:, :, None] & across[:, None, :]
+    return masks
 
 
 def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:

@@ -16,7 +16,7 @@ from .scenes import PLACES
 from .shapes import ACCESSORIES, NOUNS
 from .styles import STYLES
 
-TEXT_WIDTH, TEXT_LENGTH, VOCABULARY = 192, 24, 1024
+TEXT_WIDTH, TEXT_LENGTH, TEXT_LAYERS, VOCABULARY = 192, 24, 2, 1024
 LATENT_CHANNELS = 6
 
 # Plain English around the world's own words, so that a user's prompt is not torn into single letters.
@@ -112,10 +112,10 @@ def _text_config(vocabulary: int, layers: int) -> Any:
 
 
 def text_encoder(vocabulary: int) -> Any:
-    """The base's own text encoder; it is trained together with the denoiser."""
+    """The base's own text encoder: it starts as CLIP's text tower and learns on with the denoiser."""
     from transformers import CLIPTextModel
 
-    return CLIPTextModel._from_config(_text_config(vocabulary, 4), attn_implementation="eager")
+    return CLIPTextModel._from_config(_text_config(vocabulary, TEXT_LAYERS), attn_implementation="eager")
 
 
 def clip(vocabulary: int) -> Any:
@@ -131,7 +131,7 @@ def clip(vocabulary: int) -> Any:
         image_size=64,
         patch_size=8,
     )
-    text = _text_config(vocabulary, 2)
+    text = _text_config(vocabulary, TEXT_LAYERS)
     config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=TEXT_WIDTH)
     return CLIPModel._from_config(config, attn_implementation="eager")
 

@@ -15,11 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import models
-from .corpus import Corpus, described, varied
+from .corpus import Corpus, actor_masks, described, varied
 from .training import Run, autocast
 
 Stage = Literal["vae", "text", "image", "video"]
-PICTURES, CLIPS = 64, 12  # a batch
+CORPUS = 10_000  # clips
+PICTURES = 64  # a batch of single frames
+# Share of a stretch -> (clips in a batch, frames of each). A frame's place follows from the caption and its position alone, so pairs
+# teach the paths at a fraction of the cost; more frames then teach what stays the same between them.
+CURRICULUM = ((0.60, 56, 2), (0.82, 24, 6), (1.01, 12, 16))
 LAYOUT = {"vae": "vae", "clip": "image_encoder", "text_encoder": "text_encoder", "unet": "unet"}
 
 
@@ -75,13 +79,14 @@ def _psnr(vae: Any, batch: np.ndarray, device: torch.device) -> float:
     return float(10 * torch.log10(4 / F.mse_loss(seen, x)))
 
 
-def ship(folder: Path, name: str, module: torch.nn.Module) -> None:
+def ship(folder: Path, name: str, module: Any) -> None:
     """Write a part in fp16 safetensors where diffusers and transformers look for it."""
     half = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     target = folder / "model" / LAYOUT[name]
-    module.save_pretrained(target, state_dict=half) if name in ("text_encoder", "clip") else _save_diffusers(
-        module, target, half
-    )
+    if name in ("text_encoder", "clip"):
+        module.save_pretrained(target, state_dict=half)
+    else:
+        _save_diffusers(module, target, half)
 
 
 def _save_diffusers(module: Any, target: Path, state: dict[str, Tensor]) -> None:
@@ -180,121 +185,131 @@ def corpus_latents(folder: Path, device: torch.device, clips: int, seed: int) ->
 
 def load_part(folder: Path, name: str) -> Any:
     """A shipped part, in float32."""
-    from diffusers import AutoencoderTiny
+    from diffusers import AutoencoderTiny, UNetMotionModel
     from transformers import CLIPModel, CLIPTextModel
 
-    kinds: dict[str, Any] = {"vae": AutoencoderTiny, "clip": CLIPModel, "text_encoder": CLIPTextModel}
+    kinds: dict[str, Any] = {
+        "vae": AutoencoderTiny,
+        "clip": CLIPModel,
+        "text_encoder": CLIPTextModel,
+        "unet": UNetMotionModel,
+    }
     return kinds[name].from_pretrained(folder / "model" / LAYOUT[name]).float().eval()
 
 
-def v_loss(
-    unet: Any,
-    text_encoder: Any,
-    latents: Tensor,
-    ids: Tensor,
-    alphas: Tensor,
-    generator: torch.Generator,
-    shift: float,
-) -> Tensor:
-    """Plain mean squared error in v (weight 1 at every noise level).
+class Denoising:
+    """The corpus as latents, and the loss of a denoiser and its text encoder on a part of it."""
 
-    Min-SNR weights vanish with the SNR, and at its low end the layout and the path of a clip are decided: with them a small model
-    never learns to move anything. `latents` (B, C, F, h, w) or (B, C, h, w); `shift` > 1 favours high noise.
-    """
-    batch = latents.shape[0]
-    u = torch.rand(batch, generator=generator).to(latents.device)
-    u = shift * u / (1 + (shift - 1) * u)
-    t = (u * len(alphas)).long().clamp(max=len(alphas) - 1)
-    alpha = alphas[t].view(-1, *[1] * (latents.ndim - 1))
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-    with autocast(latents.device):
-        text = text_encoder(input_ids=ids).last_hidden_state
-        seen = unet(noisy, t, text).sample
-    return F.mse_loss(seen.float(), target)
+    def __init__(
+        self, folder: Path, device: torch.device, words: Any, unet: Any, text: Any, seed: int
+    ) -> None:
+        self.unet, self.text, self.device = unet, text, device
+        self.latents, captions = corpus_latents(folder, device, CORPUS, seed)
+        self.actors = torch.from_numpy(actor_masks(CORPUS, 3_000_000 + seed, self.latents.shape[-1]))
+        self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
+        self.alphas = models.scheduler().alphas_cumprod.to(device)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def pictures(self, count: int, actor_weight: float) -> Tensor:
+        """v-loss of single frames."""
+        rows = self._rows(count)
+        moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
+        return self._loss(rows, moments, shift=1.5, actor_weight=actor_weight)
+
+    def clips(self, count: int, moments: Tensor, actor_weight: float) -> Tensor:
+        """v-loss of clips, of which only the frames `moments` (F,) are seen."""
+        return self._loss(self._rows(count), moments.expand(count, -1), shift=2.5, actor_weight=actor_weight)
+
+    def moments(self, frames: int) -> Tensor:
+        """Some of a clip's frames, in order."""
+        return torch.randperm(self.latents.shape[1], generator=self.generator)[:frames].sort().values
+
+    def _rows(self, count: int) -> Tensor:
+        return torch.randint(len(self.latents), (count,), generator=self.generator)
+
+    def _loss(self, rows: Tensor, moments: Tensor, shift: float, actor_weight: float) -> Tensor:
+        """Mean squared error in v, of the same weight at every noise level, `actor_weight` times as much where actors are.
+
+        Min-SNR weights vanish with the SNR, and at its low end the layout and the path of a clip are decided. An actor covers a tenth of
+        the frame, and what the caption says of it is most of what is said: unweighted, a small model learns the scenes alone for long.
+        `shift` > 1 favours high noise. One caption in ten is left empty, for classifier-free guidance.
+        """
+        x = self.latents[rows[:, None], moments].float().to(self.device).transpose(1, 2)
+        drop = torch.rand(len(rows), generator=self.generator) < 0.1
+        told = torch.where(drop[:, None], self.empty, self.ids[rows]).to(self.device)
+        inside = self.actors[rows[:, None], moments].float().to(self.device)[:, None]
+        weights = 1 + (actor_weight - 1) * inside
+        u = torch.rand(len(rows), generator=self.generator)
+        u = shift * u / (1 + (shift - 1) * u)
+        t = (u * len(self.alphas)).long().clamp(max=len(self.alphas) - 1).to(self.device)
+        alpha = self.alphas[t].view(-1, 1, 1, 1, 1)
+        noise = torch.randn(x.shape, generator=self.generator).to(self.device)
+        noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
+        target = alpha.sqrt() * noise - (1 - alpha).sqrt() * x
+        with autocast(self.device):
+            text = self.text(input_ids=told).last_hidden_state
+            seen = self.unet(noisy, t, text).sample
+        return ((seen.float() - target).square() * weights).mean() / weights.mean()
 
 
-def _dropped(ids: Tensor, empty: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """A share of the captions becomes the empty one, for classifier-free guidance."""
-    drop = torch.rand(len(ids), generator=generator) < rate
-    return torch.where(drop[:, None], empty, ids)
+def _actor_weight(progress: float) -> float:
+    """From 4 down to 1 over a stretch: weighting hurries what is learned, but its optimum is not the data's."""
+    return 1 + 3 * min(1.0, max(0.0, (0.9 - progress) / 0.6))
 
 
 def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
-    """Single frames: what things look like. The text encoder learns with the denoiser, at half its rate."""
+    """Single frames: what things look like. The text encoder starts as CLIP's and learns with the denoiser."""
     from ..engine.attention import install_processors
+    from ..engine.bases.mini import still
 
     words = models.tokenizer(folder / "model" / "tokenizer")
-    unet, text = models.image_unet().to(device), models.text_encoder(len(words)).to(device)
+    unet, text = models.video_unet(models.image_unet()).to(device), models.text_encoder(len(words)).to(device)
+    text.load_state_dict(_text_tower(folder))
     install_processors(unet, device)
-    latents, captions = corpus_latents(folder, device, 10_000, seed)
-    run = Run(
-        folder,
-        "image",
-        {"unet": unet, "text": text},
-        [_group(unet, 1e-3), _group(text, 5e-4)],
-        minutes=minutes,
-    )
-    ids, empty = tokenize(words, captions), tokenize(words, [""])
-    alphas = models.scheduler().alphas_cumprod.to(device)
-    generator = torch.Generator().manual_seed(seed + run.step)
+    groups = [_group(unet, 1e-3), _group(text, 4e-4)]
+    run = Run(folder, "image", {"unet": unet, "text": text}, groups, minutes=minutes)
+    task = Denoising(folder, device, words, unet, text, seed + run.step)
     run.restart_clock()
-    while run.running():
-        rows = torch.randint(len(latents), (PICTURES,), generator=generator)
-        frames = torch.randint(latents.shape[1], (PICTURES,), generator=generator)
-        x = latents[rows, frames].float().to(device)
-        told = _dropped(ids[rows], empty, 0.1, generator).to(device)
-        loss = v_loss(unet, text, x, told, alphas, generator, shift=1.5)
-        run.update({"v": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
+    with still(unet):
+        while run.running():
+            loss = task.pictures(PICTURES, _actor_weight(run.progress()))
+            run.update({"picture": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
     run.save()
-
-
-# Share of the stretch -> (clips in a batch, frames of each). A frame's place follows from the caption and its position alone, so pairs
-# teach the paths at a fraction of the cost; more frames then teach what stays the same between them.
-CURRICULUM = ((0.55, 56, 2), (0.82, 24, 6), (1.01, 12, 16))
+    ship_denoiser(folder, run)
 
 
 def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
-    """Clips: motion modules join the picture model; every sixth step is pictures without them, so that it stays one."""
+    """Clips: motion modules join the picture model; some steps are pictures without them, so that it stays one."""
     from ..engine.attention import install_processors
     from ..engine.bases.mini import at_frames, still
 
     words = models.tokenizer(folder / "model" / "tokenizer")
-    spatial, text = models.image_unet(), models.text_encoder(len(words)).to(device)
-    unet = models.video_unet(spatial).to(device)
-    if not (folder / "video.state.safetensors").exists():
-        _start_from_image(folder, spatial, text)
-        unet.load_state_dict(unet.state_dict() | spatial.state_dict())
+    # A stretch without its checkpoint starts from the shipped weights: the image stage's, or an earlier video stage's.
+    unet, text = (
+        load_part(folder, "unet").train().to(device),
+        load_part(folder, "text_encoder").train().to(device),
+    )
     install_processors(unet, device)
     moving = [p for n, p in unet.named_parameters() if "motion_modules" in n]
     rest = [p for n, p in unet.named_parameters() if "motion_modules" not in n]
     groups = [
         {"params": moving, "lr": 1e-3, "base_lr": 1e-3},
         {"params": rest, "lr": 8e-4, "base_lr": 8e-4},
-        _group(text, 4e-4),
+        _group(text, 3e-4),
     ]
     run = Run(folder, "video", {"unet": unet, "text": text}, groups, minutes=minutes)
-    latents, captions = corpus_latents(folder, device, 10_000, seed)
-    ids, empty = tokenize(words, captions), tokenize(words, [""])
-    alphas = models.scheduler().alphas_cumprod.to(device)
-    generator = torch.Generator().manual_seed(seed + run.step)
+    task = Denoising(folder, device, words, unet, text, seed + run.step)
     run.restart_clock()
     while run.running():
-        pictures = run.step % 6 == 5
-        clips, frames = next((c, f) for share, c, f in CURRICULUM if run.progress() < share)
-        rows = torch.randint(len(latents), (PICTURES if pictures else clips,), generator=generator)
-        told = _dropped(ids[rows], empty, 0.1, generator).to(device)
-        if pictures:
-            moments = torch.randint(latents.shape[1], (len(rows),), generator=generator)
-            x = latents[rows, moments].float().to(device)[:, :, None]
+        weight = _actor_weight(run.progress())
+        if run.step % 4 == 3:
             with still(unet):
-                losses = {"picture": v_loss(unet, text, x, told, alphas, generator, shift=1.5)}
+                losses = {"picture": task.pictures(PICTURES, weight)}
         else:
-            moments = torch.randperm(latents.shape[1], generator=generator)[:frames].sort().values
-            x = latents[rows][:, moments].float().to(device).transpose(1, 2)
+            clips, frames = next((c, f) for share, c, f in CURRICULUM if run.progress() < share)
+            moments = task.moments(frames)
             with at_frames(unet, moments):
-                losses = {f"clip{frames}": v_loss(unet, text, x, told, alphas, generator, shift=2.5)}
+                losses = {f"clip{frames}": task.clips(clips, moments, weight)}
         run.update(losses, lr_scale=_ramp(run.progress(), run.step, hold=0.8))
         if run.step % 300 == 0:
             ship_denoiser(folder, run)
@@ -302,14 +317,12 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     ship_denoiser(folder, run)
 
 
-def _start_from_image(folder: Path, unet: Any, text: Any) -> None:
-    from safetensors.torch import load_file
-
-    state = load_file(folder / "image.state.safetensors")
-    for name, module in (("unet", unet), ("text", text)):
-        prefix = f"average/{name}/"
-        average = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-        module.load_state_dict(module.state_dict() | average)
+def _text_tower(folder: Path) -> dict[str, Tensor]:
+    """The weights of CLIP's text tower, as the text encoder names them."""
+    tower = load_part(folder, "clip").text_model
+    names = models.text_encoder(tower.config.vocab_size).state_dict()
+    state = tower.state_dict()
+    return {k: state[k.removeprefix("text_model.")] for k in names}
 
 
 def ship_denoiser(folder: Path, run: Run) -> None:

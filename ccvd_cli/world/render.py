@@ -111,7 +111,7 @@ def _poses(clip: Clip, frames: int, rng: np.random.Generator) -> list[tuple[Arra
     """Per actor: centre x, y, size (fractions of the frame), angle, stretch, facing, each (F,)."""
     path = trajectory(clip.motion, frames)
     several = len(clip.actors) > 1
-    poses = []
+    poses: list[tuple[Array, ...]] = []
     for i, _ in enumerate(clip.actors):
         jitter = rng.uniform(-0.03, 0.03, 2)
         cx = (i + 0.5) / len(clip.actors) if several else 0.5

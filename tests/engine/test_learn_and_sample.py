@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from ccvd_cli.engine import learn
 from ccvd_cli.engine.aggregate import equal_weights, fold
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
@@ -55,13 +57,15 @@ def clips(n: int = 2) -> list[torch.Tensor]:
     return [torch.rand(4, 3, 32, 32) * 2 - 1 for _ in range(n)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def subject(base: Base) -> Learner:
+    torch.manual_seed(0)
     return learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def motion(base: Base) -> Learner:
+    torch.manual_seed(0)
     return learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=QUICK)
 
 
@@ -117,9 +121,21 @@ def test_progress_counts_both_stages(base: Base) -> None:
     ]
 
 
-def test_prior_pictures_take_their_share(base: Base) -> None:
-    recipe = QUICK.model_copy(update={"prior_share": 0.5, "batch_size": 4})
-    assert learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe).loss_curve
+def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of every batch comes from the base's own picture of the noun, under the noun's prompt."""
+    monkeypatch.setattr(learn, "PRIOR_STEPS", 2)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    real = learn.diffusion_loss
+    monkeypatch.setattr(
+        learn, "diffusion_loss", lambda b, x, t, *a, **k: seen.append((x, t)) or real(b, x, t, *a, **k)
+    )
+    recipe = QUICK.model_copy(
+        update={"prior_share": 0.5, "batch_size": 4, "token_steps": 0, "adapter_steps": 1}
+    )
+    learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe)
+    (latents, text), noun = seen[0], base.encode_text(["a dog"])[0]
+    assert latents.shape[0] == 4
+    assert [torch.allclose(row, noun, atol=1e-5) for row in text] == [False, False, True, True]
 
 
 def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:
@@ -131,9 +147,9 @@ def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learn
 
 
 def test_a_learner_of_another_base_is_refused(base: Base, subject: Learner, tmp_path: Path) -> None:
-    subject.tokens = subject.tokens[:-1]
+    short = replace(subject, tokens=subject.tokens[:-1])
     with pytest.raises(CcvdError, match="V1 has tokens"):
-        Learner.load(stored(subject, tmp_path), base)
+        Learner.load(stored(short, tmp_path), base)
     path = stored(subject, tmp_path)
     path.adapter_path.write_bytes(b"\x00" * 64)
     with pytest.raises(CcvdError, match="cannot be read"):
@@ -141,13 +157,13 @@ def test_a_learner_of_another_base_is_refused(base: Base, subject: Learner, tmp_
 
 
 def test_weights_of_each_kind_sum_to_one(subject: Learner, motion: Learner) -> None:
-    other = Learner(**{**subject.__dict__, "name": "V9"})
+    other = replace(subject, name="V9")
     weights = equal_weights([subject, motion, other])
     assert weights == {"V1": 0.5, "V9": 0.5, "V2": 1.0}
 
 
 def test_folding_twice_the_same_concept_is_that_concept(base: Base, subject: Learner) -> None:
-    twin = Learner(**{**subject.__dict__, "name": "V9"})
+    twin = replace(subject, name="V9")
     once, twice = fold(base, [subject]), fold(base, [subject, twin])
     assert once.keys() == twice.keys()
     for site, wide in once.items():
@@ -166,10 +182,11 @@ def test_a_clip_is_what_its_seed_says(base: Base, subject: Learner, motion: Lear
 
 
 def test_learners_matter_and_are_gone_afterwards(base: Base, subject: Learner) -> None:
-    for adapter in subject.adapters.values():
+    strong = deepcopy(subject)
+    for adapter in strong.adapters.values():
         torch.nn.init.normal_(adapter.up.weight, std=0.5)
     plain = generate(base, "a dog", [], CLIP)
-    told = generate(base, "a <V1> dog", [subject], CLIP)
+    told = generate(base, "a <V1> dog", [strong], CLIP)
     assert not torch.allclose(plain, told, atol=1e-3)
     assert torch.equal(generate(base, "a dog", [], CLIP), plain)
 

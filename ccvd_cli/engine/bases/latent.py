@@ -246,12 +246,13 @@ class LatentBase(Base):
         return 2 ** (len(levels) - 1)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        multiple = self._stride * 2 ** (len(self.denoiser.config["block_out_channels"]) - 1)
+        config: Any = self.denoiser.config
+        multiple = self._stride * 2 ** (len(config["block_out_channels"]) - 1)
         for side, value in (("height", height), ("width", width)):
             if value % multiple:
                 near = max(multiple, round(value / multiple) * multiple)
                 raise UsageError(f"{side} {value} is not a multiple of {multiple}", f"try {near}")
-        return int(self.denoiser.config["in_channels"]), frames, height // self._stride, width // self._stride
+        return int(config["in_channels"]), frames, height // self._stride, width // self._stride
 
     # -- diffusion ----------------------------------------------------------------------------------------------------------
 
