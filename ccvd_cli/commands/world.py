@@ -52,7 +52,12 @@ class MaterialOptions:
 
 def register(app: typer.Typer) -> None:
     world = typer.Typer(help="The procedural video world: material with known truth.", no_args_is_help=True)
-    app.add_typer(world, name="world", epilog="Example: ccvd world subject --out rex --index 3")
+    app.add_typer(
+        world,
+        name="world",
+        epilog="Example: ccvd world subject --out rex --index 3",
+        rich_help_panel="The embedded world",
+    )
     material = {
         "sample": (sample, "--out clips --count 20", "--out clips --seed 7 --scale 8"),
         "subject": (subject, "--out photos --index 3", "--out photos --index 12 --count 4 --json"),

@@ -65,9 +65,9 @@ class Wide(nn.Module):
         self.register_buffer("offset", sum(z * a.up.bias for a, z, _ in parts).detach())  # type: ignore[union-attr]
 
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
-        inner = F.linear(h, self.down.to(h.dtype))
-        bias = self.bias.to(h.dtype).repeat_interleave(h.shape[0] // self.bias.shape[0], 0)
-        return F.linear(F.gelu(inner + bias[:, None]), self.up.to(h.dtype), self.offset.to(h.dtype))
+        inner = F.linear(h.to(self.down.dtype), self.down)
+        bias = self.bias.repeat_interleave(h.shape[0] // self.bias.shape[0], 0)
+        return F.linear(F.gelu(inner + bias[:, None]), self.up, self.offset)
 
 
 @contextmanager

@@ -34,5 +34,5 @@ def fold(base: Base, learners: Sequence[Learner]) -> dict[Site, Wide]:
     for site in base.sites:
         parts = [(x.adapters[site.name], weights[x.name], e) for x in learners if site.name in x.adapters]
         if parts:
-            folded[site] = Wide(parts).to(base.device)
+            folded[site] = Wide(parts).to(base.device, base.dtype)
     return folded
