@@ -9,6 +9,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+class Clock:
+    """Tells every frame when it is, through its text states.
+
+    A family that was trained so adds sinusoid(f) to all text states of frame f (arXiv 1706.03762, section 3.5). `at` holds the frames'
+    positions: None for 0, 1, 2, ...; a tensor (F,) for a part of a clip, or (B * F,) row by row. A single picture has no moment unless
+    `at` gives it one.
+    """
+
+    def __init__(self, width: int, device: torch.device, length: int = 128) -> None:
+        position = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
+        self.table = torch.stack([position.sin(), position.cos()], -1).flatten(1).to(device)
+        self.at: Tensor | None = None
+
+    def states(self, rows: int, frames: int) -> Tensor | None:
+        """What is added for each of `rows` frames (rows, D), sample by sample; None: nothing."""
+        if self.at is None and frames == 1:
+            return None
+        at = torch.arange(frames) if self.at is None else self.at
+        return self.table[at.to(self.table.device)].repeat(rows // len(at), 1)
+
+
 class LayerTextAttention:
     """Cross-attention of one layer to its own slice of the text states.
 
@@ -16,8 +37,8 @@ class LayerTextAttention:
     frames of a sample read the same text, so the frames are folded into the query axis and the text is projected once per sample.
     """
 
-    def __init__(self, layer: int, plain: bool = False) -> None:
-        self.layer, self.plain = layer, plain
+    def __init__(self, layer: int, plain: bool = False, clock: Clock | None = None) -> None:
+        self.layer, self.plain, self.clock = layer, plain, clock
 
     def __call__(
         self,
@@ -44,6 +65,10 @@ class LayerTextAttention:
         else:
             out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
+        moments = self.clock.states(rows, rows // batch) if self.clock else None
+        if moments is not None:
+            # The same vector on all keys changes no attention weight, and weights sum to one: what it adds to the values is added once.
+            out = out + attn.to_v(moments.to(text.dtype))[:, None]
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
 
@@ -91,11 +116,11 @@ def cross_attention_names(denoiser: Any) -> list[str]:
     ]
 
 
-def install_processors(denoiser: Any, device: torch.device) -> int:
+def install_processors(denoiser: Any, device: torch.device, clock: Clock | None = None) -> int:
     """Give every spatial cross-attention its layer's text; on CPUs make all self-attention plain. Returns the number of layers."""
     names = cross_attention_names(denoiser)
     for layer, name in enumerate(names):
-        denoiser.get_submodule(name).set_processor(LayerTextAttention(layer, plain=device.type == "cpu"))
+        denoiser.get_submodule(name).set_processor(LayerTextAttention(layer, device.type == "cpu", clock))
     if device.type == "cpu":
         for name, module in denoiser.named_modules():
             if name.endswith((".attn1", ".attn2")) and name not in names:

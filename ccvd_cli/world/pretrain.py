@@ -6,6 +6,7 @@ Text and denoiser are trained together: with a frozen CLIP text encoder of this 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..engine.attention import Clock, install_processors
+from ..engine.bases.mini import at_frames, still
 from . import models
 from .corpus import Corpus, actor_masks, described, varied
 from .training import Run, autocast
@@ -21,9 +24,10 @@ from .training import Run, autocast
 Stage = Literal["vae", "text", "image", "video"]
 CORPUS = 10_000  # clips
 PICTURES = 64  # a batch of single frames
-# Share of a stretch -> (clips in a batch, frames of each). A frame's place follows from the caption and its position alone, so pairs
-# teach the paths at a fraction of the cost; more frames then teach what stays the same between them.
-CURRICULUM = ((0.60, 56, 2), (0.82, 24, 6), (1.01, 12, 16))
+# Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
+# caption and its moment, which pictures teach as well and cheapest; more frames then teach what stays the same between them.
+CURRICULUM = ((0.50, 5, 56, 2), (0.80, 2, 24, 6), (1.01, 2, 12, 16))
+INDEX = {"_class_name": "AnimateDiffPipeline", "frame_clock": "sinusoidal"}
 LAYOUT = {"vae": "vae", "clip": "image_encoder", "text_encoder": "text_encoder", "unet": "unet"}
 
 
@@ -164,8 +168,6 @@ def tokenize(words: Any, captions: list[str]) -> Tensor:
 
 def corpus_latents(folder: Path, device: torch.device, clips: int, seed: int) -> tuple[Tensor, list[str]]:
     """The denoiser's material, drawn and encoded once: fp16 latents (N, F, C, h, w) and captions; kept in `folder`."""
-    import json
-
     from safetensors.torch import load_file, save_file
 
     cache, texts = folder / "latents.safetensors", folder / "captions.json"
@@ -204,6 +206,8 @@ class Denoising:
         self, folder: Path, device: torch.device, words: Any, unet: Any, text: Any, seed: int
     ) -> None:
         self.unet, self.text, self.device = unet, text, device
+        self.clock = Clock(models.TEXT_WIDTH, device)
+        install_processors(unet, device, self.clock)
         self.latents, captions = corpus_latents(folder, device, CORPUS, seed)
         self.actors = torch.from_numpy(actor_masks(CORPUS, 3_000_000 + seed, self.latents.shape[-1]))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
@@ -211,18 +215,24 @@ class Denoising:
         self.generator = torch.Generator().manual_seed(seed)
 
     def pictures(self, count: int, actor_weight: float) -> Tensor:
-        """v-loss of single frames."""
+        """v-loss of single frames, without motion modules; three batches of four are told when its frames are."""
         rows = self._rows(count)
         moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
-        return self._loss(rows, moments, shift=1.5, actor_weight=actor_weight)
+        self.clock.at = moments[:, 0] if self._coin() else None
+        with still(self.unet):
+            return self._loss(rows, moments, shift=1.5, actor_weight=actor_weight)
 
-    def clips(self, count: int, moments: Tensor, actor_weight: float) -> Tensor:
-        """v-loss of clips, of which only the frames `moments` (F,) are seen."""
-        return self._loss(self._rows(count), moments.expand(count, -1), shift=2.5, actor_weight=actor_weight)
+    def clips(self, count: int, frames: int, actor_weight: float) -> Tensor:
+        """v-loss of clips, of which only some frames are seen."""
+        moments = torch.randperm(self.latents.shape[1], generator=self.generator)[:frames].sort().values
+        self.clock.at = moments
+        with at_frames(self.unet, moments):
+            return self._loss(
+                self._rows(count), moments.expand(count, -1), shift=2.5, actor_weight=actor_weight
+            )
 
-    def moments(self, frames: int) -> Tensor:
-        """Some of a clip's frames, in order."""
-        return torch.randperm(self.latents.shape[1], generator=self.generator)[:frames].sort().values
+    def _coin(self) -> bool:
+        return bool(torch.rand((), generator=self.generator) < 0.75)
 
     def _rows(self, count: int) -> Tensor:
         return torch.randint(len(self.latents), (count,), generator=self.generator)
@@ -259,37 +269,28 @@ def _actor_weight(progress: float) -> float:
 
 def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Single frames: what things look like. The text encoder starts as CLIP's and learns with the denoiser."""
-    from ..engine.attention import install_processors
-    from ..engine.bases.mini import still
-
     words = models.tokenizer(folder / "model" / "tokenizer")
     unet, text = models.video_unet(models.image_unet()).to(device), models.text_encoder(len(words)).to(device)
     text.load_state_dict(_text_tower(folder))
-    install_processors(unet, device)
     groups = [_group(unet, 1e-3), _group(text, 4e-4)]
     run = Run(folder, "image", {"unet": unet, "text": text}, groups, minutes=minutes)
     task = Denoising(folder, device, words, unet, text, seed + run.step)
     run.restart_clock()
-    with still(unet):
-        while run.running():
-            loss = task.pictures(PICTURES, _actor_weight(run.progress()))
-            run.update({"picture": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
+    while run.running():
+        loss = task.pictures(PICTURES, _actor_weight(run.progress()))
+        run.update({"picture": loss}, lr_scale=_ramp(run.progress(), run.step, hold=0.7))
     run.save()
     ship_denoiser(folder, run)
 
 
 def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Clips: motion modules join the picture model; some steps are pictures without them, so that it stays one."""
-    from ..engine.attention import install_processors
-    from ..engine.bases.mini import at_frames, still
-
     words = models.tokenizer(folder / "model" / "tokenizer")
     # A stretch without its checkpoint starts from the shipped weights: the image stage's, or an earlier video stage's.
     unet, text = (
         load_part(folder, "unet").train().to(device),
         load_part(folder, "text_encoder").train().to(device),
     )
-    install_processors(unet, device)
     moving = [p for n, p in unet.named_parameters() if "motion_modules" in n]
     rest = [p for n, p in unet.named_parameters() if "motion_modules" not in n]
     groups = [
@@ -302,14 +303,11 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     run.restart_clock()
     while run.running():
         weight = _actor_weight(run.progress())
-        if run.step % 4 == 3:
-            with still(unet):
-                losses = {"picture": task.pictures(PICTURES, weight)}
+        every, clips, frames = next((e, c, f) for share, e, c, f in CURRICULUM if run.progress() < share)
+        if run.step % every:
+            losses = {"picture": task.pictures(PICTURES, weight)}
         else:
-            clips, frames = next((c, f) for share, c, f in CURRICULUM if run.progress() < share)
-            moments = task.moments(frames)
-            with at_frames(unet, moments):
-                losses = {f"clip{frames}": task.clips(clips, moments, weight)}
+            losses = {f"clip{frames}": task.clips(clips, frames, weight)}
         run.update(losses, lr_scale=_ramp(run.progress(), run.step, hold=0.8))
         if run.step % 300 == 0:
             ship_denoiser(folder, run)
@@ -333,6 +331,7 @@ def ship_denoiser(folder: Path, run: Run) -> None:
         ship(folder, name, module)
         module.load_state_dict(kept)
     models.scheduler().save_pretrained(folder / "model" / "scheduler")
+    (folder / "model" / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
 
 
 STAGES = {"vae": train_vae, "text": train_clip, "image": train_image, "video": train_video}

@@ -148,6 +148,11 @@ def test_odd_sizes_are_refused_with_a_way_out(base: Base) -> None:
         base.latent_shape(4, 50, 64)
 
 
+def test_more_frames_than_positions_are_refused(mini_folder: Path) -> None:
+    with pytest.raises(UsageError, match="17 frames"):
+        open_base(str(mini_folder), device="cpu").latent_shape(17, 32, 32)
+
+
 def test_still_passes_by_the_motion_modules(mini_folder: Path) -> None:
     base = open_base(str(mini_folder), device="cpu", dtype="float32")
     x, t, text = torch.randn(1, *small(base, 1)), torch.tensor([200]), base.encode_text(["a dog"])

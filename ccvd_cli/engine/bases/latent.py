@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CcvdError, UsageError
-from ..attention import cross_attention_names, install_processors
+from ..attention import Clock, cross_attention_names, install_processors
 from .contract import Base, Site, SiteKind, TokenVectors
 
 # part -> how its path under a temporal container maps to the spatial attention beside it
@@ -89,8 +89,8 @@ class LatentBase(Base):
         for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
-        self.text_layers = install_processors(self.denoiser, device)
         self.text_width = int(self.text_encoder.config.hidden_size)
+        self.text_layers = install_processors(self.denoiser, device, self._clock(folder))
         self.image_width = (
             int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
         )
@@ -131,6 +131,10 @@ class LatentBase(Base):
         return CLIPVisionModelWithProjection.from_pretrained(
             folder / "image_encoder", dtype=self._weights_dtype, use_safetensors=True
         )
+
+    def _clock(self, folder: Path) -> Clock | None:
+        """A family whose frames are told their moments returns a clock."""
+        return None
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...errors import UsageError
+from ..attention import Clock
 from .latent import LatentBase
 
 MODEL = Path(__file__).resolve().parents[2] / "world" / "mini"
@@ -61,6 +64,20 @@ class MotionModelBase(LatentBase):
         from diffusers import UNetMotionModel
 
         return UNetMotionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
+
+    def _clock(self, folder: Path) -> Clock | None:
+        """`mini` was trained with a clock and says so in its index; AnimateDiff's models were not."""
+        index = folder / "model_index.json"
+        told = index.exists() and json.loads(index.read_text()).get("frame_clock")
+        return Clock(self.text_width, self.device) if told else None
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        longest = int(self.denoiser.config["motion_max_seq_length"])
+        if frames > longest:
+            raise UsageError(
+                f"{frames} frames are more than base {self.name} can make", f"ask for at most {longest}"
+            )
+        return super().latent_shape(frames, height, width)
 
     def still(self) -> AbstractContextManager[None]:
         return still(self.denoiser)
