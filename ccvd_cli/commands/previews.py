@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +64,8 @@ class Previews:
         self._reached = (at.stage, at.step // self.every)
         if due and at.step < at.total:  # the last one is the final preview
             stem = f"{self.path.stem}-{at.stage}-{at.step:06}{self.path.suffix}"
-            self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
+            with suppress(CcvdError):  # a preview that cannot be written is no reason to lose the training
+                self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
 
     def final(self, session: Session, base: Base, learner: Learner, sampling: SampleSettings) -> None:
         """The clip at the end. The concept is safe by then, so a full disk is only a remark."""

@@ -60,10 +60,7 @@ class LayerTextAttention:
             return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
 
         q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(text)), split(attn.to_v(text))
-        if self.plain:
-            out = ((q * attn.scale) @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale)
+        out = _attend(q, k, v, attn.scale, plain=self.plain and text.shape[1] <= _SHORT)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
         moments = self.clock.states(rows, rows // batch) if self.clock else None
         if moments is not None:
@@ -86,21 +83,26 @@ class PlainSelfAttention:
         rows, tokens, _width = hidden_states.shape
 
         def split(x: Tensor) -> Tensor:
-            return x.reshape(rows, tokens, attn.heads, -1).transpose(1, 2).flatten(0, 1)
+            return x.reshape(rows, tokens, attn.heads, -1).transpose(1, 2)
 
         q, k, v = (
             split(attn.to_q(hidden_states)),
             split(attn.to_k(hidden_states)),
             split(attn.to_v(hidden_states)),
         )
-        weights = torch.bmm(q * attn.scale, k.transpose(1, 2)).softmax(-1).to(v.dtype)
-        out = (
-            torch.bmm(weights, v)
-            .reshape(rows, attn.heads, tokens, -1)
-            .transpose(1, 2)
-            .reshape(rows, tokens, -1)
-        )
+        out = _attend(q, k, v, attn.scale, plain=tokens <= _SHORT)
+        out = out.transpose(1, 2).reshape(rows, tokens, -1)
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
+
+
+_SHORT = 256  # longer rows would need a matrix of their square
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, *, plain: bool) -> Tensor:
+    """softmax(QK^T)V over (rows, heads, tokens, width), written out or fused."""
+    if plain:
+        return ((q * scale) @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 def cross_attention_names(denoiser: Any) -> list[str]:

@@ -133,10 +133,14 @@ class Lesson:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01)
         )
+        # Half precision loses gradients of a mean over so many values; bfloat16 has the range.
+        scale = 2.0**14 if self.base.dtype == torch.float16 else 1.0
         recent: list[Tensor] = []
         for step in range(1, steps + 1):
             loss = self._loss(told(), adapters or {})
-            loss.backward()
+            (loss * scale).backward()
+            if scale != 1:
+                torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -155,7 +159,7 @@ class Lesson:
     def _loss(self, told: Tensor, adapters: Mapping[Site, nn.Module]) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random."""
         recipe, base = self.recipe, self.base
-        own = recipe.batch_size - (round(recipe.prior_share * recipe.batch_size) if self.prior else 0)
+        own = max(1, recipe.batch_size - (round(recipe.prior_share * recipe.batch_size) if self.prior else 0))
         rows = torch.randint(len(self.latents), (own,), generator=self.generator)
         frames = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         dropped = torch.rand(own, generator=self.generator) < recipe.text_dropout
@@ -216,6 +220,7 @@ def learn_subject(
         CcvdError: the loss is not a number.
     """
     pictures = torch.stack(list(images))
+    base.latent_shape(1, *pictures.shape[2:])
     embeds = base.embed_images(pictures)
     both = torch.cat([pictures, pictures.flip(-1)])  # a mirrored picture is a picture of the same subject
     lesson = Lesson(
@@ -252,6 +257,7 @@ def learn_motion(
     has only its movement left to learn (arXiv 2312.04433, section 3.3).
     """
     stack = torch.stack(list(clips))
+    base.latent_shape(stack.shape[1], stack.shape[3], stack.shape[4])
     embeds = base.embed_images(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
     lesson = Lesson(
         base,

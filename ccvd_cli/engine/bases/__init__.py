@@ -49,12 +49,9 @@ def find_base(source: str) -> Found:
         raise UsageError(f"base {source!r}: unet/config.json cannot be read ({error})") from error
     if kind not in _FAMILIES:
         raise UsageError(f"base {source!r} is a {kind}", f"known denoisers: {', '.join(_FAMILIES)}")
-    return Found("mini" if source == "mini" else folder.name, _FAMILIES[kind], folder.resolve())
-
-
-def resolve_base(source: str) -> Path:
-    """The folder of a base, without loading anything. Raises UsageError for an unknown one."""
-    return find_base(source).folder
+    # A hub snapshot's folder is named after its commit; the id is what people know it by.
+    name = source if source == "mini" or not Path(source).expanduser().is_dir() else folder.resolve().name
+    return Found(name, _FAMILIES[kind], folder.resolve())
 
 
 def _from_hub(source: str) -> Path:
@@ -88,12 +85,13 @@ def choose_device(device: str) -> str:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise UsageError(f"unknown device {device!r}", "choose auto, cpu, cuda, cuda:1 or mps") from error
-    if not there.get(kind, False):
+    index = torch.device(device).index or 0
+    if not there.get(kind, False) or (kind == "cuda" and index >= torch.cuda.device_count()):
         raise UsageError(f"device {device!r} is not available here", "choose auto or cpu")
     return device
 
 
-def choose_dtype(dtype: str | None, device: str, family: Family) -> str:
+def choose_dtype(dtype: str | None, device: str) -> str:
     """`auto` -> bfloat16 on CUDA that has it, else float16; float16 on mps; on CPUs bfloat16 only where the CPU computes in it."""
     import torch
 
@@ -103,7 +101,7 @@ def choose_dtype(dtype: str | None, device: str, family: Family) -> str:
             raise UsageError(f"unknown dtype {dtype!r}", f"choose auto, {', '.join(names)}")
         return str(dtype)
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     if device == "mps":
         return "float16"
     able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -121,7 +119,7 @@ def open_base(source: str, *, device: str = "auto", dtype: str | None = None) ->
 
     found = find_base(source)
     where = choose_device(device)
-    precision = getattr(torch, choose_dtype(dtype, where, found.family))
+    precision = getattr(torch, choose_dtype(dtype, where))
     _quiet()
     if found.family == "mini":
         from .mini import MotionModelBase as Family_
@@ -129,7 +127,7 @@ def open_base(source: str, *, device: str = "auto", dtype: str | None = None) ->
         from .unet3d import UNet3DBase as Family_  # type: ignore[assignment]
     try:
         return Family_(found.folder, found.name, torch.device(where), precision)
-    except CcvdError:
+    except (CcvdError, torch.OutOfMemoryError):
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

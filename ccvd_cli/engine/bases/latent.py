@@ -17,6 +17,8 @@ from ...errors import CcvdError, UsageError
 from ..attention import Clock, cross_attention_names, install_processors
 from .contract import Base, Site, SiteKind, TokenVectors
 
+_PARTS = ("image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_HASHED = {".json", ".txt", ".safetensors"}
 # part -> how its path under a temporal container maps to the spatial attention beside it
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
 
@@ -28,9 +30,9 @@ def fingerprint(folder: Path) -> str:
     names and sizes every tensor.
     """
     digest = hashlib.sha256()
-    files = sorted(
-        p for p in folder.rglob("*") if p.is_file() and p.suffix in {".json", ".txt", ".safetensors"}
-    )
+    parts = [folder / p for p in _PARTS if (folder / p).is_dir()]
+    files = sorted(p for part in parts for p in part.iterdir() if p.suffix in _HASHED)
+    files += [p for p in [folder / "model_index.json"] if p.exists()]
     for path in files:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
@@ -151,7 +153,16 @@ class LatentBase(Base):
         encoded = self.tokenizer(
             list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         )
-        return encoded.input_ids.to(self.device)
+        ids: Tensor = encoded.input_ids
+        known = self.tokenizer.get_added_vocab()
+        for prompt, row in zip(prompts, ids, strict=True):
+            lost = [p for p in placeholders if p in prompt and not (row == known[p]).any()]
+            if lost:
+                raise UsageError(
+                    f"{lost[0]} stands too late in '{prompt}': this base reads {length - 2} tokens",
+                    "shorten the prompt",
+                )
+        return ids.to(self.device)
 
     def noun_vector(self, noun: str) -> Tensor:
         ids = self.tokenizer(noun, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)

@@ -15,8 +15,6 @@ from ...errors import UsageError
 from ..attention import Clock
 from .latent import LatentBase
 
-MODEL = Path(__file__).resolve().parents[2] / "world" / "mini"
-
 
 @contextmanager
 def still(denoiser: nn.Module) -> Iterator[None]:
