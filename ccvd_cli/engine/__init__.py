@@ -1,0 +1,1 @@
+"""Learning and sampling. torch starts here; nothing here opens the registry or talks to a terminal."""

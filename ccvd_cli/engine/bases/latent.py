@@ -80,6 +80,7 @@ class LatentBase(Base):
     """A U-Net over latents, told by a CLIP text encoder. Subclasses name the denoiser's class and its temporal containers."""
 
     temporal_containers: tuple[str, ...]
+    denoiser: Any
 
     def __init__(self, folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self.name, self.location, self.device, self.dtype = name, str(folder), device, dtype
@@ -261,7 +262,7 @@ class LatentBase(Base):
         return 2 ** (len(levels) - 1)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        config: Any = self.denoiser.config
+        config = self.denoiser.config
         multiple = self._stride * 2 ** (len(config["block_out_channels"]) - 1)
         for side, value in (("height", height), ("width", width)):
             if value % multiple:
