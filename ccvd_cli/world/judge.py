@@ -69,7 +69,7 @@ class Autoencoder:
             seen: Tensor = base.decode_video(base.encode_video(frames[None] * 2 - 1))[0]
             return (seen + 1) / 2
 
-        return cls(fingerprint(Path(base.location) / "vae"), base.device, through)
+        return cls(fingerprint(Path(base.location), ["vae"]), base.device, through)
 
 
 def _placed(x: Tensor) -> Tensor:

@@ -23,15 +23,15 @@ _HASHED = {".json", ".txt", ".safetensors"}
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
 
 
-def fingerprint(folder: Path) -> str:
-    """A base's identity: sha256 over its configurations and, of every weight file, its size, first and last MiB.
+def fingerprint(folder: Path, parts: Sequence[str] = _PARTS) -> str:
+    """A base's identity, or that of some of its parts: sha256 over its configurations and, of every weight file, its size, first and last MiB.
 
     Reading all of a multi-gigabyte base at each start would cost more than sampling; a safetensors header, which the first MiB holds,
     names and sizes every tensor.
     """
     digest = hashlib.sha256()
-    parts = [folder / p for p in _PARTS if (folder / p).is_dir()]
-    files = sorted(p for part in parts for p in part.iterdir() if p.suffix in _HASHED)
+    folders = [folder / p for p in parts if (folder / p).is_dir()]
+    files = sorted(p for part in folders for p in part.iterdir() if p.suffix in _HASHED)
     files += [p for p in [folder / "model_index.json"] if p.exists()]
     for path in files:
         size = path.stat().st_size
