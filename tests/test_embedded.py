@@ -30,6 +30,11 @@ def test_it_is_small_and_only_half_precision_safetensors() -> None:
             assert kinds <= {"F16", "I64"}, path.name
 
 
+def test_its_configurations_name_no_place_on_somebodys_disk() -> None:
+    for path in EMBEDDED.rglob("*.json"):
+        assert '": "/' not in path.read_text(), path
+
+
 def test_the_model_card_says_how_it_was_made() -> None:
     card = (Path(EMBEDDED) / "README.md").read_text()
     for word in ("Data", "Steps", "Hardware", "adherence"):

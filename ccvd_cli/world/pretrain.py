@@ -97,6 +97,7 @@ def _save_diffusers(module: Any, target: Path, state: dict[str, Tensor]) -> None
     from safetensors.torch import save_file
 
     target.mkdir(parents=True, exist_ok=True)
+    module.register_to_config(_name_or_path="")  # where a stretch started from is nobody's business
     module.save_config(target)
     save_file({k: v.contiguous() for k, v in state.items()}, target / "diffusion_pytorch_model.safetensors")
 
