@@ -71,6 +71,8 @@ def test_placeholders_are_told_apart_by_case_and_number(base: Base) -> None:
         TokenVectors(p, torch.randn(base.text_layers, base.text_width)) for p in ("<V1>", "<V11>", "<v1>")
     ]
     states = [base.encode_text([f"a {t.placeholder}"], tokens)[0, 0] for t in tokens]
+    twin = base.encode_text(["a <V7>"], [TokenVectors("<V7>", tokens[1].vectors)])[0, 0]
+    assert torch.allclose(states[1], twin, atol=1e-5), "<V11> is not one token of its own"
     assert not torch.allclose(states[0], states[1]) and not torch.allclose(states[0], states[2])
 
 
