@@ -17,7 +17,14 @@ from ..errors import UsageError
 from ..output import duration, emit
 from ..session import Session
 from . import generate, learn, world
-from .options import BaseOptions, ClipOptions, LearnOptions, MotionRecipeOptions, RecipeOptions, SampleOptions
+from .options import (
+    BaseOptions,
+    ClipOptions,
+    LearnOptions,
+    MotionRecipeOptions,
+    SampleOptions,
+    SubjectRecipeOptions,
+)
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -125,7 +132,7 @@ class Tour:
             material.out,
             LearnOptions(name=name, class_noun=noun, no_preview=True),
             self.base,
-            RecipeOptions(
+            SubjectRecipeOptions(
                 token_steps=self.plan.token_steps, adapter_steps=self.plan.subject_steps, seed=self.seed
             ),
         )

@@ -20,7 +20,7 @@ from ..output import duration, emit, emit_json, size
 from ..progress import progress
 from ..session import Session
 from .opening import find_base, open_base
-from .options import BaseOptions, LearnOptions, MotionRecipeOptions, RecipeOptions
+from .options import BaseOptions, LearnOptions, MotionRecipeOptions, SubjectRecipeOptions
 from .previews import Previews, example_prompt, plan_previews
 from .wiring import command
 
@@ -77,7 +77,7 @@ def learn_subject(
     ],
     options: LearnOptions,
     base: BaseOptions,
-    recipe: RecipeOptions,
+    recipe: SubjectRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
     _learn(session, "subject", images, options, base, asdict(recipe))
@@ -109,7 +109,7 @@ def _learn(
         name = _free_name(registry, options.name)
         previews = plan_previews(name, options)
         source = where.base or "mini"
-        lesson = _prepare(session, kind, name, folder, source, options.class_noun, overrides)
+        lesson = _prepare(session, kind, name, folder, source, options, overrides)
         base = open_base(session, source, where.device, where.dtype)
         began = datetime.now(timezone.utc)
         with previews.undone_unless_kept():
@@ -135,19 +135,20 @@ def _prepare(
     name: str,
     folder: Path,
     source: str,
-    class_noun: str | None,
+    options: LearnOptions,
     overrides: Mapping[str, Any],
 ) -> Lesson:
     """Everything that can be wrong with a request, before a model is loaded. Raises UsageError."""
     from ..settings import RECIPES, SAMPLING
     from .overrides import override
 
-    noun = " ".join((class_noun or "").split())
+    noun = " ".join((options.class_noun or "").split())
     if "<" in noun or ">" in noun or not noun.isprintable():
         raise UsageError(f"--class-noun '{noun}': not a noun.", "Say what kind of thing it is, such as dog.")
     family = find_base(source).family
     recipe = override(RECIPES[family][kind], overrides)
-    sampling = SAMPLING[family].model_copy(update={"seed": recipe.seed})
+    pixels = {"height": options.height, "width": options.width}
+    sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
     loaded = _load(kind, folder, recipe, sampling)
     for path, reason in loaded.skipped:
         session.say(f"Skipped {path.name}: {reason}.")

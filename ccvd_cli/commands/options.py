@@ -91,6 +91,10 @@ class LearnOptions:
         int | None,
         Option("--preview-every", min=1, metavar="N", help="A clip every N steps too.", show_default=False),
     ] = None
+    height: Annotated[
+        int | None, _base("--height", "Pixels to learn at; generate at the same size.", "that of the base")
+    ] = None
+    width: Annotated[int | None, _base("--width", "As --height.", "that of the base")] = None
     json: JsonOption = False
 
 
@@ -108,9 +112,6 @@ class RecipeOptions:
     text_dropout: Annotated[
         float | None, _recipe("--text-dropout", "Chance that a caption is left empty.")
     ] = None
-    prior_share: Annotated[
-        float | None, _recipe("--prior-share", "Share of a batch that the base draws itself.")
-    ] = None
     bottleneck: Annotated[
         float | None, _recipe("--bottleneck", "Adapter's hidden width, as a share of the site's.")
     ] = None
@@ -123,6 +124,13 @@ class RecipeOptions:
     seed: Annotated[
         int | None,
         Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random.", show_default="0"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class SubjectRecipeOptions(RecipeOptions):
+    prior_share: Annotated[
+        float | None, _recipe("--prior-share", "Share of a batch that the base draws itself.")
     ] = None
 
 

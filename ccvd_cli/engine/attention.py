@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class Clock:
-    """Tells every frame when it is, through its text states.
+class Clock(nn.Module):
+    """Tells every frame when it is, through its text states:
 
-    A family that was trained so adds sinusoid(f) to all text states of frame f (arXiv 1706.03762, section 3.5). `at` holds the frames'
-    positions: None for 0, 1, 2, ...; a tensor (F,) for a part of a clip, or (B * F,) row by row. A single picture has no moment unless
-    `at` gives it one.
+        h_f = h + W_out (phi(f) * (W_in h + b)),    phi(f) = sin, cos(k pi f / 16) for k = 1 .. 8.
+
+    It takes the product: "moving left" and "moving right" differ in what a moment means. A vector that is merely added to all text
+    states of a frame adds the same to every key, which changes no attention weight, so words and moments would never meet.
+
+    `at` holds the frames' positions: None for 0, 1, 2, ...; a tensor (F,) for a part of a clip, or (B * F,) row by row. A single picture
+    has no moment unless `at` gives it one.
     """
 
-    def __init__(self, width: int, device: torch.device, length: int = 128) -> None:
-        position = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
-        self.table = torch.stack([position.sin(), position.cos()], -1).flatten(1).to(device)
+    HARMONICS, HALF_TURN = 8, 16
+
+    def __init__(self, width: int, features: int = 192) -> None:
+        super().__init__()
+        self.inwards = nn.Linear(width, features)
+        self.outwards = nn.Linear(features, width, bias=False)
+        nn.init.zeros_(self.outwards.weight)
         self.at: Tensor | None = None
 
-    def states(self, rows: int, frames: int) -> Tensor | None:
-        """What is added for each of `rows` frames (rows, D), sample by sample; None: nothing."""
+    def waves(self, at: Tensor) -> Tensor:
+        """phi at positions (F,) -> (F, features), every wave in as many features."""
+        k = torch.arange(1, self.HARMONICS + 1, device=at.device)
+        angle = at[:, None] * k * (math.pi / self.HALF_TURN)
+        phi = torch.cat([angle.sin(), angle.cos()], -1)
+        return phi.repeat(1, self.inwards.out_features // phi.shape[-1])
+
+    def forward(self, text: Tensor, frames: int) -> Tensor:
+        """Text states (B, T, D) -> those of every frame (B * F, T, D), or `text` itself where there is no moment."""
         if self.at is None and frames == 1:
-            return None
+            return text
         at = torch.arange(frames) if self.at is None else self.at
-        return self.table[at.to(self.table.device)].repeat(rows // len(at), 1)
+        rows = text.repeat_interleave(frames, 0)
+        phi = self.waves(at.to(text.device)).to(text.dtype).repeat(len(rows) // len(at), 1)
+        told: Tensor = rows + self.outwards(phi[:, None] * self.inwards(rows))
+        return told
 
 
 class LayerTextAttention:
     """Cross-attention of one layer to its own slice of the text states.
 
-    `encoder_hidden_states` is (B, T, D), or (B, L, T, D) of which layer `layer` takes its slice. Queries are (B * F, N, C): all
-    frames of a sample read the same text, so the frames are folded into the query axis and the text is projected once per sample.
+    `encoder_hidden_states` is (B, T, D), or (B, L, T, D) of which layer `layer` takes its slice. Queries are (B * F, N, C). Without a
+    clock all frames of a sample read the same text: the frames are folded into the query axis and the text is projected once per sample.
     """
 
     def __init__(self, layer: int, plain: bool = False, clock: Clock | None = None) -> None:
@@ -54,7 +73,9 @@ class LayerTextAttention:
         if text.ndim == 4:
             text = text[:, self.layer]
         rows, tokens, _width = hidden_states.shape
-        batch = text.shape[0]
+        if self.clock is not None:
+            text = self.clock(text, rows // len(text))
+        batch = len(text)
 
         def split(x: Tensor) -> Tensor:
             return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
@@ -62,10 +83,6 @@ class LayerTextAttention:
         q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(text)), split(attn.to_v(text))
         out = _attend(q, k, v, attn.scale, plain=self.plain and text.shape[1] <= _SHORT)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
-        moments = self.clock.states(rows, rows // batch) if self.clock else None
-        if moments is not None:
-            # The same vector on all keys changes no attention weight, and weights sum to one: what it adds to the values is added once.
-            out = out + attn.to_v(moments.to(text.dtype))[:, None]
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
 

@@ -41,6 +41,7 @@ class StepReport:
 OnStep = Callable[[StepReport], None]
 REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
 PRIOR_PICTURES, PRIOR_STEPS = 16, 12
+FRAMES_FOR_A_CLIP = 8  # so many single frames stand for a clip of a batch
 
 
 @dataclass(frozen=True)
@@ -157,22 +158,31 @@ class Lesson:
                 self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
 
     def _loss(self, told: Tensor, adapters: Mapping[Site, nn.Module]) -> Tensor:
-        """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random."""
+        """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
+
+        Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
+        clips while a motion's tokens are learned, where text says which frame it is: where things are when is what such tokens
+        are for, and it costs less than whole clips.
+        """
         recipe, base = self.recipe, self.base
-        own = max(1, recipe.batch_size - (round(recipe.prior_share * recipe.batch_size) if self.prior else 0))
+        single = self.kind == "motion" and not adapters and base.tells_moments
+        size = recipe.batch_size * (FRAMES_FOR_A_CLIP if single else 1)
+        own = max(1, size - (round(recipe.prior_share * size) if self.prior else 0))
         rows = torch.randint(len(self.latents), (own,), generator=self.generator)
         frames = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         dropped = torch.rand(own, generator=self.generator) < recipe.text_dropout
         latents, e = self.latents[rows], self.embeds[rows, frames].to(base.device)
         text = torch.where(dropped.to(base.device)[:, None, None, None], self.empty, told)
         if self.prior:
-            more = torch.randint(
-                len(self.prior.latents), (recipe.batch_size - own,), generator=self.generator
-            )
+            more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
             text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
-        # A picture learns without the temporal layers; a clip of it, between two steps, is made with them.
-        still = nullcontext() if self.kind == "motion" else base.still()
+        moments: Tensor | None = None
+        if self.kind != "motion":
+            moments = torch.randint(recipe.frames, (len(latents),), generator=self.generator)
+        elif single:
+            latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames
+        still = nullcontext() if moments is None else base.still(moments)
         with still, attached(base.denoiser, adapters, e):
             return diffusion_loss(
                 base,

@@ -27,18 +27,23 @@ def sample(
 ) -> Tensor:
     """Latents (B, C, F, h, w) from noise, with classifier-free guidance (arXiv 2207.12598).
 
-    `text` (2B, L, T, D): the prompts' states after the empty prompt's. The noise is drawn on the CPU, so a seed means the same clip on
-    every device. Timesteps are known beforehand: nothing in the loop waits for the device.
+    `text` (2B, L, T, D): the prompts' states after the empty prompt's; at a scale of 1 the latter are not needed. The noise is drawn on the
+    CPU, so a seed means the same clip on every device. Timesteps are known beforehand: nothing in the loop waits for the device.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     latents = torch.randn(shape, generator=generator).to(base.device)
     scheduler = base.scheduler(settings.scheduler, settings.steps)
     latents = latents * scheduler.init_noise_sigma
     on_device = scheduler.timesteps.to(base.device)
+    guided = settings.guidance_scale != 1
+    text = text if guided else text[len(latents) :]
     for i, t in enumerate(scheduler.timesteps.tolist()):
         seen = scheduler.scale_model_input(latents, t)
-        empty, told = base.predict(torch.cat([seen, seen]), on_device[i].expand(2 * len(seen)), text).chunk(2)
-        answer = empty + settings.guidance_scale * (told - empty)
+        rows = torch.cat([seen, seen]) if guided else seen
+        answer = base.predict(rows, on_device[i].expand(len(rows)), text)
+        if guided:
+            empty, told = answer.chunk(2)
+            answer = empty + settings.guidance_scale * (told - empty)
         latents = scheduler.step(answer, t, latents).prev_sample
         on_step(i + 1, settings.steps)
     return latents

@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .captions import random_clip
+from .captions import dressed, random_clip
+from .motions import trajectory
 from .render import FRAMES, Clip, boxes, render
-from .shapes import ACCESSORIES, RGB
 from .styles import STYLES
 from .textures import textures
 
@@ -38,24 +39,38 @@ def _parallel(work: Callable[[int], T], seeds: range) -> Iterator[T]:
 CHUNK = 250
 
 
-def _described(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
+def _described(seed: int, strangers: bool = False) -> tuple[Pixels, list[Clip], list[str]]:
     rng = np.random.default_rng(seed)
-    pairs = [random_clip(rng) for _ in range(CHUNK)]
+    pairs = [random_clip(rng, strangers=strangers) for _ in range(CHUNK)]
     return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
 
 
-def actor_masks(n: int, seed: int, size: int) -> npt.NDArray[np.bool_]:
-    """Where the actors of `described(n, seed)` are, without drawing it: (N, F, size, size)."""
-    masks = np.zeros((n, FRAMES, size, size), bool)
-    centres = (np.arange(size) + 0.5) / size
+def undrawn(n: int, seed: int, *, strangers: bool = False) -> list[Clip]:
+    """The clips of `described` without their pixels."""
+    clips: list[Clip] = []
     for i in range(0, n, CHUNK):
         rng = np.random.default_rng(seed + i // CHUNK)
-        for k in range(min(CHUNK, n - i)):
-            for x0, y0, x1, y1 in boxes(random_clip(rng)[0]).transpose(0, 2, 1):
-                across = (x0[:, None] < centres) & (centres < x1[:, None])
-                down = (y0[:, None] < centres) & (centres < y1[:, None])
-                masks[i + k] |= down[:, :, None] & across[:, None, :]
+        clips += [random_clip(rng, strangers=strangers)[0] for _ in range(CHUNK)]
+    return clips[:n]
+
+
+def actor_masks(clips: list[Clip], size: int) -> npt.NDArray[np.bool_]:
+    """Where actors are: (N, F, size, size)."""
+    masks = np.zeros((len(clips), FRAMES, size, size), bool)
+    centres = (np.arange(size) + 0.5) / size
+    for mask, clip in zip(masks, clips, strict=True):
+        for x0, y0, x1, y1 in boxes(clip).transpose(0, 2, 1):
+            across = (x0[:, None] < centres) & (centres < x1[:, None])
+            down = (y0[:, None] < centres) & (centres < y1[:, None])
+            mask |= down[:, :, None] & across[:, None, :]
     return masks
+
+
+def headings(clips: list[Clip]) -> npt.NDArray[np.float32]:
+    """How actors are turned: sine and cosine of their angle, and which way they face, (N, F, 3)."""
+    paths = {m: trajectory(m, FRAMES) for m in {c.motion for c in clips}}
+    turned = {m: np.stack([np.sin(p.angle), np.cos(p.angle), p.facing], -1) for m, p in paths.items()}
+    return np.stack([turned[c.motion] for c in clips]).astype(np.float32)
 
 
 def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
@@ -67,9 +82,10 @@ def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
     return picked, clips, captions
 
 
-def described(n: int, seed: int, *, stills: bool = False) -> Corpus:
+def described(n: int, seed: int, *, stills: bool = False, strangers: bool = False) -> Corpus:
     """n random clips with captions; `stills` keeps four random frames of each."""
-    chunks = list(_parallel(_stills if stills else _described, range(seed, seed + -(-n // CHUNK))))
+    work = _stills if stills else partial(_described, strangers=strangers)
+    chunks = list(_parallel(work, range(seed, seed + -(-n // CHUNK))))
     return Corpus(
         np.concatenate([c[0] for c in chunks])[:n],
         [x for c in chunks for x in c[1]][:n],
@@ -78,22 +94,8 @@ def described(n: int, seed: int, *, stills: bool = False) -> Corpus:
 
 
 def disguise(clip: Clip, rng: np.random.Generator) -> Clip:
-    """The same clip with actors in colours, pairs and accessories that no caption names, sometimes in a style."""
-
-    def rgb() -> RGB:
-        r, g, b = rng.uniform(0, 1, 3)
-        return float(r), float(g), float(b)
-
-    actors = tuple(
-        replace(
-            a,
-            colour=rgb(),
-            second=rgb() if rng.random() < 0.6 else None,
-            accessory=str(rng.choice(list(ACCESSORIES))) if rng.random() < 0.5 else None,
-            accessory_colour=rgb(),
-        )
-        for a in clip.actors
-    )
+    """The same clip with `dressed` actors, sometimes in a style."""
+    actors = tuple(dressed(a, rng) for a in clip.actors)
     style = str(rng.choice(list(STYLES))) if rng.random() < 0.2 else None
     return replace(clip, actors=actors, style=style)
 

@@ -1,8 +1,8 @@
 """Concepts that pretraining never sees, endless and known in full: subjects, motions and styles to learn.
 
-The pretraining corpus has eight colours and no accessory; a held-out subject has two colours far from
-those, a texture made of both, and an accessory. Its index says everything about it. Material and prompts are
-drawn from seeds of their own. `dev` is for choosing recipes, `test` for reporting.
+A held-out subject has two colours far from the eight that have names, a texture made of both, and an accessory. Pretraining shows strangers
+too, in random colours and accessories, but none that looks like it (a test holds them side by side). Its index says everything about it.
+Material and prompts are drawn from seeds of their own. `dev` is for choosing recipes, `test` for reporting.
 """
 
 from __future__ import annotations

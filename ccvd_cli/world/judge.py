@@ -44,7 +44,7 @@ class JudgeSettings:
     """How a judge is trained. Motions are learned from fewer clips than nouns: `motion_batch` of a batch."""
 
     clips: int = 5_000
-    steps: int = 1_500
+    steps: int = 2_000
     batch: int = 64
     motion_batch: int = 16
     lr: float = 3e-3

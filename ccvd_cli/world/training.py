@@ -151,3 +151,13 @@ class Run:
         """Copy the averaged weights into the modules, for evaluation and for shipping."""
         for name, module in self.modules.items():
             module.load_state_dict(module.state_dict() | self.averages[name].state())
+
+
+def ramp(progress: float, step: int, warm: int = 60, hold: float = 0.55) -> float:
+    """Warm-up, plateau, linear decay to 2%."""
+    fall = 1.0 if progress < hold else 0.02 + 0.98 * (1 - progress) / (1 - hold)
+    return min(1.0, (step + 1) / warm) * fall
+
+
+def group(module: torch.nn.Module, lr: float) -> dict[str, Any]:
+    return {"params": [p for p in module.parameters() if p.requires_grad], "lr": lr, "base_lr": lr}

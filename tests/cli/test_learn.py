@@ -57,6 +57,21 @@ def test_quiet_and_without_preview_says_only_the_name(
     assert list(cwd.iterdir()) == []
 
 
+def test_photos_are_learned_at_the_size_that_is_asked_for(
+    ccvd: Ccvd, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    real = learn.learn_subject
+    monkeypatch.setattr(
+        learn, "learn_subject", lambda base, x, **k: sizes.append(x[0].shape) or real(base, x, **k)
+    )
+    learn_it = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview")
+    assert ccvd(*learn_it, "--height", 32, "--width", 48).code == 0
+    assert sizes == [(3, 32, 48)]
+    odd = ccvd(*learn_it, "--width", 44)
+    assert odd.code == 2 and "width 44 is not a multiple of 8" in odd.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -66,6 +81,7 @@ def test_quiet_and_without_preview_says_only_the_name(
         (("--lr", "inf"), "--lr inf"),
         (("--prior-share", 1), "--prior-share 1.0"),
         (("--batch-size", 0), "--batch-size 0"),
+        (("--height", 4), "--height 4"),
         (("--seed", -1), "'--seed'"),
         (("--name", "1st"), "'1st'"),
         (("--name", "V7"), "'V7' is taken"),

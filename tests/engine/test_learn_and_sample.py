@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ccvd_cli.engine import learn
+from ccvd_cli.engine.adapters import attached
 from ccvd_cli.engine.aggregate import equal_weights, fold
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
@@ -89,12 +90,22 @@ def test_a_motion_is_temporal_adapters_guided_by_appearance(base: Base, motion: 
 
 def test_learning_lowers_the_loss_and_leaves_the_base_alone(base: Base) -> None:
     before = {k: v.clone() for k, v in base.denoiser.state_dict().items()}
-    # One picture and one level of noise would be fitted by any working learner.
     recipe = QUICK.model_copy(
         update={"token_steps": 0, "adapter_steps": 120, "batch_size": 8, "adapter_lr": 2e-2}
     )
-    learner = learn_subject(base, [torch.ones(3, 32, 32)], name="V1", class_noun="dog", recipe=recipe)
-    assert sum(learner.loss_curve[-4:]) < 0.9 * sum(learner.loss_curve[:4])
+    picture = torch.ones(3, 32, 32)
+    learner = learn_subject(base, [picture], name="V1", class_noun="dog", recipe=recipe)
+
+    @torch.no_grad()
+    def loss(learners: list[Learner]) -> float:
+        """On the same noise before and after: a run's own losses differ more by their noise levels than by what is learned."""
+        latents = base.encode_video(picture[None, None]).expand(32, -1, -1, -1, -1)
+        text = base.encode_text(["a <V1> dog"], [learner.token_vectors()]).expand(32, -1, -1, -1)
+        generator = torch.Generator().manual_seed(7)
+        with base.still(), attached(base.denoiser, fold(base, learners)):
+            return float(learn.diffusion_loss(base, latents, text, generator))
+
+    assert loss([learner]) < 0.95 * loss([])
     assert all(torch.equal(v, before[k]) for k, v in base.denoiser.state_dict().items())
     assert not any(p.requires_grad for p in base.denoiser.parameters())
 
@@ -136,6 +147,23 @@ def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyP
     (latents, text), noun = seen[0], base.encode_text(["a dog"])[0]
     assert latents.shape[0] == 4
     assert [torch.allclose(row, noun, atol=1e-5) for row in text] == [False, False, True, True]
+
+
+def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where text says which frame it is; elsewhere from whole clips, as its adapters always are."""
+    seen: list[tuple[int, int]] = []
+    real = learn.diffusion_loss
+    monkeypatch.setattr(
+        learn,
+        "diffusion_loss",
+        lambda b, x, *a, **k: seen.append((x.shape[0], x.shape[2])) or real(b, x, *a, **k),
+    )
+    recipe = QUICK.model_copy(update={"token_steps": 2, "adapter_steps": 1})
+    learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
+    frames = (2 * learn.FRAMES_FOR_A_CLIP, 1) if base.tells_moments else (2, 4)
+    assert seen == [frames, frames, (2, 4)]
 
 
 def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:
@@ -195,6 +223,18 @@ def test_a_batch_holds_each_prompt(base: Base) -> None:
     batch = generate_batch(base, ["a dog", "a cat", "a car"], [], CLIP)
     assert batch.shape == (3, 4, 3, 32, 32)
     assert not torch.allclose(batch[0], batch[1], atol=1e-4)
+
+
+def test_an_unguided_clip_asks_the_base_once_a_step(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    unguided = CLIP.model_copy(update={"guidance_scale": 1.0})
+    both = generate(base, "a dog", [], CLIP.model_copy(update={"guidance_scale": 1.0 + 1e-6}))
+    rows: list[int] = []
+    real = type(base).predict
+    monkeypatch.setattr(
+        type(base), "predict", lambda self, x, t, text: rows.append(len(x)) or real(self, x, t, text)
+    )
+    assert torch.allclose(generate(base, "a dog", [], unguided), both, atol=1e-3)
+    assert rows == [1, 1, 1]
 
 
 def test_steps_are_reported(base: Base) -> None:

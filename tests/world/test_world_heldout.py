@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ccvd_cli.prompts import named
 from ccvd_cli.world import heldout
 from ccvd_cli.world.captions import random_clip
+from ccvd_cli.world.corpus import undrawn
 from ccvd_cli.world.motions import HELDOUT_MOTIONS, MOTIONS
 from ccvd_cli.world.render import COLOURS
 from ccvd_cli.world.scenes import PLACES
@@ -51,6 +52,18 @@ def test_pretraining_sees_nothing_held_out() -> None:
         assert not any(word in caption for word in (*HELDOUT_MOTIONS, *STYLES))
         for actor in clip.actors:
             assert actor.accessory is None and actor.second is None and actor.colour in COLOURS.values()
+
+
+def test_no_stranger_of_pretraining_looks_like_a_subject() -> None:
+    """Same noun, texture and accessory happen; both colours near as well do not, or a learner could lean on the base's memory."""
+    subjects = [heldout.subject(i).actor for i in range(20)]
+    strangers = [a for c in undrawn(3_000, 4_000_000, strangers=True) for a in c.actors if a.second]
+    assert len(strangers) > 1_500
+    for ours in subjects:
+        same = [a for a in strangers if (a.noun, a.texture) == (ours.noun, ours.texture)]
+        colours = heldout.oklab(np.asarray([[a.colour, a.second] for a in same]))
+        mine = heldout.oklab(np.asarray([ours.colour, ours.second]))
+        assert np.linalg.norm(colours - mine, axis=-1).max(1).min() > 0.05
 
 
 def test_ten_of_a_split_differ_in_noun_and_colours() -> None:

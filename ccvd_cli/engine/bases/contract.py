@@ -54,6 +54,7 @@ class Base(ABC):
     sites: tuple[Site, ...]
     text_layers: int
     text_width: int
+    tells_moments: bool = False  # whether the text that a frame reads says which frame it is
     image_width: int  # of the image embedding that guides appearance; 0: this base has no image encoder
 
     @abstractmethod
@@ -100,8 +101,11 @@ class Base(ABC):
     def scheduler(self, name: str, steps: int) -> Any:
         """A diffusers scheduler, set to `steps`."""
 
-    def still(self) -> AbstractContextManager[None]:
-        """Within it, single pictures pass without the temporal layers, where the family was trained that way."""
+    def still(self, moments: Tensor | None = None) -> AbstractContextManager[None]:
+        """Within it, single pictures pass without the temporal layers, where the family was trained that way.
+
+        `moments` (B,): which frame of a clip each picture of the batch is, for bases that `tell_moments`.
+        """
         return nullcontext()
 
     def sites_of(self, kind: SiteKind) -> tuple[Site, ...]:

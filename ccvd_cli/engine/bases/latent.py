@@ -17,7 +17,7 @@ from ...errors import CcvdError, UsageError
 from ..attention import Clock, cross_attention_names, install_processors
 from .contract import Base, Site, SiteKind, TokenVectors
 
-_PARTS = ("image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_PARTS = ("clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
 _HASHED = {".json", ".txt", ".safetensors"}
 # part -> how its path under a temporal container maps to the spatial attention beside it
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
@@ -89,11 +89,12 @@ class LatentBase(Base):
         self.vae = self._load_vae(folder)
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)
         self.image_encoder = self._load_image_encoder(folder)
-        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder):
+        self.text_width = int(self.text_encoder.config.hidden_size)
+        clock = self._clock(folder)
+        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder, clock):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
-        self.text_width = int(self.text_encoder.config.hidden_size)
-        self.text_layers = install_processors(self.denoiser, device, self._clock(folder))
+        self.text_layers = install_processors(self.denoiser, device, clock)
         self.image_width = (
             int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from ...errors import UsageError
 from ..attention import Clock
 from .latent import LatentBase
+
+CLOCK_FILE = "model.safetensors"
 
 
 @contextmanager
@@ -50,6 +51,16 @@ def at_frames(denoiser: nn.Module, indices: Tensor) -> Iterator[None]:
             module.pe = pe
 
 
+def load_clock(folder: Path, width: int) -> Clock:
+    """The clock of a model folder, in float32."""
+    from safetensors.torch import load_file
+
+    state = {k: v.float() for k, v in load_file(folder / "clock" / CLOCK_FILE).items()}
+    clock = Clock(width, features=len(state["inwards.bias"]))
+    clock.load_state_dict(state)
+    return clock
+
+
 class MotionModelBase(LatentBase):
     """`mini`, and AnimateDiff models saved whole (a UNetMotionModel in `unet`)."""
 
@@ -64,10 +75,10 @@ class MotionModelBase(LatentBase):
         return UNetMotionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
 
     def _clock(self, folder: Path) -> Clock | None:
-        """`mini` was trained with a clock and says so in its index; AnimateDiff's models were not."""
-        index = folder / "model_index.json"
-        told = index.exists() and json.loads(index.read_text()).get("frame_clock")
-        return Clock(self.text_width, self.device) if told else None
+        """`mini` was trained with a clock and brings its weights; AnimateDiff's models were not."""
+        self.tells_moments = (folder / "clock").is_dir()
+        self.clock = load_clock(folder, self.text_width) if self.tells_moments else None
+        return self.clock
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         longest = int(self.denoiser.config["motion_max_seq_length"])
@@ -77,5 +88,14 @@ class MotionModelBase(LatentBase):
             )
         return super().latent_shape(frames, height, width)
 
-    def still(self) -> AbstractContextManager[None]:
-        return still(self.denoiser)
+    @contextmanager
+    def still(self, moments: Tensor | None = None) -> Iterator[None]:
+        with still(self.denoiser):
+            if self.clock is None or moments is None:
+                yield
+                return
+            self.clock.at = moments
+            try:
+                yield
+            finally:
+                self.clock.at = None

@@ -1,0 +1,73 @@
+"""`mini`'s parts on disk: written in fp16 safetensors where diffusers and transformers look for them, and read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.bases.mini import CLOCK_FILE
+from . import models
+
+INDEX = {"_class_name": "AnimateDiffPipeline"}
+LAYOUT = {
+    "vae": "vae",
+    "clip": "image_encoder",
+    "text_encoder": "text_encoder",
+    "unet": "unet",
+    "clock": "clock",
+}
+
+
+def pixels(batch: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """uint8 (..., H, W, 3) -> float (..., 3, H, W) in [-1, 1]."""
+    x = torch.as_tensor(batch).to(device)
+    return x.movedim(-1, -3).float() / 127.5 - 1
+
+
+def tokenize(words: Any, captions: list[str]) -> Tensor:
+    """Captions -> (N, 24) token ids, padded."""
+    return words(
+        captions, padding="max_length", truncation=True, max_length=models.TEXT_LENGTH, return_tensors="pt"
+    ).input_ids
+
+
+def ship(folder: Path, name: str, module: Any) -> None:
+    """Write a part in fp16 safetensors where diffusers and transformers look for it."""
+    from safetensors.torch import save_file
+
+    half = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
+    target = folder / "model" / LAYOUT[name]
+    if name in ("text_encoder", "clip"):
+        module.save_pretrained(target, state_dict=half)
+    elif name == "clock":
+        target.mkdir(parents=True, exist_ok=True)
+        save_file(half, target / CLOCK_FILE)
+    else:
+        _save_diffusers(module, target, half)
+
+
+def _save_diffusers(module: Any, target: Path, state: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    target.mkdir(parents=True, exist_ok=True)
+    module.register_to_config(_name_or_path="")  # where a stretch started from is nobody's business
+    module.save_config(target)
+    save_file({k: v.contiguous() for k, v in state.items()}, target / "diffusion_pytorch_model.safetensors")
+
+
+def load_part(folder: Path, name: str) -> Any:
+    """A shipped part, in float32."""
+    from diffusers import AutoencoderTiny, UNetMotionModel
+    from transformers import CLIPModel, CLIPTextModel
+
+    kinds: dict[str, Any] = {
+        "vae": AutoencoderTiny,
+        "clip": CLIPModel,
+        "text_encoder": CLIPTextModel,
+        "unet": UNetMotionModel,
+    }
+    return kinds[name].from_pretrained(folder / "model" / LAYOUT[name]).float().eval()

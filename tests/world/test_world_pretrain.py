@@ -1,0 +1,31 @@
+"""All stages of pretraining, a few seconds each, from nothing to a folder that opens as a base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccvd_cli.engine.bases import open_base
+from ccvd_cli.world import denoising, pretrain
+from ccvd_cli.world.corpus import described, varied
+
+
+@pytest.mark.slow
+def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "FAMILIAR", 250)
+    monkeypatch.setattr(denoising, "STRANGERS", 250)
+    monkeypatch.setattr(pretrain, "described", lambda n, *a, **k: described(min(n, 250), *a, **k))
+    monkeypatch.setattr(pretrain, "varied", lambda n, seed: varied(min(n, 1_000), seed))
+    device = torch.device("cpu")
+    for stage in ("vae", "text", "image", "video"):
+        pretrain.STAGES[stage](tmp_path, device, 0.1, 0)
+    base = open_base(str(tmp_path / "model"), device="cpu")
+    assert base.tells_moments
+    x = torch.randn(1, *base.latent_shape(4, 64, 64))
+    seen = base.predict(x, torch.tensor([500]), base.encode_text(["a red dog jumping"]))
+    assert seen.shape == x.shape and seen.isfinite().all()
+    log = (tmp_path / "log.jsonl").read_text()
+    assert "psnr_world" in log and "poses_alone" in log
+
