@@ -22,8 +22,11 @@ def equal_weights(learners: Sequence[Learner]) -> dict[str, float]:
 
 
 def guide(learners: Sequence[Learner]) -> Tensor | None:
-    """The image embedding that guides appearance: one training picture of the first subject, else of the motion itself, (1, E)."""
-    subjects = [x for x in learners if x.kind == "subject"] or list(learners)
+    """The image embedding that guides appearance: one training picture of the first subject, (1, E).
+
+    Without a subject there is none: a motion's own clips would bring back what they look like, which guidance kept out of the adapter.
+    """
+    subjects = [x for x in learners if x.kind == "subject"]
     return subjects[0].image_prototypes[:1] if subjects and subjects[0].image_prototypes.numel() else None
 
 

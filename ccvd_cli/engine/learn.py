@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,54 +83,48 @@ class Lesson:
         """States of the training prompt with these token vectors, (1, L, T, D)."""
         return self.base.encode_text([self.prompt], [TokenVectors(self.placeholder, vectors)])
 
-    def learn_tokens(self, start: Tensor) -> Tensor:
-        """Stage 1: one vector (D,) per text-conditioned layer, all from `start`. Returns (L, D)."""
+    def learn_tokens(self, start: Tensor, adapters: Mapping[Site, Bottleneck] | None = None) -> Tensor:
+        """Stage 1: one vector (D,) per text-conditioned layer, all from `start`, and with them the adapters given. Returns (L, D)."""
         vectors = nn.Parameter(start.expand(self.base.text_layers, -1).clone())
         if self.recipe.token_steps:
             self._train(
-                "tokens",
-                self.recipe.token_steps,
-                [vectors],
-                self.recipe.token_lr,
-                lambda: self.text(vectors),
-                vectors,
+                "tokens", self.recipe.token_steps, lambda: self.text(vectors), vectors, adapters or {}
             )
         return vectors.detach()
 
-    def learn_adapters(
-        self, vectors: Tensor, sites: Sequence[Site], condition: int = 0
-    ) -> dict[Site, Bottleneck]:
-        """Stage 2: an adapter per site, the tokens standing still."""
+    def fresh(self, sites: Sequence[Site], condition: int = 0) -> dict[Site, Bottleneck]:
+        """Adapters that change nothing yet, the same for the same seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             adapters = fresh_adapters(sites, self.recipe.bottleneck, condition)
         for adapter in adapters.values():
             adapter.to(self.base.device)
+        return adapters
+
+    def learn_adapters(
+        self, vectors: Tensor, adapters: Mapping[Site, Bottleneck]
+    ) -> Mapping[Site, Bottleneck]:
+        """Stage 2: the adapters, the tokens standing still."""
         with torch.no_grad():
             told = self.text(vectors)
-        parameters = [p for a in adapters.values() for p in a.parameters()]
-        self._train(
-            "adapter",
-            self.recipe.adapter_steps,
-            parameters,
-            self.recipe.adapter_lr,
-            lambda: told,
-            vectors,
-            adapters,
-        )
+        self._train("adapter", self.recipe.adapter_steps, lambda: told, vectors, adapters)
         return adapters
 
     def _train(
         self,
-        stage: str,
+        stage: Literal["tokens", "adapter"],
         steps: int,
-        parameters: list[nn.Parameter],
-        lr: float,
         told: Callable[[], Tensor],
         vectors: Tensor,
-        adapters: Mapping[Site, Bottleneck] | None = None,
+        adapters: Mapping[Site, Bottleneck],
     ) -> None:
-        optimizer = torch.optim.AdamW(parameters, lr, betas=(0.9, 0.99), weight_decay=0.0)
+        groups = [
+            {"params": [p for a in adapters.values() for p in a.parameters()], "lr": self.recipe.adapter_lr}
+        ]
+        if stage == "tokens":
+            groups.append({"params": [vectors], "lr": self.recipe.token_lr})
+        parameters = [p for g in groups for p in g["params"]]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0)
         # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01)
@@ -138,7 +133,7 @@ class Lesson:
         scale = 2.0**14 if self.base.dtype == torch.float16 else 1.0
         recent: list[Tensor] = []
         for step in range(1, steps + 1):
-            loss = self._loss(told(), adapters or {})
+            loss = self._loss(told(), adapters, stage)
             (loss * scale).backward()
             if scale != 1:
                 torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
@@ -154,10 +149,10 @@ class Lesson:
                     raise CcvdError(
                         f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
                     )
-                snapshot = partial(self.learner, vectors, adapters or {})
+                snapshot = partial(self.learner, vectors, adapters)
                 self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
 
-    def _loss(self, told: Tensor, adapters: Mapping[Site, nn.Module]) -> Tensor:
+    def _loss(self, told: Tensor, adapters: Mapping[Site, nn.Module], stage: str) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
 
         Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
@@ -165,13 +160,14 @@ class Lesson:
         are for, and it costs less than whole clips.
         """
         recipe, base = self.recipe, self.base
-        single = self.kind == "motion" and not adapters and base.tells_moments
+        single = self.kind == "motion" and stage == "tokens" and base.tells_moments
         size = recipe.batch_size * (FRAMES_FOR_A_CLIP if single else 1)
         own = max(1, size - (round(recipe.prior_share * size) if self.prior else 0))
         rows = torch.randint(len(self.latents), (own,), generator=self.generator)
         frames = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         dropped = torch.rand(own, generator=self.generator) < recipe.text_dropout
-        latents, e = self.latents[rows], self.embeds[rows, frames].to(base.device)
+        guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
+        latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
         text = torch.where(dropped.to(base.device)[:, None, None, None], self.empty, told)
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
@@ -232,7 +228,6 @@ def learn_subject(
     pictures = torch.stack(list(images))
     base.latent_shape(1, *pictures.shape[2:])
     embeds = base.embed_images(pictures)
-    both = torch.cat([pictures, pictures.flip(-1)])  # a mirrored picture is a picture of the same subject
     lesson = Lesson(
         base,
         recipe,
@@ -240,8 +235,8 @@ def learn_subject(
         kind,
         class_noun,
         subject_prompt(name, class_noun),
-        latents=base.encode_video(both[:, None]),
-        embeds=embeds.repeat(2, 1)[:, None],
+        latents=base.encode_video(pictures[:, None]),
+        embeds=embeds[:, None],
         guides=embeds,
         on_step=on_step,
     )
@@ -249,7 +244,7 @@ def learn_subject(
         with base.still():
             lesson.prior = imagine(base, f"a {class_noun or 'thing'}", lesson.latents.shape[1:], recipe.seed)
     tokens = lesson.learn_tokens(base.noun_vector(class_noun or "thing"))
-    return lesson.learner(tokens, lesson.learn_adapters(tokens, base.sites_of("spatial")))
+    return lesson.learner(tokens, lesson.learn_adapters(tokens, lesson.fresh(base.sites_of("spatial"))))
 
 
 def learn_motion(
@@ -281,8 +276,10 @@ def learn_motion(
         guides=embeds[:, 0],
         on_step=on_step,
     )
-    tokens = lesson.learn_tokens(base.noun_vector(class_noun or "moving"))
-    return lesson.learner(tokens, lesson.learn_adapters(tokens, base.sites_of("temporal"), base.image_width))
+    adapters = lesson.fresh(base.sites_of("temporal"), base.image_width)
+    says_when = {site: a for site, a in adapters.items() if site.name.startswith("clock")}
+    tokens = lesson.learn_tokens(base.noun_vector(class_noun or "moving"), says_when)
+    return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 
 
 def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:

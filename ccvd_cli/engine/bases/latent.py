@@ -99,6 +99,9 @@ class LatentBase(Base):
             int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
         )
         self.sites = find_sites(self.denoiser, cross_attention_names(self.denoiser), self.temporal_containers)
+        if clock is not None:
+            self.denoiser.clock = clock  # so that adapters find it
+            self.sites += (Site("clock.told", "clock.told", "temporal", 0, self.text_width),)
         self._plan = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._training = self._scheduler_class("DDIMScheduler").from_config(self._plan)
         self._vocabulary = len(self.tokenizer)
