@@ -28,4 +28,3 @@ def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch:
     assert seen.shape == x.shape and seen.isfinite().all()
     log = (tmp_path / "log.jsonl").read_text()
     assert "psnr_world" in log and "poses_alone" in log
-
