@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ class Lesson:
         vectors: Tensor,
         adapters: Mapping[Site, Bottleneck],
     ) -> None:
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for a in adapters.values() for p in a.parameters()], "lr": self.recipe.adapter_lr}
         ]
         if stage == "tokens":
@@ -257,6 +257,8 @@ def learn_motion(
     on_step: OnStep = lambda _: None,
 ) -> Learner:
     """Tokens (if the recipe has steps for them), then the motion adapter under appearance guidance, from clips (F, 3, H, W).
+
+    Where text tells frames their moment, the adapter beside the clock is learned with the tokens: together they say where things are when.
 
     The guide of a training sample is the embedding of one random frame of its clip: what a thing looks like is told, so that the adapter
     has only its movement left to learn (arXiv 2312.04433, section 3.3).

@@ -11,7 +11,7 @@ import torch
 
 from ccvd_cli.engine import learn
 from ccvd_cli.engine.adapters import attached
-from ccvd_cli.engine.aggregate import equal_weights, fold
+from ccvd_cli.engine.aggregate import equal_weights, fold, guide
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import StepReport, learn_motion, learn_subject
@@ -182,6 +182,14 @@ def test_a_learner_of_another_base_is_refused(base: Base, subject: Learner, tmp_
     path.adapter_path.write_bytes(b"\x00" * 64)
     with pytest.raises(CcvdError, match="cannot be read"):
         Learner.load(path, base)
+
+
+def test_only_a_subject_guides_appearance(base: Base, subject: Learner, motion: Learner) -> None:
+    """A motion's own clips would bring their looks into every prompt."""
+    assert guide([motion]) is None
+    if base.image_width:
+        told = guide([motion, subject])
+        assert told is not None and torch.equal(told, subject.image_prototypes[:1])
 
 
 def test_weights_of_each_kind_sum_to_one(subject: Learner, motion: Learner) -> None:
