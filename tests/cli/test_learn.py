@@ -69,7 +69,7 @@ def test_photos_are_learned_at_the_size_that_is_asked_for(
     assert ccvd(*learn_it, "--height", 32, "--width", 48).code == 0
     assert sizes == [(3, 32, 48)]
     odd = ccvd(*learn_it, "--width", 44)
-    assert odd.code == 2 and "width 44 is not a multiple of 8" in odd.err
+    assert odd.code == 2 and "Width 44 is not a multiple of 8" in odd.err
 
 
 @pytest.mark.parametrize(
