@@ -17,9 +17,6 @@ class Clock(nn.Module):
 
     It takes the product: "moving left" and "moving right" differ in what a moment means. A vector that is merely added to all text
     states of a frame adds the same to every key, which changes no attention weight, so words and moments would never meet.
-
-    `at` holds the frames' positions: None for 0, 1, 2, ...; a tensor (F,) for a part of a clip, or (B * F,) row by row. A single picture
-    has no moment unless `at` gives it one.
     """
 
     HARMONICS, HALF_TURN = 8, 16
@@ -30,35 +27,33 @@ class Clock(nn.Module):
         self.outwards = nn.Linear(features, width, bias=False)
         nn.init.zeros_(self.outwards.weight)
         self.told = nn.Identity()  # a site: beside it a motion adapter says what else a moment means
-        self.at: Tensor | None = None
 
-    def waves(self, at: Tensor) -> Tensor:
-        """phi at positions (F,) -> (F, features), every wave in as many features."""
-        k = torch.arange(1, self.HARMONICS + 1, device=at.device)
-        angle = at[:, None] * k * (math.pi / self.HALF_TURN)
+    def waves(self, moments: Tensor) -> Tensor:
+        """phi at moments (...) -> (..., features), every wave in as many features."""
+        k = torch.arange(1, self.HARMONICS + 1, device=moments.device)
+        angle = moments[..., None] * k * (math.pi / self.HALF_TURN)
         phi = torch.cat([angle.sin(), angle.cos()], -1)
-        return phi.repeat(1, self.inwards.out_features // phi.shape[-1])
+        return phi.tile((self.inwards.out_features // phi.shape[-1],))
 
-    def forward(self, text: Tensor, frames: int) -> Tensor:
-        """Text states (B, T, D) -> those of every frame (B * F, T, D), or `text` itself where there is no moment."""
-        if self.at is None and frames == 1:
-            return text
-        at = torch.arange(frames) if self.at is None else self.at
-        rows = text.repeat_interleave(frames, 0)
-        phi = self.waves(at.to(text.device)).to(text.dtype).repeat(len(rows) // len(at), 1)
-        told: Tensor = self.told(rows + self.outwards(phi[:, None] * self.inwards(rows)))
-        return told
+    def forward(self, text: Tensor, moments: Tensor) -> Tensor:
+        """Text states (N, T, D) at moments (N, F) -> those of every frame, (N, F, T, D)."""
+        frames = moments.shape[1]
+        phi = self.waves(moments).to(text.dtype).flatten(0, 1)[:, None]
+        change = self.outwards(phi * self.inwards(text).repeat_interleave(frames, 0))
+        told: Tensor = self.told(text.repeat_interleave(frames, 0) + change)
+        return told.unflatten(0, moments.shape)
 
 
 class LayerTextAttention:
     """Cross-attention of one layer to its own slice of the text states.
 
-    `encoder_hidden_states` is (B, T, D), or (B, L, T, D) of which layer `layer` takes its slice. Queries are (B * F, N, C). Without a
-    clock all frames of a sample read the same text: the frames are folded into the query axis and the text is projected once per sample.
+    Queries are (B * F, N, C). `encoder_hidden_states` is (B, T, D); or (B, L, T, D), of which layer `layer` takes its slice; or
+    (B, L, F, T, D), where every frame reads its own. Where all frames of a sample read the same text, they are folded into the query axis
+    and the text is projected once per sample.
     """
 
-    def __init__(self, layer: int, plain: bool = False, clock: Clock | None = None) -> None:
-        self.layer, self.plain, self.clock = layer, plain, clock
+    def __init__(self, layer: int, plain: bool = False) -> None:
+        self.layer, self.plain = layer, plain
 
     def __call__(
         self,
@@ -71,11 +66,11 @@ class LayerTextAttention:
         if encoder_hidden_states is None:
             raise ValueError("a text-conditioned attention was called without text states")
         text = encoder_hidden_states
-        if text.ndim == 4:
+        if text.ndim >= 4:
             text = text[:, self.layer]
+        if text.ndim == 4:
+            text = text.flatten(0, 1)
         rows, tokens, _width = hidden_states.shape
-        if self.clock is not None:
-            text = self.clock(text, rows // len(text))
         batch = len(text)
 
         def split(x: Tensor) -> Tensor:
@@ -136,11 +131,11 @@ def cross_attention_names(denoiser: Any) -> list[str]:
     ]
 
 
-def install_processors(denoiser: Any, device: torch.device, clock: Clock | None = None) -> int:
+def install_processors(denoiser: Any, device: torch.device) -> int:
     """Give every spatial cross-attention its layer's text; on CPUs make all self-attention plain. Returns the number of layers."""
     names = cross_attention_names(denoiser)
     for layer, name in enumerate(names):
-        denoiser.get_submodule(name).set_processor(LayerTextAttention(layer, device.type == "cpu", clock))
+        denoiser.get_submodule(name).set_processor(LayerTextAttention(layer, device.type == "cpu"))
     if device.type == "cpu":
         for name, module in denoiser.named_modules():
             if name.endswith((".attn1", ".attn2")) and name not in names:

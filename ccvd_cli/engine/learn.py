@@ -173,17 +173,17 @@ class Lesson:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
             text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
-        moments: Tensor | None = None
+        moments = torch.arange(latents.shape[2])[None]
         if self.kind != "motion":
-            moments = torch.randint(recipe.frames, (len(latents),), generator=self.generator)
+            moments = torch.randint(recipe.frames, (len(latents), 1), generator=self.generator)
         elif single:
-            latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames
-        still = nullcontext() if moments is None else base.still(moments)
+            latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
+        still = base.still() if self.kind != "motion" or single else nullcontext()
         with still, attached(base.denoiser, adapters, e):
             return diffusion_loss(
                 base,
                 latents,
-                text,
+                base.tell(text, moments),
                 self.generator,
                 shift=recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,
@@ -278,8 +278,8 @@ def learn_motion(
         guides=embeds[:, 0],
         on_step=on_step,
     )
-    adapters = lesson.fresh(base.sites_of("temporal"), base.image_width)
-    says_when = {site: a for site, a in adapters.items() if site.name.startswith("clock")}
+    adapters = lesson.fresh(base.sites_of("temporal", "moment"), base.image_width)
+    says_when = {site: a for site, a in adapters.items() if site.kind == "moment"}
     tokens = lesson.learn_tokens(base.noun_vector(class_noun or "moving"), says_when)
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 

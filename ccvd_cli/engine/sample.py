@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -27,8 +28,9 @@ def sample(
 ) -> Tensor:
     """Latents (B, C, F, h, w) from noise, with classifier-free guidance (arXiv 2207.12598).
 
-    `text` (2B, L, T, D): the prompts' states after the empty prompt's; at a scale of 1 the latter are not needed. The noise is drawn on the
-    CPU, so a seed means the same clip on every device. Timesteps are known beforehand: nothing in the loop waits for the device.
+    `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; at a scale of 1 the latter are not
+    needed. The noise is drawn on the CPU, so a seed means the same clip on every device. Timesteps are known beforehand: nothing in the
+    loop waits for the device.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     latents = torch.randn(shape, generator=generator).to(base.device)
@@ -61,9 +63,11 @@ def generate_batch(
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
     tokens = [x.token_vectors() for x in learners]
     told, empty = base.encode_text(prompts, tokens), base.encode_text([""]).expand(len(prompts), -1, -1, -1)
-    still = base.still() if settings.frames == 1 else attached(base.denoiser, {})
-    with still, attached(base.denoiser, fold(base, learners)):
-        latents = sample(base, torch.cat([empty, told]), shape, settings, on_step)
+    text, picture = torch.cat([empty, told]), settings.frames == 1
+    with base.still() if picture else nullcontext(), attached(base.denoiser, fold(base, learners)):
+        if not picture:  # a picture has no moment
+            text = base.tell(text, torch.arange(settings.frames)[None])
+        latents = sample(base, text, shape, settings, on_step)
     return (base.decode_video(latents).cpu() + 1) / 2
 
 

@@ -27,24 +27,28 @@ def inputs(base: Base) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     )
 
 
-@pytest.mark.parametrize("kind", ["spatial", "temporal"])
+def answer(base: Base, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    return base.predict(x, t, base.tell(text, torch.arange(4)[None]))
+
+
+@pytest.mark.parametrize("kind", ["spatial", "temporal", "moment"])
 def test_a_fresh_adapter_changes_nothing(base: Base, kind: str) -> None:
-    x, t, text = inputs(base)
+    inside = inputs(base)
     e = torch.randn(2, base.image_width)
     fresh = fresh_adapters(base.sites_of(kind), 0.5, base.image_width)  # type: ignore[arg-type]
-    before = base.predict(x, t, text)
+    before = answer(base, *inside)
     with attached(base.denoiser, fresh, e):
-        assert torch.equal(base.predict(x, t, text), before)
+        assert torch.equal(answer(base, *inside), before)
 
 
 def test_every_site_takes_part_and_detaching_restores_the_base_bit_for_bit(base: Base) -> None:
-    x, t, text = inputs(base)
-    before = base.predict(x, t, text)
+    inside = inputs(base)
+    before = answer(base, *inside)
     weights = {k: v.clone() for k, v in base.denoiser.state_dict().items()}
     for site in base.sites:
         with attached(base.denoiser, {site: trained(site.width, 4)}):
-            assert not torch.equal(base.predict(x, t, text), before), f"{site.name} has no effect"
-    assert torch.equal(base.predict(x, t, text), before)
+            assert not torch.equal(answer(base, *inside), before), f"{site.name} has no effect"
+    assert torch.equal(answer(base, *inside), before)
     after = base.denoiser.state_dict()
     assert weights.keys() == after.keys() and all(torch.equal(v, after[k]) for k, v in weights.items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in base.denoiser.modules())

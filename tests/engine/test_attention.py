@@ -25,40 +25,46 @@ def ticking() -> Clock:
 
 
 def test_a_fresh_clock_says_nothing() -> None:
-    attn, hidden, text = attention(), torch.randn(2 * 3, 5, 16), torch.randn(2, 7, 12)
-    plain = LayerTextAttention(0)(attn, hidden, text)
-    assert torch.allclose(
-        LayerTextAttention(0, clock=Clock(12, features=32))(attn, hidden, text), plain, atol=1e-6
-    )
+    text = torch.randn(2, 7, 12)
+    told = Clock(12, features=32)(text, torch.arange(3).expand(2, -1))
+    assert torch.equal(told, text[:, None].expand(-1, 3, -1, -1))
 
 
-def test_every_frame_reads_the_text_of_its_moment() -> None:
-    attn, clock = attention(), ticking()
-    hidden, text = torch.randn(2 * 3, 5, 16), torch.randn(2, 7, 12)
-    rows = text.repeat_interleave(3, 0)
-    phi = clock.waves(torch.arange(3)).repeat(2, 1)[:, None]
-    told = rows + (phi * (rows @ clock.inwards.weight.T + clock.inwards.bias)) @ clock.outwards.weight.T
-    expected = LayerTextAttention(0)(attn, hidden, told)
+def test_a_moment_meets_every_word() -> None:
+    """h + W_out (phi * (W_in h + b)), written out for one state."""
+    clock, text = ticking(), torch.randn(2, 7, 12)
+    moments = torch.tensor([[0, 5, 15], [3, 3, 8]])
+    told = clock(text, moments)
+    assert told.shape == (2, 3, 7, 12)
+    h, phi = text[1, 4], clock.waves(torch.tensor(8))
+    expected = h + clock.outwards.weight @ (phi * (clock.inwards.weight @ h + clock.inwards.bias))
+    assert torch.allclose(told[1, 2, 4], expected, atol=1e-5)
+    assert torch.equal(told[1, 0], told[1, 1])
+
+
+def test_every_frame_reads_its_own_text() -> None:
+    attn, hidden, text = attention(), torch.randn(2 * 3, 5, 16), torch.randn(2, 4, 3, 7, 12)
     for plain in (False, True):
-        seen = LayerTextAttention(0, plain, clock)(attn, hidden, text)
-        assert torch.allclose(seen, expected, atol=1e-5)
+        layer = LayerTextAttention(2, plain)
+        alone = [
+            layer(attn, row[None], own[None])
+            for row, own in zip(hidden, text[:, 2].flatten(0, 1), strict=True)
+        ]
+        assert torch.allclose(layer(attn, hidden, text), torch.cat(alone), atol=1e-5)
+
+
+def test_frames_that_share_a_text_read_it_as_if_it_were_their_own() -> None:
+    attn, hidden, text = attention(), torch.randn(2 * 3, 5, 16), torch.randn(2, 4, 7, 12)
+    each = text[:, :, None].expand(-1, -1, 3, -1, -1)
+    layer = LayerTextAttention(1)
+    assert torch.allclose(layer(attn, hidden, text), layer(attn, hidden, each), atol=1e-5)
 
 
 def test_what_a_moment_means_depends_on_the_word() -> None:
-    clock, words = ticking(), torch.randn(2, 1, 12)
-    clock.at = torch.tensor([0, 15])
-    first, last = clock(words, 2).unflatten(0, (2, 2)).unbind(1)
-    assert not torch.allclose((first - last)[0], (first - last)[1], atol=1e-2)
-
-
-def test_a_picture_has_no_moment_unless_it_is_given_one() -> None:
-    clock, text = ticking(), torch.randn(2, 7, 12)
-    assert torch.equal(clock(text, 1), text)
-    clock.at = torch.tensor([4, 9])
-    told = clock(text, 1)
-    clock.at = torch.tensor([4])
-    assert torch.allclose(told[0], clock(text[:1], 1)[0], atol=1e-6)
-    assert not torch.allclose(told, text, atol=1e-2)
+    """A sum would move both words alike, and no attention weight with them."""
+    told = ticking()(torch.randn(2, 1, 12), torch.tensor([[0, 15]]).expand(2, -1))
+    moved = told[:, 1] - told[:, 0]
+    assert not torch.allclose(moved[0], moved[1], atol=1e-2)
 
 
 def test_only_a_base_that_brings_one_has_a_clock(mini_folder: Path, tmp_path: Path) -> None:
@@ -68,20 +74,21 @@ def test_only_a_base_that_brings_one_has_a_clock(mini_folder: Path, tmp_path: Pa
     told, silent = (open_base(str(f), device="cpu", dtype="float32") for f in (mini_folder, folder))
     assert told.tells_moments and not silent.tells_moments
     assert told.fingerprint != silent.fingerprint
+    text, moments = silent.encode_text(["a dog"]), torch.arange(4)[None]
+    assert silent.tell(text, moments) is text
     x, t = torch.randn(1, *silent.latent_shape(4, 32, 32)), torch.tensor([500])
-    text = silent.encode_text(["a dog"])
-    assert not torch.allclose(silent.predict(x, t, text), told.predict(x, t, text), atol=1e-5)
+    assert torch.allclose(silent.predict(x, t, text), told.predict(x, t, text), atol=1e-5)
+    assert not torch.allclose(
+        silent.predict(x, t, text), told.predict(x, t, told.tell(text, moments)), atol=1e-5
+    )
 
 
 def test_pictures_of_a_batch_are_told_their_own_moments(mini_folder: Path) -> None:
     base = open_base(str(mini_folder), device="cpu", dtype="float32")
     x = torch.randn(1, *base.latent_shape(1, 32, 32)).expand(2, -1, -1, -1, -1)
     text, t = base.encode_text(["a dog"]).expand(2, -1, -1, -1), torch.tensor([500, 500])
-    with base.still(torch.tensor([3, 12])):
-        early, late = base.predict(x, t, text)
-    assert not torch.allclose(early, late, atol=1e-5)
-    with base.still(torch.tensor([12, 3])):
-        assert torch.allclose(base.predict(x, t, text)[1], early, atol=1e-5)
     with base.still():
-        timeless = base.predict(x, t, text)
-    assert torch.allclose(timeless[0], timeless[1], atol=1e-5)
+        early, late = base.predict(x, t, base.tell(text, torch.tensor([[3], [12]])))
+        swapped = base.predict(x, t, base.tell(text, torch.tensor([[12], [3]])))
+    assert not torch.allclose(early, late, atol=1e-5)
+    assert torch.allclose(swapped[1], early, atol=1e-5)

@@ -19,9 +19,7 @@ def small(base: Base, frames: int = 4) -> tuple[int, int, int, int]:
 
 def test_sites_are_where_dreamvideo_puts_them(base: Base) -> None:
     spatial, temporal = base.sites_of("spatial"), base.sites_of("temporal")
-    if base.tells_moments:  # and one of our own, where frames are told their moment
-        assert temporal[-1].name == "clock.told"
-        temporal = temporal[:-1]
+    assert [s.name for s in base.sites_of("moment")] == ["clock.told"] * base.tells_moments  # one of our own
     assert all(".attentions." in s.name and s.name.endswith("attn2") for s in spatial)
     assert [s.layer for s in spatial] == list(range(base.text_layers))
     assert not any(".attentions." in s.name for s in temporal)
@@ -106,16 +104,18 @@ def test_layer_states_reach_their_layer_and_only_spatial_cross_attention(base: B
 
         handles.append(base.denoiser.get_submodule(f"{site.name}.to_k").register_forward_pre_hook(catch))
     text = torch.randn(1, base.text_layers, 24, base.text_width)
-    base.predict(torch.randn(1, *small(base)), torch.tensor([300]), text)
+    latents = torch.randn(1, *small(base))
+    told = base.tell(text, torch.arange(latents.shape[2])[None])
+    base.predict(latents, torch.tensor([300]), told)
     for handle in handles:
         handle.remove()
     spatial = {s.name for s in base.sites_of("spatial")}
     assert {n for n, value in seen.items() if value is not None} == spatial
     for i in range(
         base.text_layers
-    ):  # UNet3D repeats the text for every frame; mini tells each frame its moment
-        told = base.clock(text[:, i], len(keys[i])) if base.tells_moments else text[:, i]
-        assert torch.allclose(keys[i], told.expand(len(keys[i]), -1, -1), atol=1e-6)
+    ):  # UNet3D repeats the text for every frame; mini tells each frame its own
+        mine = told[0, i] if base.tells_moments else text[:, i]
+        assert torch.allclose(keys[i], mine.expand(len(keys[i]), -1, -1), atol=1e-6)
 
 
 def test_text_matters_and_samples_do_not_mix(base: Base) -> None:

@@ -83,7 +83,7 @@ def test_a_subject_is_tokens_and_spatial_adapters(base: Base, subject: Learner) 
 
 
 def test_a_motion_is_temporal_adapters_guided_by_appearance(base: Base, motion: Learner) -> None:
-    assert set(motion.adapters) == {s.name for s in base.sites_of("temporal")}
+    assert set(motion.adapters) == {s.name for s in base.sites_of("temporal", "moment")}
     guided = [a.cond is not None for a in motion.adapters.values()]
     assert all(guided) if base.image_width else not any(guided)
 
@@ -135,6 +135,7 @@ def test_progress_counts_both_stages(base: Base) -> None:
 def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of every batch comes from the base's own picture of the noun, under the noun's prompt."""
     monkeypatch.setattr(learn, "PRIOR_STEPS", 2)
+    monkeypatch.setattr(type(base), "tell", lambda self, text, moments: text)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = learn.diffusion_loss
     monkeypatch.setattr(

@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-SiteKind = Literal["spatial", "temporal"]
+SiteKind = Literal["spatial", "temporal", "moment"]
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place where an adapter may join the frozen denoiser.
+    """A place where an adapter may join the frozen denoiser: spatial and temporal layers, or where text is told the moment of a frame.
 
     name: the module beside which the adapter acts; norm: the normalisation in front of it, whose input is the block's hidden state;
     layer: the text-conditioned layer whose relevance weights it follows; width: channels of the hidden state.
@@ -54,7 +54,6 @@ class Base(ABC):
     sites: tuple[Site, ...]
     text_layers: int
     text_width: int
-    tells_moments: bool = False  # whether the text that a frame reads says which frame it is
     image_width: int  # of the image embedding that guides appearance; 0: this base has no image encoder
 
     @abstractmethod
@@ -95,18 +94,27 @@ class Base(ABC):
 
     @abstractmethod
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        """The denoiser's answer, float32, shaped like `latents`; gradients flow to whatever is attached."""
+        """The denoiser's answer to latents and text (or what `tell` made of it), float32; gradients flow to whatever is attached."""
 
     @abstractmethod
     def scheduler(self, name: str, steps: int) -> Any:
         """A diffusers scheduler, set to `steps`."""
 
-    def still(self, moments: Tensor | None = None) -> AbstractContextManager[None]:
-        """Within it, single pictures pass without the temporal layers, where the family was trained that way.
+    def tell(self, text: Tensor, moments: Tensor) -> Tensor:
+        """What each frame reads: text (B, L, T, D) at moments (B or 1, F) -> (B, L, F, T, D), where this base `tells_moments`; else `text`.
 
-        `moments` (B,): which frame of a clip each picture of the batch is, for bases that `tell_moments`.
+        It depends on what is attached beside the "moment" sites, and not on the noise: once per prompt is enough.
         """
+        return text
+
+    @property
+    def tells_moments(self) -> bool:
+        """Whether the text that a frame reads says which frame it is."""
+        return bool(self.sites_of("moment"))
+
+    def still(self) -> AbstractContextManager[None]:
+        """Within it, single pictures pass without the temporal layers, where the family was trained that way."""
         return nullcontext()
 
-    def sites_of(self, kind: SiteKind) -> tuple[Site, ...]:
-        return tuple(s for s in self.sites if s.kind == kind)
+    def sites_of(self, *kinds: SiteKind) -> tuple[Site, ...]:
+        return tuple(s for s in self.sites if s.kind in kinds)

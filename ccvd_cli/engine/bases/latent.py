@@ -90,18 +90,18 @@ class LatentBase(Base):
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)
         self.image_encoder = self._load_image_encoder(folder)
         self.text_width = int(self.text_encoder.config.hidden_size)
-        clock = self._clock(folder)
-        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder, clock):
+        self.clock = self.load_clock(folder)
+        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder, self.clock):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
-        self.text_layers = install_processors(self.denoiser, device, clock)
+        self.text_layers = install_processors(self.denoiser, device)
         self.image_width = (
             int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
         )
         self.sites = find_sites(self.denoiser, cross_attention_names(self.denoiser), self.temporal_containers)
-        if clock is not None:
-            self.denoiser.clock = clock  # so that adapters find it
-            self.sites += (Site("clock.told", "clock.told", "temporal", 0, self.text_width),)
+        if self.clock is not None:
+            self.denoiser.clock = self.clock  # so that adapters find it
+            self.sites += (Site("clock.told", "clock.told", "moment", 0, self.text_width),)
         self._plan = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._training = self._scheduler_class("DDIMScheduler").from_config(self._plan)
         self._vocabulary = len(self.tokenizer)
@@ -139,8 +139,8 @@ class LatentBase(Base):
             folder / "image_encoder", dtype=self._weights_dtype, use_safetensors=True
         )
 
-    def _clock(self, folder: Path) -> Clock | None:
-        """A family whose frames are told their moments returns a clock."""
+    def load_clock(self, folder: Path) -> Clock | None:
+        """The clock of a base that tells frames their moments, and was trained so."""
         return None
 
     def _autocast(self) -> torch.autocast:
@@ -291,6 +291,13 @@ class LatentBase(Base):
         raise CcvdError(
             f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler"
         )
+
+    def tell(self, text: Tensor, moments: Tensor) -> Tensor:
+        if self.clock is None:
+            return text
+        moments = moments.to(text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
+        with self._autocast():
+            return self.clock(text.flatten(0, 1), moments).unflatten(0, text.shape[:2])
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,8 @@ class MotionModelBase(LatentBase):
 
         return UNetMotionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
 
-    def _clock(self, folder: Path) -> Clock | None:
-        """`mini` was trained with a clock and brings its weights; AnimateDiff's models were not."""
-        self.tells_moments = (folder / "clock").is_dir()
-        self.clock = load_clock(folder, self.text_width) if self.tells_moments else None
-        return self.clock
+    def load_clock(self, folder: Path) -> Clock | None:
+        return load_clock(folder, self.text_width) if (folder / "clock").is_dir() else None
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         longest = int(self.denoiser.config["motion_max_seq_length"])
@@ -88,14 +85,5 @@ class MotionModelBase(LatentBase):
             )
         return super().latent_shape(frames, height, width)
 
-    @contextmanager
-    def still(self, moments: Tensor | None = None) -> Iterator[None]:
-        with still(self.denoiser):
-            if self.clock is None or moments is None:
-                yield
-                return
-            self.clock.at = moments
-            try:
-                yield
-            finally:
-                self.clock.at = None
+    def still(self) -> AbstractContextManager[None]:
+        return still(self.denoiser)
