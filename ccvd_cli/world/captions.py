@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .colour import called
 from .motions import MOTIONS
 from .render import COLOURS, TEXTURES, Actor, Clip
 from .scenes import PLACES
@@ -52,12 +53,26 @@ def words(rng: np.random.Generator) -> Words:
     return Words(_pick(rng, tuple(NOUNS)), _pick(rng, tuple(COLOURS)), texture)
 
 
-def phrase(who: Words, *, colour: bool = True, texture: bool = True, accessory: str | None = None) -> str:
-    """'a red striped dog with a hat'."""
+def phrase(who: Words, *, colour: bool = True, texture: bool = True) -> str:
+    """'a red striped dog'."""
     said = [who.colour] if colour else []
     if texture and who.texture != "plain":
         said.append(who.texture)
-    return " ".join(["a", *said, who.noun, *(["with a", accessory] if accessory else [])])
+    return " ".join(["a", *said, who.noun])
+
+
+def described(actor: Actor, *, colours: bool = True) -> str:
+    """'a teal and pink striped dog with a grey hat': any actor in words, its colours by their nearest names."""
+    said, worn = [], []
+    if colours:
+        said.append(called(actor.colour))
+        if actor.second and actor.texture != "plain" and called(actor.second) != said[0]:
+            said += ["and", called(actor.second)]
+        worn = [called(actor.accessory_colour)]
+    if actor.texture != "plain":
+        said.append(actor.texture)
+    wearing = ["with a", *worn, actor.accessory] if actor.accessory else []
+    return " ".join(["a", *said, actor.noun, *wearing])
 
 
 def sentence(who: str, motion: str, scene: str, order: int = 0) -> str:
@@ -79,8 +94,8 @@ def random_clip(
 ) -> tuple[Clip, str]:
     """A random clip and a caption that may leave parts unsaid; `together`: the share with two actors.
 
-    Strangers are `dressed`, and no colour is said of them: so a base learns that there is more to see than it has words for. A caption
-    that says nothing of motion belongs to an actor that stands still.
+    Strangers are `dressed`. Often no colour is said of them, so a base learns that there is more to see than it has words for; else every
+    colour by its nearest name, so that each can be told apart. A caption that says nothing of motion belongs to an actor that stands still.
     """
     two = rng.random() < together
     who = [words(rng) for _ in range(1 + two)]
@@ -88,15 +103,13 @@ def random_clip(
     scene = _pick(rng, tuple(PLACES))
     silent = {k: rng.random() < 0.08 for k in ("colour", "texture", "scene")}
     actors = tuple(dressed(w.actor(), rng) if strangers else w.actor() for w in who)
-    said = " and ".join(
-        phrase(
-            w,
-            colour=not (strangers or silent["colour"]),
-            texture=not silent["texture"],
-            accessory=a.accessory,
+    if strangers:  # two in all their colours would be longer than a text may be
+        colours = not two and rng.random() < 0.75
+        said = " and ".join(described(a, colours=colours) for a in actors)
+    else:
+        said = " and ".join(
+            phrase(w, colour=not silent["colour"], texture=not silent["texture"]) for w in who
         )
-        for w, a in zip(who, actors, strict=True)
-    )
     spoken = "" if motion == "standing still" and rng.random() < 0.6 else motion
     order = int(rng.choice(4, p=[0.6, 0.15, 0.15, 0.1]))
     caption = sentence(said, spoken, "" if silent["scene"] else scene, order)

@@ -39,6 +39,23 @@ def _parallel(work: Callable[[int], T], seeds: range) -> Iterator[T]:
 CHUNK = 250
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the denoiser's material: how many clips, drawn from which seed on."""
+
+    name: str
+    count: int
+    seed: int
+
+    @property
+    def strangers(self) -> bool:
+        return self.name == "strangers"
+
+
+# Clips that the world's words describe in full, and clips of actors in any colours.
+MATERIAL = (Part("familiar", 10_000, 3_000_000), Part("strangers", 6_000, 4_000_000))
+
+
 def _described(seed: int, strangers: bool = False) -> tuple[Pixels, list[Clip], list[str]]:
     rng = np.random.default_rng(seed)
     pairs = [random_clip(rng, strangers=strangers) for _ in range(CHUNK)]

@@ -18,16 +18,13 @@ from torch import Tensor
 from ..engine.attention import Clock, install_processors
 from ..engine.bases.mini import at_frames, load_clock, still
 from . import models
-from .corpus import actor_masks, described, headings, undrawn
+from .corpus import MATERIAL, actor_masks, described, headings, undrawn
 from .parts import INDEX, load_part, pixels, ship, tokenize
 from .render import Clip
 from .training import Run, autocast, group, ramp
 
-FAMILIAR, STRANGERS = (
-    10_000,
-    3_000,
-)  # clips that captions can describe in full, and of actors in colours without a name
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
+POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
 # caption and its moment, which pictures teach as well and cheapest; more frames then teach what stays the same between them.
@@ -42,17 +39,16 @@ def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tenso
     latents: list[Tensor] = []
     captions: list[str] = []
     clips: list[Clip] = []
-    for name, count, first in (("familiar", FAMILIAR, 3_000_000), ("strangers", STRANGERS, 4_000_000)):
-        strange = name == "strangers"
-        cache, texts = folder / f"{name}.safetensors", folder / f"{name}.json"
+    for part in MATERIAL:
+        cache, texts = folder / f"{part.name}.safetensors", folder / f"{part.name}.json"
         if not (cache.exists() and texts.exists()):
             vae = vae or load_part(folder, "vae").to(device)
-            corpus = described(count, first + seed, strangers=strange)
+            corpus = described(part.count, part.seed + seed, strangers=part.strangers)
             save_file({"latents": _encoded(vae, corpus.pixels, device)}, cache)
             texts.write_text(json.dumps(corpus.captions))
         latents.append(load_file(cache)["latents"])
         captions += json.loads(texts.read_text())
-        clips += undrawn(count, first + seed, strangers=strange)
+        clips += undrawn(part.count, part.seed + seed, strangers=part.strangers)
     return torch.cat(latents), captions, clips
 
 
@@ -77,27 +73,25 @@ class Denoising:
         self.unet, self.text, self.device = modules["unet"], modules["text"], device
         self.clock: Clock = modules["clock"]
         words = models.tokenizer(folder / "model" / "tokenizer")
-        install_processors(self.unet, device, self.clock)
+        install_processors(self.unet, device)
         self.latents, captions, clips = corpus_latents(folder, device, seed)
         self.actors = torch.from_numpy(actor_masks(clips, self.latents.shape[-1]))
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
         self.reader = modules["poses"]
-        self.alphas = models.scheduler().alphas_cumprod.to(device)
+        self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
 
     def pictures(self, count: int, actor_weight: float) -> Tensor:
         """v-loss of single frames, without motion modules; most batches are told when their frames are."""
         rows = self._rows(count)
         moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
-        self.clock.at = moments[:, 0] if self._coin() else None
         with still(self.unet):
-            return self._loss(rows, moments, shift=1.5, actor_weight=actor_weight)
+            return self._loss(rows, moments, shift=1.0, actor_weight=actor_weight, told=self._coin())
 
     def clips(self, count: int, frames: int, actor_weight: float) -> Tensor:
         """v-loss of clips, of which only some frames are seen."""
         moments = torch.randperm(self.latents.shape[1], generator=self.generator)[:frames].sort().values
-        self.clock.at = moments
         with at_frames(self.unet, moments):
             return self._loss(
                 self._rows(count), moments.expand(count, -1), shift=2.5, actor_weight=actor_weight
@@ -111,10 +105,9 @@ class Denoising:
         """
         rows = self._rows(count)
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
-        self.clock.at = moments
         with autocast(self.device):
-            told = self.clock(self.text(input_ids=self.ids[rows].to(self.device)).last_hidden_state, 1)
-            guess = self.reader(told[:, -1])
+            text = self.text(input_ids=self.ids[rows].to(self.device)).last_hidden_state
+            guess = self.reader(self.clock(text, moments[:, None].to(self.device))[:, 0, -1])
         cells, turned = guess.float().split([POSE[0], POSE[1]], -1)
         inside = F.avg_pool2d(self.actors[rows, moments].float(), 2).flatten(1).to(self.device)
         heading = self.headings[rows, moments].to(self.device)
@@ -126,32 +119,37 @@ class Denoising:
     def _rows(self, count: int) -> Tensor:
         return torch.randint(len(self.latents), (count,), generator=self.generator)
 
-    def _loss(self, rows: Tensor, moments: Tensor, shift: float, actor_weight: float) -> Tensor:
+    def _loss(
+        self, rows: Tensor, moments: Tensor, *, shift: float, actor_weight: float, told: bool = True
+    ) -> Tensor:
         """Mean squared error in v, of the same weight at every noise level, `actor_weight` times as much where actors are.
 
         Min-SNR weights vanish with the SNR, and at its low end the layout and the path of a clip are decided. An actor covers a tenth of
         the frame, and what the caption says of it is most of what is said: unweighted, a small model learns the scenes alone for long.
-        `shift` > 1 favours high noise. One caption in ten is left empty, for classifier-free guidance.
+        `shift` > 1 favours high noise; `told`: frames are told their moments, (N, F). One caption in ten is left empty, for classifier-free
+        guidance.
         """
         x = self.latents[rows[:, None], moments].float().to(self.device).transpose(1, 2)
         drop = torch.rand(len(rows), generator=self.generator) < 0.1
-        told = torch.where(drop[:, None], self.empty, self.ids[rows]).to(self.device)
+        ids = torch.where(drop[:, None], self.empty, self.ids[rows]).to(self.device)
         inside = self.actors[rows[:, None], moments].float().to(self.device)[:, None]
         weights = 1 + (actor_weight - 1) * inside
         u = torch.rand(len(rows), generator=self.generator)
         u = shift * u / (1 + (shift - 1) * u)
-        t = (u * len(self.alphas)).long().clamp(max=len(self.alphas) - 1).to(self.device)
-        alpha = self.alphas[t].view(-1, 1, 1, 1, 1)
+        steps = self.schedule.config.num_train_timesteps
+        t = (u * steps).long().clamp(max=steps - 1).to(self.device)
         noise = torch.randn(x.shape, generator=self.generator).to(self.device)
-        noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
-        target = alpha.sqrt() * noise - (1 - alpha).sqrt() * x
+        noisy = self.schedule.add_noise(x, noise, t)
+        target = self.schedule.get_velocity(x, noise, t)
         with autocast(self.device):
-            text = self.text(input_ids=told).last_hidden_state
+            text = self.text(input_ids=ids).last_hidden_state
+            if told:
+                text = self.clock(text, moments.to(self.device)).flatten(0, 1)
             seen = self.unet(noisy, t, text).sample
         return ((seen.float() - target).square() * weights).mean() / weights.mean()
 
 
-def _learn_poses(task: Denoising, run: Run, steps: int = 500) -> None:
+def _learn_poses(task: Denoising, run: Run, steps: int) -> None:
     """Before any picture, in two minutes: the text encoder and its clock say where things are when."""
     groups = [group(run.modules[name], lr) for name, lr in (("text", 5e-4), ("clock", 2e-3), ("poses", 2e-3))]
     optimizer = torch.optim.AdamW(groups, fused=True)
@@ -175,9 +173,7 @@ def _actor_weight(progress: float) -> float:
 
 def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Single frames: what things look like, and where they are when. The text encoder starts as CLIP's and learns with the denoiser."""
-    words = models.tokenizer(folder / "model" / "tokenizer")
-    unet, text = models.video_unet(models.image_unet()), models.text_encoder(len(words))
-    text.load_state_dict(_text_tower(folder))
+    unet, text = models.video_unet(models.image_unet()), load_part(folder, "text_encoder").train()
     _train(folder, device, minutes, seed, "image", unet, text, Clock(models.TEXT_WIDTH))
 
 
@@ -212,7 +208,7 @@ def _train(
     run = Run(folder, stage, modules, groups, minutes=minutes)
     task = Denoising(folder, device, modules, seed, run.step)
     if stage == "image" and not run.step:
-        _learn_poses(task, run)
+        _learn_poses(task, run, POSE_STEPS)
     run.restart_clock()
     while run.running():
         weight = _actor_weight(run.progress())
@@ -228,14 +224,6 @@ def _train(
             ship_denoiser(folder, run)
     run.save()
     ship_denoiser(folder, run)
-
-
-def _text_tower(folder: Path) -> dict[str, Tensor]:
-    """The weights of CLIP's text tower, as the text encoder names them."""
-    tower = load_part(folder, "clip").text_model
-    names = models.text_encoder(tower.config.vocab_size).state_dict()
-    state = tower.state_dict()
-    return {k: state[k.removeprefix("text_model.")] for k in names}
 
 
 def ship_denoiser(folder: Path, run: Run) -> None:

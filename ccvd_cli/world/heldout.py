@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from .captions import Words, phrase, sentence
+from .colour import oklab
 from .motions import HELDOUT_MOTIONS, MOTIONS
 from .render import COLOURS, TEXTURES, Actor, Clip, Frames, boxes, render
 from .scenes import PLACES
@@ -130,25 +131,6 @@ def _to_palette(lab: Array) -> Array:
     named = np.asarray(list(COLOURS.values()))
     palette = oklab(np.concatenate([named, named * 0.5]))
     return np.asarray(np.linalg.norm(lab[..., None, :] - palette, axis=-1).min(-1), np.float32)
-
-
-def oklab(rgb: np.ndarray) -> Array:
-    """sRGB (..., 3) in [0, 1] -> OKLab, where distance is what eyes see (bottosson.github.io/posts/oklab)."""
-    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    lms = linear @ np.asarray(_LMS).T
-    return np.asarray(np.cbrt(lms) @ np.asarray(_LAB).T, np.float32)
-
-
-_LMS = (
-    (0.4122214708, 0.5363325363, 0.0514459929),
-    (0.2119034982, 0.6806995451, 0.1073969566),
-    (0.0883024619, 0.2817188376, 0.6299787005),
-)
-_LAB = (
-    (0.2104542553, 0.7936177850, -0.0040720468),
-    (1.9779984951, -2.4285922050, 0.4505937099),
-    (0.0259040371, 0.7827717662, -0.8086757660),
-)
 
 
 # --- material to learn from --------------------------------------------------------------------------

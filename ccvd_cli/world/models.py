@@ -111,15 +111,8 @@ def _text_config(vocabulary: int, layers: int) -> Any:
     )
 
 
-def text_encoder(vocabulary: int) -> Any:
-    """The base's own text encoder: it starts as CLIP's text tower and learns on with the denoiser."""
-    from transformers import CLIPTextModel
-
-    return CLIPTextModel._from_config(_text_config(vocabulary, TEXT_LAYERS), attn_implementation="eager")
-
-
 def clip(vocabulary: int) -> Any:
-    """A small CLIP: the image tower guides appearance and scores clips, the text tower scores prompts."""
+    """A small CLIP, to be taken apart into its `towers`."""
     from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 
     vision = CLIPVisionConfig(
@@ -134,6 +127,18 @@ def clip(vocabulary: int) -> Any:
     text = _text_config(vocabulary, TEXT_LAYERS)
     config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=TEXT_WIDTH)
     return CLIPModel._from_config(config, attn_implementation="eager")
+
+
+def towers(clip: Any) -> tuple[Any, Any]:
+    """The image encoder that guides appearance, and the text encoder, which learns on with the denoiser."""
+    from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+
+    vision = CLIPVisionModelWithProjection(clip.config.vision_config)
+    text = CLIPTextModel(clip.config.text_config)
+    state = clip.state_dict()
+    vision.load_state_dict({k: state[k] for k in vision.state_dict()})
+    text.load_state_dict({k: state[f"text_model.{k}"] for k in text.state_dict()})
+    return vision, text
 
 
 def vae() -> Any:
@@ -154,15 +159,15 @@ CHANNELS = (64, 128, 192)
 
 
 def image_unet() -> Any:
-    """The spatial half of the denoiser: 16x16 without attention, 8x8 and 4x4 with."""
+    """The spatial half of the denoiser, told by text at 16x16, 8x8 and 4x4: stripes and hats are lost at 8x8."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
         block_out_channels=CHANNELS,
         layers_per_block=1,
         norm_num_groups=16,
@@ -206,4 +211,4 @@ def scheduler() -> Any:
     )
 
 
-__all__ = ["clip", "image_unet", "scheduler", "text_encoder", "tokenizer", "vae", "video_unet"]
+__all__ = ["clip", "image_unet", "scheduler", "tokenizer", "towers", "vae", "video_unet"]

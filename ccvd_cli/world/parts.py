@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,6 @@ from ..engine.bases.mini import CLOCK_FILE
 from . import models
 
 INDEX = {"_class_name": "AnimateDiffPipeline"}
-LAYOUT = {
-    "vae": "vae",
-    "clip": "image_encoder",
-    "text_encoder": "text_encoder",
-    "unet": "unet",
-    "clock": "clock",
-}
 
 
 def pixels(batch: np.ndarray | Tensor, device: torch.device) -> Tensor:
@@ -39,35 +33,25 @@ def ship(folder: Path, name: str, module: Any) -> None:
     """Write a part in fp16 safetensors where diffusers and transformers look for it."""
     from safetensors.torch import save_file
 
-    half = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
-    target = folder / "model" / LAYOUT[name]
-    if name in ("text_encoder", "clip"):
-        module.save_pretrained(target, state_dict=half)
-    elif name == "clock":
+    target, half = folder / "model" / name, deepcopy(module).half()
+    if name == "clock":
         target.mkdir(parents=True, exist_ok=True)
-        save_file(half, target / CLOCK_FILE)
-    else:
-        _save_diffusers(module, target, half)
-
-
-def _save_diffusers(module: Any, target: Path, state: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    target.mkdir(parents=True, exist_ok=True)
-    module.register_to_config(_name_or_path="")  # where a stretch started from is nobody's business
-    module.save_config(target)
-    save_file({k: v.contiguous() for k, v in state.items()}, target / "diffusion_pytorch_model.safetensors")
+        save_file(half.state_dict(), target / CLOCK_FILE)
+        return
+    if hasattr(half, "register_to_config"):
+        half.register_to_config(_name_or_path="")  # where a stretch started from is nobody's business
+    half.save_pretrained(target)
 
 
 def load_part(folder: Path, name: str) -> Any:
     """A shipped part, in float32."""
     from diffusers import AutoencoderTiny, UNetMotionModel
-    from transformers import CLIPModel, CLIPTextModel
+    from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
     kinds: dict[str, Any] = {
         "vae": AutoencoderTiny,
-        "clip": CLIPModel,
+        "image_encoder": CLIPVisionModelWithProjection,
         "text_encoder": CLIPTextModel,
         "unet": UNetMotionModel,
     }
-    return kinds[name].from_pretrained(folder / "model" / LAYOUT[name]).float().eval()
+    return kinds[name].from_pretrained(folder / "model" / name).float().eval()

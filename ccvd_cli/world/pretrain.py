@@ -89,7 +89,9 @@ def train_clip(folder: Path, device: torch.device, minutes: float, seed: int) ->
         run.update({"contrast": contrast, "named": named}, lr_scale=ramp(run.progress(), run.step))
     run.save()
     run.adopt_averages()
-    ship(folder, "clip", clip)
+    vision, text = models.towers(clip)
+    ship(folder, "image_encoder", vision)
+    ship(folder, "text_encoder", text)
 
 
 def attributes(corpus: Corpus) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from ccvd_cli.world.corpus import described, varied
 
 @pytest.mark.slow
 def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(denoising, "FAMILIAR", 250)
-    monkeypatch.setattr(denoising, "STRANGERS", 250)
+    monkeypatch.setattr(denoising, "MATERIAL", [replace(part, count=250) for part in denoising.MATERIAL])
+    monkeypatch.setattr(denoising, "POSE_STEPS", 10)
     monkeypatch.setattr(pretrain, "described", lambda n, *a, **k: described(min(n, 250), *a, **k))
     monkeypatch.setattr(pretrain, "varied", lambda n, seed: varied(min(n, 1_000), seed))
     device = torch.device("cpu")
