@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .schedule import weights
 
 Kind = Literal["subject", "motion", "style"]
 Family = Literal["mini", "unet3d"]
@@ -59,7 +61,16 @@ class SampleSettings(Settings):
     height: int = Field(default=64, ge=8)
     width: int = Field(default=64, ge=8)
     scheduler: SchedulerName = "dpm++"
+    subject_schedule: str = Field(
+        default="1", description="weight of subjects over the steps; see schedule.py"
+    )
     seed: int = 0
+
+    @field_validator("subject_schedule")
+    @classmethod
+    def _readable(cls, schedule: str) -> str:
+        weights(schedule, 1)
+        return schedule
 
 
 RECIPES: dict[Family, dict[Kind, Recipe]] = {

@@ -37,12 +37,13 @@ class Plan:
 
     token_steps: int | None
     subject_steps: int | None
+    motion_token_steps: int | None
     motion_steps: int | None
     sampling_steps: int | None
 
 
-QUICK = Plan(token_steps=40, subject_steps=100, motion_steps=60, sampling_steps=16)
-FULL = Plan(None, None, None, None)
+QUICK = Plan(token_steps=40, subject_steps=100, motion_token_steps=150, motion_steps=20, sampling_steps=16)
+FULL = Plan(None, None, None, None, None)
 SUBJECTS, MOTION = (0, 1), "circling"
 
 
@@ -147,7 +148,9 @@ class Tour:
             material.out,
             LearnOptions(name=name, class_noun=motion, no_preview=True),
             self.base,
-            MotionRecipeOptions(adapter_steps=self.plan.motion_steps, seed=self.seed),
+            MotionRecipeOptions(
+                token_steps=self.plan.motion_token_steps, adapter_steps=self.plan.motion_steps, seed=self.seed
+            ),
         )
 
     def clip(self, name: str, prompt: str) -> Path:

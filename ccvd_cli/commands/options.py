@@ -152,6 +152,13 @@ class SampleOptions:
     height: Annotated[int | None, _sampling("--height", "In pixels.")] = None
     width: Annotated[int | None, _sampling("--width", "In pixels.")] = None
     scheduler: Annotated[Scheduler | None, _sampling("--scheduler", "How noise is taken away.")] = None
+    subject_schedule: Annotated[
+        str | None,
+        _sampling(
+            "--subject-schedule",
+            "Weight of subjects over the steps: 0.4@0.1,0.8 is 0.4 for a tenth, then 0.8.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

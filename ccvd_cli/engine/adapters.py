@@ -41,14 +41,15 @@ class Bottleneck(nn.Module):
 class Wide(nn.Module):
     """Several bottlenecks of one site as one: down weights stacked, up weights scaled by their shares and stacked.
 
-    sum_j z_j A_j(h) exactly, however non-linear each A_j is. Appearance guidance needs no term of its own at inference: W_down W_cond e
-    is constant for a prompt, so it is part of `bias`, (B, H) or (1, H).
+    strength * sum_j z_j A_j(h) exactly, however non-linear each A_j is. Appearance guidance needs no term of its own at inference:
+    W_down W_cond e is constant for a prompt, so it is part of `bias`, (B, H) or (1, H).
     """
 
     down: Tensor
     bias: Tensor
     up: Tensor
     offset: Tensor
+    strength: float = 1.0  # may change from step to step
 
     def __init__(self, parts: list[tuple[Bottleneck, float, Tensor | None]]) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class Wide(nn.Module):
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
         inner = F.linear(h.to(self.down.dtype), self.down)
         bias = self.bias.repeat_interleave(h.shape[0] // self.bias.shape[0], 0)
-        return F.linear(F.gelu(inner + bias[:, None]), self.up, self.offset)
+        return F.linear(F.gelu(inner + bias[:, None]), self.up, self.offset) * self.strength
 
 
 @contextmanager

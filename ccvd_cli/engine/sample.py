@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from ..schedule import weights
 from ..settings import SampleSettings
 from .adapters import attached
 from .aggregate import fold
@@ -15,7 +16,7 @@ from .bases.contract import Base
 from .concept import Learner
 
 
-def _ignore(step: int, total: int) -> None: ...
+def _ignore(*_: int) -> None: ...
 
 
 @torch.no_grad()
@@ -25,6 +26,7 @@ def sample(
     shape: tuple[int, ...],
     settings: SampleSettings,
     on_step: Callable[[int, int], None] = _ignore,
+    before_step: Callable[[int], None] = _ignore,
 ) -> Tensor:
     """Latents (B, C, F, h, w) from noise, with classifier-free guidance (arXiv 2207.12598).
 
@@ -40,6 +42,7 @@ def sample(
     guided = settings.guidance_scale != 1
     text = text if guided else text[len(latents) :]
     for i, t in enumerate(scheduler.timesteps.tolist()):
+        before_step(i)
         seen = scheduler.scale_model_input(latents, t)
         rows = torch.cat([seen, seen]) if guided else seen
         answer = base.predict(rows, on_device[i].expand(len(rows)), text)
@@ -63,11 +66,18 @@ def generate_batch(
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
     tokens = [x.token_vectors() for x in learners]
     told, empty = base.encode_text(prompts, tokens), base.encode_text([""]).expand(len(prompts), -1, -1, -1)
-    text, picture = torch.cat([empty, told]), settings.frames == 1
-    with base.still() if picture else nullcontext(), attached(base.denoiser, fold(base, learners)):
+    text, picture, adapters = torch.cat([empty, told]), settings.frames == 1, fold(base, learners)
+    subjects = [wide for site, wide in adapters.items() if site.kind == "spatial"]
+    strengths = weights(settings.subject_schedule, settings.steps)
+
+    def before_step(i: int) -> None:
+        for wide in subjects:
+            wide.strength = strengths[i]
+
+    with base.still() if picture else nullcontext(), attached(base.denoiser, adapters):
         if not picture:  # a picture has no moment
             text = base.tell(text, torch.arange(settings.frames)[None])
-        latents = sample(base, text, shape, settings, on_step)
+        latents = sample(base, text, shape, settings, on_step, before_step)
     return (base.decode_video(latents).cpu() + 1) / 2
 
 

@@ -62,12 +62,12 @@ def phrase(who: Words, *, colour: bool = True, texture: bool = True) -> str:
 
 
 def described(actor: Actor, *, colours: bool = True) -> str:
-    """'a teal and pink striped dog with a grey hat': any actor in words, its colours by their nearest names."""
+    """'a teal pink striped dog with a grey hat': any actor in words, its colours by their nearest names."""
     said, worn = [], []
     if colours:
         said.append(called(actor.colour))
         if actor.second and actor.texture != "plain" and called(actor.second) != said[0]:
-            said += ["and", called(actor.second)]
+            said.append(called(actor.second))
         worn = [called(actor.accessory_colour)]
     if actor.texture != "plain":
         said.append(actor.texture)

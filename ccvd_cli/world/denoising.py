@@ -210,19 +210,19 @@ def _train(
     if stage == "image" and not run.step:
         _learn_poses(task, run, POSE_STEPS)
     run.restart_clock()
-    while run.running():
-        weight = _actor_weight(run.progress())
-        every, clips, frames = next((e, c, f) for share, e, c, f in CURRICULUM if run.progress() < share)
-        if stage == "image" or run.step % every:
-            losses = {"picture": task.pictures(PICTURES, weight)}
-        else:
-            losses = {f"clip{frames}": task.clips(clips, frames, weight)}
-        if run.step % 4 == 0:
-            losses["poses"] = 0.1 * task.poses(128)
-        run.update(losses, lr_scale=ramp(run.progress(), run.step, hold=0.7))
-        if run.step % 300 == 0:
-            ship_denoiser(folder, run)
-    run.save()
+    with run:
+        while run.running():
+            weight = _actor_weight(run.progress())
+            every, clips, frames = next((e, c, f) for share, e, c, f in CURRICULUM if run.progress() < share)
+            if stage == "image" or run.step % every:
+                losses = {"picture": task.pictures(PICTURES, weight)}
+            else:
+                losses = {f"clip{frames}": task.clips(clips, frames, weight)}
+            if run.step % 4 == 0:
+                losses["poses"] = 0.1 * task.poses(128)
+            run.update(losses, lr_scale=ramp(run.progress(), run.step, hold=0.7))
+            if run.step % 300 == 0:
+                ship_denoiser(folder, run)
     ship_denoiser(folder, run)
 
 

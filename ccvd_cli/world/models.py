@@ -172,7 +172,7 @@ def image_unet() -> Any:
         layers_per_block=1,
         norm_num_groups=16,
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
+        attention_head_dim=(1, 4, 4),  # heads, by an old misnomer; one where rows are 256 long
     )
 
 

@@ -24,21 +24,21 @@ def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> 
     pool = torch.from_numpy(varied(24_000, 1_000_000 + seed + run.step))
     generator = torch.Generator().manual_seed(seed + run.step)
     run.restart_clock()
-    while run.running():
-        x = pixels(pool[torch.randint(len(pool), (32,), generator=generator)], device)
-        with autocast(device):
-            z = vae.encode(x).latents
-            seen = vae.decode(z + 0.05 * torch.randn_like(z)).sample.float()
-        z = z.float()
-        unit = z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean()
-        losses = {
-            "l1": F.l1_loss(seen, x),
-            "l2": F.mse_loss(seen, x),
-            "pooled": F.l1_loss(F.avg_pool2d(seen, 4), F.avg_pool2d(x, 4)),
-            "unit": 0.05 * unit,
-        }
-        run.update(losses, lr_scale=ramp(run.progress(), run.step))
-    run.save()
+    with run:
+        while run.running():
+            x = pixels(pool[torch.randint(len(pool), (32,), generator=generator)], device)
+            with autocast(device):
+                z = vae.encode(x).latents
+                seen = vae.decode(z + 0.05 * torch.randn_like(z)).sample.float()
+            z = z.float()
+            unit = z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean()
+            losses = {
+                "l1": F.l1_loss(seen, x),
+                "l2": F.mse_loss(seen, x),
+                "pooled": F.l1_loss(F.avg_pool2d(seen, 4), F.avg_pool2d(x, 4)),
+                "unit": 0.05 * unit,
+            }
+            run.update(losses, lr_scale=ramp(run.progress(), run.step))
     run.adopt_averages()
     vae.eval()
     run.log({"psnr_world": _psnr(vae, described(100, 77_000_000, stills=True).pixels[:, 0], device)})
@@ -74,20 +74,20 @@ def train_clip(folder: Path, device: torch.device, minutes: float, seed: int) ->
     pool = torch.from_numpy(corpus.pixels)
     single = torch.tensor([len(c.actors) == 1 for c in corpus.clips], device=device)
     run.restart_clock()
-    while run.running():
-        rows = torch.randperm(len(pool))[:96]
-        x = pixels(pool[rows, torch.randint(4, (len(rows),))], device)
-        with autocast(device):
-            out = clip(input_ids=ids[rows], pixel_values=x)
-            guesses = [head(out.image_embeds) * 10 for head in heads]
-        logits, same = out.logits_per_image.float(), torch.arange(len(rows), device=device)
-        contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
-        one = single[rows]
-        named = torch.stack(
-            [F.cross_entropy(g.float()[one], targets[rows][one, i]) for i, g in enumerate(guesses)]
-        ).mean()
-        run.update({"contrast": contrast, "named": named}, lr_scale=ramp(run.progress(), run.step))
-    run.save()
+    with run:
+        while run.running():
+            rows = torch.randperm(len(pool))[:96]
+            x = pixels(pool[rows, torch.randint(4, (len(rows),))], device)
+            with autocast(device):
+                out = clip(input_ids=ids[rows], pixel_values=x)
+                guesses = [head(out.image_embeds) * 10 for head in heads]
+            logits, same = out.logits_per_image.float(), torch.arange(len(rows), device=device)
+            contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+            one = single[rows]
+            named = torch.stack(
+                [F.cross_entropy(g.float()[one], targets[rows][one, i]) for i, g in enumerate(guesses)]
+            ).mean()
+            run.update({"contrast": contrast, "named": named}, lr_scale=ramp(run.progress(), run.step))
     run.adopt_averages()
     vision, text = models.towers(clip)
     ship(folder, "image_encoder", vision)

@@ -67,6 +67,14 @@ class Run:
         """Seconds of this stretch."""
         return time.monotonic() - self.started
 
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """At the end, and when interrupted, what is learned is kept."""
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self.save()
+
     def restart_clock(self) -> None:
         """Start counting only now, after material has been drawn."""
         self.started = self._saved = self._logged = time.monotonic()

@@ -228,6 +228,24 @@ def test_learners_matter_and_are_gone_afterwards(base: Base, subject: Learner) -
     assert torch.equal(generate(base, "a dog", [], CLIP), plain)
 
 
+def test_a_schedule_weighs_subjects_and_leaves_motions_alone(
+    base: Base, subject: Learner, motion: Learner
+) -> None:
+    strong = deepcopy(subject)
+    for adapter in strong.adapters.values():
+        torch.nn.init.normal_(adapter.up.weight, std=0.5)
+
+    def clip(schedule: str, learners: list[Learner]) -> torch.Tensor:
+        settings = CLIP.model_copy(update={"subject_schedule": schedule})
+        return generate(base, "a <V1> dog performing <V2>", learners, settings)
+
+    bare = replace(strong, adapters={})
+    assert torch.allclose(clip("0", [strong, motion]), clip("1", [bare, motion]), atol=1e-4)
+    late, never = clip("0@0.5,1", [strong, motion]), clip("0", [strong, motion])
+    always = clip("1", [strong, motion])
+    assert not torch.allclose(late, never, atol=1e-3) and not torch.allclose(late, always, atol=1e-3)
+
+
 def test_a_batch_holds_each_prompt(base: Base) -> None:
     batch = generate_batch(base, ["a dog", "a cat", "a car"], [], CLIP)
     assert batch.shape == (3, 4, 3, 32, 32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +53,15 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path) -> None:
     found = everything(again, model)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[k], wanted[k]) for k in wanted)
+
+
+def test_an_interrupted_run_keeps_what_it_learned_and_a_failed_one_does_not(tmp_path: Path) -> None:
+    for error, kept in ((KeyboardInterrupt, 3), (RuntimeError, 3)):
+        run, model = start(tmp_path)
+        with pytest.raises(error), run:
+            train(run, model, range(run.step, run.step + 3))
+            raise error
+        assert start(tmp_path)[0].step == kept
 
 
 def test_checkpoints_are_whole_and_the_log_is_json(tmp_path: Path) -> None:
