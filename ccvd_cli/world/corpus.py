@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .captions import dressed, random_clip
+from .heldout import looks_heldout
 from .motions import trajectory
 from .render import FRAMES, Clip, boxes, render
 from .styles import STYLES
@@ -56,9 +57,19 @@ class Part:
 MATERIAL = (Part("familiar", 10_000, 3_000_000), Part("strangers", 6_000, 4_000_000))
 
 
-def _described(seed: int, strangers: bool = False) -> tuple[Pixels, list[Clip], list[str]]:
+def _pairs(seed: int, strangers: bool) -> list[tuple[Clip, str]]:
+    """A chunk of random clips with their captions; one that shows a held-out subject's double is drawn again."""
     rng = np.random.default_rng(seed)
-    pairs = [random_clip(rng, strangers=strangers) for _ in range(CHUNK)]
+    pairs: list[tuple[Clip, str]] = []
+    while len(pairs) < CHUNK:
+        clip, caption = random_clip(rng, strangers=strangers)
+        if not any(looks_heldout(actor) for actor in clip.actors):
+            pairs.append((clip, caption))
+    return pairs
+
+
+def _described(seed: int, strangers: bool = False) -> tuple[Pixels, list[Clip], list[str]]:
+    pairs = _pairs(seed, strangers)
     return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
 
 
@@ -66,8 +77,7 @@ def undrawn(n: int, seed: int, *, strangers: bool = False) -> list[Clip]:
     """The clips of `described` without their pixels."""
     clips: list[Clip] = []
     for i in range(0, n, CHUNK):
-        rng = np.random.default_rng(seed + i // CHUNK)
-        clips += [random_clip(rng, strangers=strangers)[0] for _ in range(CHUNK)]
+        clips += [clip for clip, _ in _pairs(seed + i // CHUNK, strangers)]
     return clips[:n]
 
 

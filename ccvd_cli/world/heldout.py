@@ -87,6 +87,19 @@ def subject(i: int) -> HeldoutSubject:
     return _block(i // _BLOCK)[i % _BLOCK]
 
 
+def looks_heldout(actor: Actor) -> bool:
+    """Whether an actor is the double of one of the first twenty subjects: same noun and texture, and both colours near."""
+    return any(
+        (actor.noun, actor.texture) == (who.noun, who.texture)
+        and bool(np.linalg.norm(_lab(actor) - _lab(who), axis=-1).max() < 0.06)
+        for who in (subject(i).actor for i in range(2 * _BLOCK))
+    )
+
+
+def _lab(actor: Actor) -> Array:
+    return oklab(np.asarray([actor.colour, actor.second or actor.colour]))
+
+
 @lru_cache(maxsize=64)
 def _block(b: int) -> tuple[HeldoutSubject, ...]:
     rng = _rng(_SUBJECT, b)
