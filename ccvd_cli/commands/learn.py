@@ -114,7 +114,7 @@ def _learn(
         began = datetime.now(timezone.utc)
         with previews.undone_unless_kept():
             learner = _train(session, base, lesson, previews)
-            concept = registry.add(_new_concept(learner, lesson, base, began))
+            concept = _register(session, registry, learner, lesson, base, began)
             previews.keep()
         session.say(f"{concept.name} is in the registry.")
         previews.final(session, base, learner, lesson.sampling)
@@ -127,6 +127,20 @@ def _free_name(registry: Registry, wanted: str | None) -> str:
         return registry.next_name()
     registry.check_name(wanted)
     return wanted
+
+
+def _register(
+    session: Session, registry: Registry, learner: Learner, lesson: Lesson, base: Base, began: datetime
+) -> ConceptView:
+    """Stores what was learned. That its name was taken meanwhile is no reason to lose it: it gets the next free one."""
+    from ccvd_registry import NameTaken
+
+    while True:
+        try:
+            return registry.add(_new_concept(learner, lesson, base, began))
+        except NameTaken:
+            taken, learner.name = learner.name, registry.next_name()
+            session.say(f"{taken} was taken meanwhile, so this is {learner.name}.")
 
 
 def _prepare(
@@ -189,7 +203,7 @@ def _new_concept(learner: Learner, lesson: Lesson, base: Base, began: datetime) 
     from ccvd_registry import DataFile, NewConcept
 
     return NewConcept(
-        name=lesson.name,
+        name=learner.name,
         kind=lesson.kind,
         class_noun=lesson.class_noun,
         base=base,

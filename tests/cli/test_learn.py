@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,17 @@ def test_quiet_and_without_preview_says_only_the_name(
     second = ccvd(*learn_it)
     assert (second.out, second.err) == ("V2\n", "")
     assert list(cwd.iterdir()) == []
+
+
+def test_a_name_taken_meanwhile_costs_no_training(
+    ccvd: Ccvd, teach: Callable[[str], None], tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = learn.learn_subject
+    monkeypatch.setattr(learn, "learn_subject", lambda *a, **k: teach("V1") or real(*a, **k))
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview")
+    assert (run.code, run.out) == (0, "V2\n")
+    assert "V1 was taken meanwhile, so this is V2." in run.err
+    assert [c["name"] for c in json.loads(ccvd("list", "concepts", "--json").out)] == ["V1", "V2"]
 
 
 def test_photos_are_learned_at_the_size_that_is_asked_for(
