@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+T = TypeVar("T")
 REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
 PRIOR_PICTURES, PRIOR_STEPS = 16, 12
 FRAMES_FOR_A_CLIP = 8  # so many single frames stand for a clip of a batch
@@ -62,7 +63,7 @@ class Lesson:
     name: str
     kind: Kind
     class_noun: str
-    prompt: str
+    prompts: tuple[str, ...]
     latents: Tensor
     embeds: Tensor
     guides: Tensor
@@ -80,8 +81,13 @@ class Lesson:
         return f"<{self.name}>"
 
     def text(self, vectors: Tensor) -> Tensor:
-        """States of the training prompt with these token vectors, (1, L, T, D)."""
-        return self.base.encode_text([self.prompt], [TokenVectors(self.placeholder, vectors)])
+        """States of one of the training prompts with these token vectors, (1, L, T, D)."""
+        return self.base.encode_text([self._any(self.prompts)], [TokenVectors(self.placeholder, vectors)])
+
+    def _any(self, of: Sequence[T]) -> T:
+        if len(of) == 1:
+            return of[0]
+        return of[int(torch.randint(len(of), (), generator=self.generator))]
 
     def learn_tokens(self, start: Tensor, adapters: Mapping[Site, Bottleneck] | None = None) -> Tensor:
         """Stage 1: one vector (D,) per text-conditioned layer, all from `start`, and with them the adapters given. Returns (L, D)."""
@@ -106,8 +112,9 @@ class Lesson:
     ) -> Mapping[Site, Bottleneck]:
         """Stage 2: the adapters, the tokens standing still."""
         with torch.no_grad():
-            told = self.text(vectors)
-        self._train("adapter", self.recipe.adapter_steps, lambda: told, vectors, adapters)
+            states = self.base.encode_text(self.prompts, [TokenVectors(self.placeholder, vectors)])
+        told = states.split(1)
+        self._train("adapter", self.recipe.adapter_steps, lambda: self._any(told), vectors, adapters)
         return adapters
 
     def _train(
@@ -206,8 +213,9 @@ def subject_prompt(name: str, class_noun: str) -> str:
     return " ".join(f"a <{name}> {class_noun}".split())
 
 
-def motion_prompt(name: str) -> str:
-    return f"performing <{name}>"
+def motion_prompts(name: str) -> tuple[str, ...]:
+    """The name at several places of a sentence: it will have to mean the same behind whoever performs it."""
+    return tuple(f"{who} performing <{name}>".lstrip() for who in ("", "a thing", "a big thing"))
 
 
 def learn_subject(
@@ -234,7 +242,7 @@ def learn_subject(
         name,
         kind,
         class_noun,
-        subject_prompt(name, class_noun),
+        (subject_prompt(name, class_noun),),
         latents=base.encode_video(pictures[:, None]),
         embeds=embeds[:, None],
         guides=embeds,
@@ -272,7 +280,7 @@ def learn_motion(
         name,
         "motion",
         class_noun,
-        motion_prompt(name),
+        motion_prompts(name),
         latents=base.encode_video(stack),
         embeds=embeds,
         guides=embeds[:, 0],
