@@ -45,7 +45,14 @@ class Recipe(Settings):
     )
     frames: int = Field(default=16, ge=2, le=128, description="frames of a training clip (motions)")
     timestep_shift: float = Field(
-        default=1.0, gt=0, description="above 1, training favours high noise, where layout and paths form"
+        default=1.0,
+        gt=0,
+        description="of stage 2: above 1, training favours high noise, where layout and paths form",
+    )
+    token_shift: float = Field(
+        default=1.0,
+        gt=0,
+        description="of stage 1: where noise hides the picture, text must say what is in it",
     )
     offset_noise: float = Field(default=0.1, ge=0, description="per sample, channel and frame")
     seed: int = 0
@@ -76,14 +83,15 @@ class SampleSettings(Settings):
 RECIPES: dict[Family, dict[Kind, Recipe]] = {
     "mini": {
         "subject": Recipe(
-            token_steps=100,
+            token_steps=200,
             adapter_steps=600,
-            token_lr=1e-3,
+            token_lr=2e-3,
             adapter_lr=6e-3,
             batch_size=8,
             text_dropout=0.0,
             bottleneck=1.0,
             timestep_shift=0.6,
+            token_shift=3.0,
             offset_noise=0.0,
         ),
         "motion": Recipe(
@@ -95,17 +103,19 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
             text_dropout=0.1,
             bottleneck=0.15,
             timestep_shift=3.0,
+            token_shift=3.0,
             offset_noise=0.0,
         ),
         "style": Recipe(
-            token_steps=100,
+            token_steps=200,
             adapter_steps=600,
-            token_lr=1e-3,
+            token_lr=2e-3,
             adapter_lr=6e-3,
             batch_size=8,
             text_dropout=0.0,
             bottleneck=1.0,
             timestep_shift=0.6,
+            token_shift=3.0,
             offset_noise=0.0,
         ),
     },
@@ -139,6 +149,7 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 }
 
 SAMPLING: dict[Family, SampleSettings] = {
-    "mini": SampleSettings(),
+    # Early steps decide how things move, and photos do not know.
+    "mini": SampleSettings(subject_schedule="0@0.24,1"),
     "unet3d": SampleSettings(steps=50, guidance_scale=9.0, frames=32, height=256, width=256),
 }

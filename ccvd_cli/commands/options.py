@@ -116,8 +116,11 @@ class RecipeOptions:
         float | None, _recipe("--bottleneck", "Adapter's hidden width, as a share of the site's.")
     ] = None
     timestep_shift: Annotated[
-        float | None, _recipe("--timestep-shift", "Above 1, high noise comes more often.")
+        float | None, _recipe("--timestep-shift", "Above 1, the adapter sees high noise more often.")
     ] = None
+    token_shift: Annotated[float | None, _recipe("--token-shift", "As --timestep-shift, for its tokens.")] = (
+        None
+    )
     offset_noise: Annotated[
         float | None, _recipe("--offset-noise", "Strength of the noise that a whole frame shares.")
     ] = None

@@ -192,7 +192,7 @@ class Lesson:
                 latents,
                 base.tell(text, moments),
                 self.generator,
-                shift=recipe.timestep_shift,
+                shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,
             )
 

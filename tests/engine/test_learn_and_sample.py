@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from ccvd_cli.engine import learn
 from ccvd_cli.engine.adapters import attached
 from ccvd_cli.engine.aggregate import equal_weights, fold, guide
-from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import StepReport, learn_motion, learn_subject
 from ccvd_cli.engine.sample import generate, generate_batch
@@ -165,6 +166,32 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
     learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
     frames = (2 * learn.FRAMES_FOR_A_CLIP, 1) if base.tells_moments else (2, 4)
     assert seen == [frames, frames, (2, 4)]
+
+
+def test_each_stage_has_its_own_noise(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifts: list[float] = []
+    real = type(base).timesteps
+    monkeypatch.setattr(
+        type(base), "timesteps", lambda self, n, g, shift: shifts.append(shift) or real(self, n, g, shift)
+    )
+    recipe = QUICK.model_copy(update={"token_shift": 3.0, "timestep_shift": 0.6})
+    learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe)
+    assert shifts == [3.0] * QUICK.token_steps + [0.6] * QUICK.adapter_steps
+
+
+def test_a_motions_name_is_learned_at_several_places(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    real = type(base).encode_text
+
+    def listen(self: Base, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> torch.Tensor:
+        told.extend(prompts)
+        return real(self, prompts, tokens)
+
+    monkeypatch.setattr(type(base), "encode_text", listen)
+    recipe = QUICK.model_copy(update={"token_steps": 30})
+    learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
+    before = {prompt.partition("<V2>")[0] for prompt in told[:31] if "<V2>" in prompt}
+    assert {len(words.split()) for words in before} == {1, 3, 4}
 
 
 def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:
