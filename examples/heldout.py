@@ -2,7 +2,7 @@
 
 Each held-out subject is learned from 5 pictures, each held-out motion from 4 clips, by the default recipes; clips are generated for
 prompts over scenes and motions, and judges trained on rendered truth say what they show: which of the ten subjects, or somebody else (and
-which is nearest, if it must be one of the ten), or which of all motions. Concepts come from the `test` split; recipes
+which is nearest, if it must be one of the ten), and which of all motions. Concepts come from the `test` split; recipes
 were chosen on `dev`.
 
     python examples/heldout.py subjects --out outputs/subjects
@@ -33,7 +33,9 @@ from ccvd_cli.world.parts import pixels
 CPU = torch.device("cpu")
 
 
-def subjects(base: Any, judge: Judge, args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+def subjects(
+    base: Any, judge: Judge, moves: Judge, args: argparse.Namespace, recipe: Recipe
+) -> dict[str, Any]:
     rows, found = [], {}
     for i in heldout.indices(args.split, args.concepts):
         who, started = heldout.subject(i), time.monotonic()
@@ -43,16 +45,18 @@ def subjects(base: Any, judge: Judge, args: argparse.Namespace, recipe: Recipe) 
         prompts = heldout.subject_prompts(i, "V1", args.prompts)
         clips = generate_batch(base, [p.text for p in prompts], [learner], SAMPLING["mini"])
         seen, nearest = identities(judge, clips)
+        moved = [answer["motion"] for answer in moves.read(clips)]
         found[who.name] = {
             "seen": seen,
             "right": seen.count(who.name),
             "nearest": nearest.count(who.name),
+            "moves": sum(m == p.shows.motion for m, p in zip(moved, prompts, strict=True)),
             "of": len(seen),
             "seconds": round(seconds, 1),
         }
         print(
-            f"{who.name:12} {seen.count(who.name)}/{len(seen)}, nearest of the ten {nearest.count(who.name)}  "
-            f"{seconds:.0f} s  {', '.join(seen)}",
+            f"{who.name:12} {seen.count(who.name)}/{len(seen)}, nearest of the ten {nearest.count(who.name)}, "
+            f"moves as asked {found[who.name]['moves']}  {seconds:.0f} s  {', '.join(seen)}",
             flush=True,
         )
         rows.append((f"{who.name}: pictures", (torch.stack(images) + 1) / 2))
@@ -107,7 +111,7 @@ def main() -> None:
     autoencoder, folder = Autoencoder.of(base), judges_folder(None)
     if args.kind == "subjects":
         judge = identity_judge(heldout.indices(args.split, 10), autoencoder, folder)
-        found = subjects(base, judge, args, recipe)
+        found = subjects(base, judge, attribute_judge(autoencoder, folder), args, recipe)
     else:
         judge = attribute_judge(autoencoder, folder)
         found = motions(base, judge, args, recipe)
@@ -120,10 +124,12 @@ def main() -> None:
     )
     print(f"judge's own accuracy on rendered truth {own:.1%}; median seconds to learn {seconds}")
     if args.kind == "subjects":
-        nearest = Rate(sum(f["nearest"] for f in found.values()), rate.total)
-        print(
-            f"without 'other' among the judge's answers: {nearest.right}/{nearest.total} = {nearest.value:.0%}"
-        )
+        for key, says in (
+            ("nearest", "without 'other' among the judge's answers"),
+            ("moves", "moves as asked"),
+        ):
+            other = Rate(sum(f[key] for f in found.values()), rate.total)
+            print(f"{says}: {other.right}/{other.total} = {other.value:.0%}")
     summary = {
         "recipe": recipe.model_dump(),
         "rate": rate.value,
