@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import sys
 import tempfile
@@ -23,20 +24,20 @@ LIMITS = {  # seconds, megabytes
 }
 
 
-def run(arguments: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of one process."""
+def run(line: str) -> tuple[float, float]:
+    """Seconds and peak megabytes of one `ccvd` process."""
     started = time.perf_counter()
     with Path(os.devnull).open("w") as nowhere:
         actions = [(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1), (os.POSIX_SPAWN_DUP2, nowhere.fileno(), 2)]
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "ccvd_cli", *arguments],
+            [sys.executable, "-m", "ccvd_cli", *shlex.split(line)],
             dict(os.environ),
             file_actions=actions,
         )
         _, status, usage = os.wait4(pid, 0)
     if status:
-        raise SystemExit(f"ccvd {' '.join(arguments)} failed")
+        raise SystemExit(f"ccvd {line} failed")
     return time.perf_counter() - started, usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
 
 
@@ -49,40 +50,21 @@ def main() -> None:
     args = parser.parse_args()
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in LIMITS}
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
-        os.environ["CCVD_HOME"] = str(here / "home")
-        run(["world", "subject", "--out", str(here / "photos"), "--index", "10"])
-        run(["world", "motion", "--out", str(here / "clips"), "--name", "zigzagging", "--count", "4"])
+        os.chdir(folder)
+        os.environ["CCVD_HOME"] = str(Path(folder, "home"))
+        run("world subject --out photos --index 10")
+        run("world motion --out clips --name zigzagging --count 4")
         for i in range(args.runs):
             subject, motion = f"S{i}", f"M{i}"
             commands = {
-                "ccvd learn-subject": [
-                    "learn-subject",
-                    "--images",
-                    str(here / "photos"),
-                    "--name",
-                    subject,
-                    "--no-preview",
-                ],
-                "ccvd learn-motion": [
-                    "learn-motion",
-                    "--videos",
-                    str(here / "clips"),
-                    "--name",
-                    motion,
-                    "--no-preview",
-                ],
-                "ccvd generate": [
-                    "generate",
-                    f"a <{subject}> performing <{motion}>",
-                    "--out",
-                    str(here / f"{i}.mp4"),
-                ],
-                "ccvd list concepts": ["list", "concepts"],
-                "ccvd --help": ["--help"],
+                "ccvd learn-subject": f"learn-subject --images photos --name {subject} --no-preview",
+                "ccvd learn-motion": f"learn-motion --videos clips --name {motion} --no-preview",
+                "ccvd generate": f"generate 'a <{subject}> performing <{motion}>' --out {i}.mp4",
+                "ccvd list concepts": "list concepts",
+                "ccvd --help": "--help",
             }
-            for name, arguments in commands.items():
-                measured[name].append(run(arguments))
+            for name, line in commands.items():
+                measured[name].append(run(line))
     rows = {
         name: {
             "seconds": round(statistics.median(s for s, _ in runs), 2),
