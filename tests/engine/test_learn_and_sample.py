@@ -190,8 +190,28 @@ def test_a_motions_name_is_learned_at_several_places(base: Base, monkeypatch: py
     monkeypatch.setattr(type(base), "encode_text", listen)
     recipe = QUICK.model_copy(update={"token_steps": 30})
     learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
-    before = {prompt.partition("<V2>")[0] for prompt in told[:31] if "<V2>" in prompt}
+    stage1 = [prompt for prompt in told if "<V2>" in prompt][:30]
+    before = {prompt.partition("<V2>")[0] for prompt in stage1}
     assert {len(words.split()) for words in before} == {1, 3, 4}
+
+
+def test_a_motion_is_held_not_to_change_other_prompts(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not base.tells_moments:
+        pytest.skip("its text says nothing of moments")
+    others = base.encode_text(learn.OTHERS[:5])
+    moments = torch.arange(4)[None]
+    before = base.tell(others, moments)
+
+    def change(keep: float) -> float:
+        monkeypatch.setattr(learn, "KEEP", keep)
+        torch.manual_seed(0)
+        made = learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=QUICK)
+        beside = {s: made.adapters[s.name] for s in base.sites_of("moment")}
+        with attached(base.denoiser, beside), torch.no_grad():
+            return float((base.tell(others, moments) - before).square().mean())
+
+    held, free = change(1e3), change(0.0)
+    assert 0 < held < 0.5 * free
 
 
 def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:
