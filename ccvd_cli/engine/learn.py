@@ -11,11 +11,9 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any, Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CcvdError
@@ -45,15 +43,6 @@ OnStep = Callable[[StepReport], None]
 T = TypeVar("T")
 REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
 PRIOR_PICTURES, PRIOR_STEPS = 16, 12
-OTHERS = tuple(  # ordinary prompts, which a motion must not change
-    " ".join(words)
-    for words in product(
-        ("a red", "a yellow", "a green", "a blue", "a purple", "a white"),
-        ("dog", "cat", "bird", "fish", "flower", "car", "boat", "robot", "person"),
-        ("on the beach", "in the forest", "in the snow", "on the street"),
-    )
-)
-OTHERS_AT_ONCE, KEEP = 4, 10.0
 FRAMES_FOR_A_CLIP = 8  # so many single frames stand for a clip of a batch
 
 
@@ -86,8 +75,6 @@ class Lesson:
         self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
-            if self.kind == "motion" and self.base.tells_moments:
-                self.others = self.base.encode_text(OTHERS)
 
     @property
     def placeholder(self) -> str:
@@ -200,7 +187,7 @@ class Lesson:
             latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
         still = base.still() if self.kind != "motion" or single else nullcontext()
         with still, attached(base.denoiser, adapters, e):
-            loss = diffusion_loss(
+            return diffusion_loss(
                 base,
                 latents,
                 base.tell(text, moments),
@@ -208,20 +195,6 @@ class Lesson:
                 shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,
             )
-        return loss + KEEP * self._change_of_others(adapters) if single else loss
-
-    def _change_of_others(self, adapters: Mapping[Site, nn.Module]) -> Tensor:
-        """How much the adapter beside the clock changes what prompts without the concept say at a moment: mean square, a scalar.
-
-        It learns beside the concept's name alone, and nothing else would tell it to leave a dog's colour and kind as they are.
-        """
-        rows = torch.randint(len(self.others), (OTHERS_AT_ONCE,), generator=self.generator)
-        moments = torch.randint(self.embeds.shape[1], (OTHERS_AT_ONCE, 1), generator=self.generator)
-        others = self.others[rows]
-        with torch.no_grad():
-            before = self.base.tell(others, moments)
-        with attached(self.base.denoiser, adapters):
-            return F.mse_loss(self.base.tell(others, moments), before)
 
     def learner(self, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> Learner:
         """A copy of what is learned so far, frozen."""
