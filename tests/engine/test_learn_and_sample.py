@@ -195,25 +195,6 @@ def test_a_motions_name_is_learned_at_several_places(base: Base, monkeypatch: py
     assert {len(words.split()) for words in before} == {1, 3, 4}
 
 
-def test_a_motion_is_held_not_to_change_other_prompts(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not base.tells_moments:
-        pytest.skip("its text says nothing of moments")
-    others = base.encode_text(learn.OTHERS[:5])
-    moments = torch.arange(4)[None]
-    before = base.tell(others, moments)
-
-    def change(keep: float) -> float:
-        monkeypatch.setattr(learn, "KEEP", keep)
-        torch.manual_seed(0)
-        made = learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=QUICK)
-        beside = {s: made.adapters[s.name] for s in base.sites_of("moment")}
-        with attached(base.denoiser, beside), torch.no_grad():
-            return float((base.tell(others, moments) - before).square().mean())
-
-    held, free = change(1e3), change(0.0)
-    assert 0 < held < 0.5 * free
-
-
 def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:
     for learner in (subject, motion):
         again = Learner.load(stored(learner, tmp_path), base)
