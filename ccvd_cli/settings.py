@@ -83,15 +83,15 @@ class SampleSettings(Settings):
 RECIPES: dict[Family, dict[Kind, Recipe]] = {
     "mini": {
         "subject": Recipe(
-            token_steps=200,
+            token_steps=100,
             adapter_steps=600,
-            token_lr=2e-3,
+            token_lr=1e-3,
             adapter_lr=6e-3,
             batch_size=8,
             text_dropout=0.0,
             bottleneck=1.0,
             timestep_shift=0.6,
-            token_shift=3.0,
+            token_shift=0.6,
             offset_noise=0.0,
         ),
         "motion": Recipe(
@@ -107,15 +107,15 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
             offset_noise=0.0,
         ),
         "style": Recipe(
-            token_steps=200,
+            token_steps=100,
             adapter_steps=600,
-            token_lr=2e-3,
+            token_lr=1e-3,
             adapter_lr=6e-3,
             batch_size=8,
             text_dropout=0.0,
             bottleneck=1.0,
             timestep_shift=0.6,
-            token_shift=3.0,
+            token_shift=0.6,
             offset_noise=0.0,
         ),
     },
@@ -149,7 +149,6 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 }
 
 SAMPLING: dict[Family, SampleSettings] = {
-    # Early steps decide how things move, and photos do not know.
-    "mini": SampleSettings(subject_schedule="0@0.24,1"),
+    "mini": SampleSettings(),
     "unet3d": SampleSettings(steps=50, guidance_scale=9.0, frames=32, height=256, width=256),
 }

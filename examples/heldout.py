@@ -43,7 +43,8 @@ def subjects(
         learner = learn_subject(base, images, name="V1", class_noun=who.noun, recipe=recipe)
         seconds = time.monotonic() - started
         prompts = heldout.subject_prompts(i, "V1", args.prompts)
-        clips = generate_batch(base, [p.text for p in prompts], [learner], SAMPLING["mini"])
+        sampling = SAMPLING["mini"].model_copy(update={"subject_schedule": args.schedule})
+        clips = generate_batch(base, [p.text for p in prompts], [learner], sampling)
         seen, nearest = identities(judge, clips)
         moved = [answer["motion"] for answer in moves.read(clips)]
         found[who.name] = {
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--rows", type=int, default=2, help="clips of each concept on the sheet")
     parser.add_argument("--recipe", type=json.loads, default={}, help="overrides as JSON")
+    parser.add_argument("--schedule", default="1", help="weight of subjects over the sampling steps")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     base = open_base(args.base)
