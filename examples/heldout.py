@@ -134,6 +134,7 @@ def main() -> None:
             print(f"{says}: {other.right}/{other.total} = {other.value:.0%}")
     summary = {
         "recipe": recipe.model_dump(),
+        "schedule": args.schedule,
         "rate": rate.value,
         "ci95": [low, high],
         "judge": own,
