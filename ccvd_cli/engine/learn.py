@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,13 @@ class Prior:
     text: Tensor
 
 
+class Told(NamedTuple):
+    """A training prompt as the base reads it: text (1, L, T, D), and the places (1, T) where the concept speaks."""
+
+    text: Tensor
+    places: Tensor
+
+
 @dataclass
 class Lesson:
     """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept."""
@@ -80,9 +87,13 @@ class Lesson:
     def placeholder(self) -> str:
         return f"<{self.name}>"
 
-    def text(self, vectors: Tensor) -> Tensor:
-        """States of one of the training prompts with these token vectors, (1, L, T, D)."""
-        return self.base.encode_text([self._any(self.prompts)], [TokenVectors(self.placeholder, vectors)])
+    def text(self, vectors: Tensor) -> Told:
+        """One of the training prompts, read with these token vectors."""
+        return self._read([self._any(self.prompts)], vectors)
+
+    def _read(self, prompts: Sequence[str], vectors: Tensor) -> Told:
+        tokens = [TokenVectors(self.placeholder, vectors)]
+        return Told(self.base.encode_text(prompts, tokens), self.base.places(prompts, tokens))
 
     def _any(self, of: Sequence[T]) -> T:
         if len(of) == 1:
@@ -112,8 +123,7 @@ class Lesson:
     ) -> Mapping[Site, Bottleneck]:
         """Stage 2: the adapters, the tokens standing still."""
         with torch.no_grad():
-            states = self.base.encode_text(self.prompts, [TokenVectors(self.placeholder, vectors)])
-        told = states.split(1)
+            told = [self._read([prompt], vectors) for prompt in self.prompts]
         self._train("adapter", self.recipe.adapter_steps, lambda: self._any(told), vectors, adapters)
         return adapters
 
@@ -121,7 +131,7 @@ class Lesson:
         self,
         stage: Literal["tokens", "adapter"],
         steps: int,
-        told: Callable[[], Tensor],
+        told: Callable[[], Told],
         vectors: Tensor,
         adapters: Mapping[Site, Bottleneck],
     ) -> None:
@@ -159,7 +169,7 @@ class Lesson:
                 snapshot = partial(self.learner, vectors, adapters)
                 self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
 
-    def _loss(self, told: Tensor, adapters: Mapping[Site, nn.Module], stage: str) -> Tensor:
+    def _loss(self, told: Told, adapters: Mapping[Site, nn.Module], stage: str) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
 
         Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
@@ -172,14 +182,16 @@ class Lesson:
         own = max(1, size - (round(recipe.prior_share * size) if self.prior else 0))
         rows = torch.randint(len(self.latents), (own,), generator=self.generator)
         frames = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
-        dropped = torch.rand(own, generator=self.generator) < recipe.text_dropout
+        dropped = (torch.rand(own, generator=self.generator) < recipe.text_dropout).to(base.device)
         guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
-        text = torch.where(dropped.to(base.device)[:, None, None, None], self.empty, told)
+        text = torch.where(dropped[:, None, None, None], self.empty, told.text)
+        places = told.places & ~dropped[:, None]
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
             text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
+            places = torch.cat([places, places.new_zeros(len(more), places.shape[1])])
         moments = torch.arange(latents.shape[2])[None]
         if self.kind != "motion":
             moments = torch.randint(recipe.frames, (len(latents), 1), generator=self.generator)
@@ -190,7 +202,7 @@ class Lesson:
             return diffusion_loss(
                 base,
                 latents,
-                base.tell(text, moments),
+                base.tell(text, moments, places),
                 self.generator,
                 shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,

@@ -32,7 +32,7 @@ class Corpus:
     captions: list[str]
 
 
-def _parallel(work: Callable[[int], T], seeds: range) -> Iterator[T]:
+def parallel(work: Callable[[int], T], seeds: range) -> Iterator[T]:
     with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
         yield from pool.map(work, seeds)
 
@@ -112,7 +112,7 @@ def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
 def described(n: int, seed: int, *, stills: bool = False, strangers: bool = False) -> Corpus:
     """n random clips with captions; `stills` keeps four random frames of each."""
     work = _stills if stills else partial(_described, strangers=strangers)
-    chunks = list(_parallel(work, range(seed, seed + -(-n // CHUNK))))
+    chunks = list(parallel(work, range(seed, seed + -(-n // CHUNK))))
     return Corpus(
         np.concatenate([c[0] for c in chunks])[:n],
         [x for c in chunks for x in c[1]][:n],
@@ -141,4 +141,4 @@ def _varied(seed: int) -> Pixels:
 
 def varied(n: int, seed: int) -> Pixels:
     """n pictures for the autoencoder, half from the world in disguise, half dead leaves and noise: (N, H, W, 3)."""
-    return np.concatenate(list(_parallel(_varied, range(seed, seed + -(-n // (CHUNK * 4))))))[:n]
+    return np.concatenate(list(parallel(_varied, range(seed, seed + -(-n // (CHUNK * 4))))))[:n]

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from .captions import words
-from .corpus import CHUNK, Pixels, _parallel, disguise
+from .corpus import CHUNK, Pixels, disguise, parallel
 from .heldout import subject
 from .motions import HELDOUT_MOTIONS, MOTIONS
 from .render import COLOURS, FRAMES, TEXTURES, Clip, render
@@ -79,7 +79,7 @@ def material(
     size = min(n, CHUNK)
     seeds = range(seed, seed + -(-n // size))
     chunks = []
-    for chunk in _parallel(partial(_chunk, draw, size), seeds):
+    for chunk in parallel(partial(_chunk, draw, size), seeds):
         chunks.append(chunk)
         on_chunk(len(chunks), len(seeds))
     moments, halved, labels = (np.concatenate(part)[:n] for part in zip(*chunks, strict=True))

@@ -42,6 +42,19 @@ def test_a_moment_meets_every_word() -> None:
     assert torch.equal(told[1, 0], told[1, 1])
 
 
+def test_what_is_attached_acts_at_its_own_words_alone() -> None:
+    clock, text, moments = ticking(), torch.randn(2, 7, 12), torch.tensor([[0, 5, 15], [3, 3, 8]])
+    own = torch.zeros(2, 7, dtype=torch.bool)
+    own[0, 4] = own[1, 2] = True
+    before = clock(text, moments, own)
+    assert torch.equal(before, clock(text, moments))  # with nothing attached there is nothing to say
+    handle = clock.told.register_forward_hook(lambda _, __, out: out + 1)
+    after = clock(text, moments, own)
+    handle.remove()
+    changed = own[:, None].expand(-1, 3, -1)
+    assert torch.equal(after[changed], before[changed] + 1) and torch.equal(after[~changed], before[~changed])
+
+
 def test_every_frame_reads_its_own_text() -> None:
     attn, hidden, text = attention(), torch.randn(2 * 3, 5, 16), torch.randn(2, 4, 3, 7, 12)
     for plain in (False, True):

@@ -136,7 +136,7 @@ def test_progress_counts_both_stages(base: Base) -> None:
 def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of every batch comes from the base's own picture of the noun, under the noun's prompt."""
     monkeypatch.setattr(learn, "PRIOR_STEPS", 2)
-    monkeypatch.setattr(type(base), "tell", lambda self, text, moments: text)
+    monkeypatch.setattr(type(base), "tell", lambda self, text, moments, own: text)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = learn.diffusion_loss
     monkeypatch.setattr(
@@ -193,6 +193,28 @@ def test_a_motions_name_is_learned_at_several_places(base: Base, monkeypatch: py
     stage1 = [prompt for prompt in told if "<V2>" in prompt][:30]
     before = {prompt.partition("<V2>")[0] for prompt in stage1}
     assert {len(words.split()) for words in before} == {1, 3, 4}
+
+
+def test_a_motion_leaves_other_words_alone(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its adapter beside the clock acts where the motion speaks, in learning and in use; in a dropped prompt it is not named."""
+    heard: list[torch.Tensor] = []
+    real = type(base).tell
+
+    def listen(self: Base, text: torch.Tensor, moments: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        heard.append(own)
+        return real(self, text, moments, own)
+
+    monkeypatch.setattr(type(base), "tell", listen)
+    recipe = QUICK.model_copy(update={"text_dropout": 0.5, "batch_size": 8})
+    motion = learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
+    named = torch.cat([own.any(1) for own in heard])
+    assert 0.3 < named.float().mean() < 0.7
+    assert not any(own[:, :2].any() for own in heard)  # "performing <V2>", "a thing performing <V2>"
+    heard.clear()
+    prompts = ["a dog performing <V2>", "<V2>"]
+    generate_batch(base, prompts, [motion], CLIP)
+    places = base.places(prompts, [motion.token_vectors()])
+    assert torch.equal(heard[0], torch.cat([torch.zeros_like(places), places])) and places.any()
 
 
 def test_a_stored_learner_comes_back(base: Base, subject: Learner, motion: Learner, tmp_path: Path) -> None:

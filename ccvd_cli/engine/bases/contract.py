@@ -65,6 +65,10 @@ class Base(ABC):
         """Text states per layer, (B, L, T, D); differentiable in the token vectors. Prompts without placeholders cost one pass."""
 
     @abstractmethod
+    def places(self, prompts: Sequence[str], tokens: Sequence[TokenVectors]) -> Tensor:
+        """Where these concepts speak, (B, T), true or false: at their names, and from the end of a prompt that names them, which sums it up."""
+
+    @abstractmethod
     def token_states(self, tokens: TokenVectors) -> Tensor:
         """Text states of a concept's token encoded alone, (L, D): its attribute prototype."""
 
@@ -100,10 +104,11 @@ class Base(ABC):
     def scheduler(self, name: str, steps: int) -> Any:
         """A diffusers scheduler, set to `steps`."""
 
-    def tell(self, text: Tensor, moments: Tensor) -> Tensor:
+    def tell(self, text: Tensor, moments: Tensor, own: Tensor | None = None) -> Tensor:
         """What each frame reads: text (B, L, T, D) at moments (B or 1, F) -> (B, L, F, T, D), where this base `tells_moments`; else `text`.
 
-        It depends on what is attached beside the "moment" sites, and not on the noise: once per prompt is enough.
+        It depends on what is attached beside the "moment" sites, which acts where `own` (B, T), of `places`, is true (None: everywhere),
+        and not on the noise: once per prompt is enough.
         """
         return text
 

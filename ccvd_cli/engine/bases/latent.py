@@ -189,6 +189,13 @@ class LatentBase(Base):
             states = self._encode(repeated)
         return states.unflatten(0, (len(prompts), self.text_layers))
 
+    def places(self, prompts: Sequence[str], tokens: Sequence[TokenVectors]) -> Tensor:
+        names = [t.placeholder for t in tokens]
+        ids, known = self._ids(prompts, names), self.tokenizer.get_added_vocab()
+        named = torch.isin(ids, ids.new_tensor([known[name] for name in names]))
+        ended = (ids == self.tokenizer.eos_token_id).cumsum(1) > 0  # the end token and the padding behind it
+        return named | (ended & named.any(1, keepdim=True))
+
     def _encode(self, ids: Tensor) -> Tensor:
         states: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
         return states
@@ -292,12 +299,14 @@ class LatentBase(Base):
             f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler"
         )
 
-    def tell(self, text: Tensor, moments: Tensor) -> Tensor:
+    def tell(self, text: Tensor, moments: Tensor, own: Tensor | None = None) -> Tensor:
         if self.clock is None:
             return text
         moments = moments.to(text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
+        if own is not None:
+            own = own.repeat_interleave(self.text_layers, 0)
         with self._autocast():
-            return self.clock(text.flatten(0, 1), moments).unflatten(0, text.shape[:2])
+            return self.clock(text.flatten(0, 1), moments, own).unflatten(0, text.shape[:2])
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():
