@@ -6,6 +6,7 @@ Defaults for `mini` were found by measuring (see CHANGELOG); those for `unet3d` 
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -34,6 +35,9 @@ class Recipe(Settings):
     adapter_lr: float = Field(gt=0)
     batch_size: int = Field(ge=1)
     text_dropout: float = Field(ge=0, le=1, description="chance that a caption is replaced by the empty one")
+    sites: str = Field(
+        default="", description="regular expression: adapters join only the sites in whose names it is found"
+    )
     bottleneck: float = Field(
         default=0.5, gt=0, le=1, description="adapter hidden width as a share of the site's width"
     )
@@ -56,6 +60,15 @@ class Recipe(Settings):
     )
     offset_noise: float = Field(default=0.1, ge=0, description="per sample, channel and frame")
     seed: int = 0
+
+    @field_validator("sites")
+    @classmethod
+    def _compiles(cls, sites: str) -> str:
+        try:
+            re.compile(sites)
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from error
+        return sites
 
 
 class SampleSettings(Settings):

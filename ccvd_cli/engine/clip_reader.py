@@ -80,8 +80,11 @@ def _probe(path: Path) -> _Probe:
                 # FFmpeg plays plain text as a terminal recording; nobody means that.
                 raise Unreadable("not a video" if container.format.name == "tty" else "no video in it")
             stream = container.streams.video[0]
+            if stream.codec_context is None:  # PyAV before 18.1 would crash on decoding it
+                raise Unreadable(_why_not_opened(path))
             seconds = _declared_seconds(container, stream)
             frame = next(container.decode(stream), None)
+            aspect = stream.sample_aspect_ratio  # a closed container's streams are not to be asked
     except PermissionError as error:
         raise Unreadable("no permission to read it") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -89,7 +92,6 @@ def _probe(path: Path) -> _Probe:
     if frame is None:
         raise Unreadable("has no frames")
     height, width = frame.height, frame.width
-    aspect = stream.sample_aspect_ratio
     if aspect:
         width = max(1, round(width * float(aspect)))
     # Phones store the sensor's rows and a display matrix; only quarter turns are meant.

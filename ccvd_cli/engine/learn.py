@@ -6,6 +6,7 @@ text states as soon as the tokens stand still. The base is frozen throughout, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -16,10 +17,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import CcvdError
+from ..errors import CcvdError, UsageError
 from ..settings import Kind, Recipe, SampleSettings
 from .adapters import Bottleneck, attached
-from .bases.contract import Base, Site, TokenVectors
+from .bases.contract import Base, Site, SiteKind, TokenVectors
 from .concept import Learner, fresh_adapters
 from .losses import diffusion_loss
 from .sample import sample
@@ -109,8 +110,15 @@ class Lesson:
             )
         return vectors.detach()
 
-    def fresh(self, sites: Sequence[Site], condition: int = 0) -> dict[Site, Bottleneck]:
-        """Adapters that change nothing yet, the same for the same seed."""
+    def fresh(self, *kinds: SiteKind, condition: int = 0) -> dict[Site, Bottleneck]:
+        """Adapters that change nothing yet, the same for the same seed, at the recipe's sites of these kinds."""
+        there = self.base.sites_of(*kinds)
+        sites = [site for site in there if re.search(self.recipe.sites, site.name)]
+        if not sites:
+            raise UsageError(
+                f"--sites {self.recipe.sites}: found in no name of a site of base {self.base.name}",
+                f"one of the {len(there)} is called {there[0].name}",
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             adapters = fresh_adapters(sites, self.recipe.bottleneck, condition)
@@ -263,8 +271,9 @@ def learn_subject(
     if recipe.prior_share:
         with base.still():
             lesson.prior = imagine(base, f"a {class_noun or 'thing'}", lesson.latents.shape[1:], recipe.seed)
+    adapters = lesson.fresh("spatial")
     tokens = lesson.learn_tokens(base.noun_vector(class_noun or "thing"))
-    return lesson.learner(tokens, lesson.learn_adapters(tokens, lesson.fresh(base.sites_of("spatial"))))
+    return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 
 
 def learn_motion(
@@ -298,7 +307,7 @@ def learn_motion(
         guides=embeds[:, 0],
         on_step=on_step,
     )
-    adapters = lesson.fresh(base.sites_of("temporal", "moment"), base.image_width)
+    adapters = lesson.fresh("temporal", "moment", condition=base.image_width)
     says_when = {site: a for site, a in adapters.items() if site.kind == "moment"}
     tokens = lesson.learn_tokens(base.noun_vector(class_noun or "moving"), says_when)
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))

@@ -17,7 +17,7 @@ from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import StepReport, learn_motion, learn_subject
 from ccvd_cli.engine.sample import generate, generate_batch
-from ccvd_cli.errors import CcvdError
+from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.settings import Recipe, SampleSettings
 
 QUICK = Recipe(
@@ -166,6 +166,15 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
     learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
     frames = (2 * learn.FRAMES_FOR_A_CLIP, 1) if base.tells_moments else (2, 4)
     assert seen == [frames, frames, (2, 4)]
+
+
+def test_adapters_join_the_sites_that_the_recipe_names(base: Base) -> None:
+    recipe = QUICK.model_copy(update={"sites": r"^up_blocks\.", "token_steps": 0, "adapter_steps": 1})
+    learner = learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe)
+    assert set(learner.adapters) == {s.name for s in base.sites_of("spatial") if s.name.startswith("up_")}
+    with pytest.raises(UsageError, match="nowhere"):
+        nowhere = recipe.model_copy(update={"sites": "nowhere"})
+        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=nowhere)
 
 
 def test_each_stage_has_its_own_noise(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
