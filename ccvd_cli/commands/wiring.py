@@ -33,15 +33,15 @@ def command(
 
 
 def _flat(function: Callable[..., None]) -> Callable[..., None]:
-    hints = get_type_hints(function, include_extras=True)
-    _, *own = inspect.signature(function).parameters.values()
-    bundles = {p.name: hints[p.name] for p in own if dataclasses.is_dataclass(hints[p.name])}
+    # Not get_type_hints: on Python 3.10 it hides the Annotated of a parameter whose default is None in an Optional.
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    bundles: dict[str, Any] = {p.name: p.annotation for p in own if dataclasses.is_dataclass(p.annotation)}
     parameters = [_keyword("ctx", typer.Context)]
     for parameter in own:
         if parameter.name in bundles:
             parameters += _fields(bundles[parameter.name])
         else:
-            parameters.append(_keyword(parameter.name, hints[parameter.name], parameter.default))
+            parameters.append(_keyword(parameter.name, parameter.annotation, parameter.default))
     parameters += _fields(SharedOptions)
 
     def flat(*, ctx: typer.Context, **values: Any) -> None:
