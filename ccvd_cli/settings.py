@@ -35,7 +35,7 @@ class Recipe(Settings):
     adapter_lr: float = Field(gt=0)
     batch_size: int = Field(ge=1)
     text_dropout: float = Field(ge=0, le=1, description="chance that a caption is replaced by the empty one")
-    sites: str = Field(
+    only_sites: str = Field(
         default="", description="regular expression: adapters join only the sites in whose names it is found"
     )
     bottleneck: float = Field(
@@ -61,14 +61,14 @@ class Recipe(Settings):
     offset_noise: float = Field(default=0.1, ge=0, description="per sample, channel and frame")
     seed: int = 0
 
-    @field_validator("sites")
+    @field_validator("only_sites")
     @classmethod
-    def _compiles(cls, sites: str) -> str:
+    def _compiles(cls, only_sites: str) -> str:
         try:
-            re.compile(sites)
+            re.compile(only_sites)
         except re.error as error:
             raise ValueError(f"not a regular expression ({error})") from error
-        return sites
+        return only_sites
 
 
 class SampleSettings(Settings):

@@ -106,7 +106,7 @@ def show(
             "created": date(concept.created),
             "size": f"{size(concept.bytes)}: {concept.parameters:,} parameters at {concept.sites} sites",
             "learned from": ", ".join(file["file"] for file in concept.data),
-            "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items()),
+            "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items() if value != ""),
             "seed": concept.seed,
             "loss": f"{curve[0]:.4f} at first, {curve[-1]:.4f} at last" if curve else "not recorded",
             **concept.digests,

@@ -112,8 +112,9 @@ class RecipeOptions:
     text_dropout: Annotated[
         float | None, _recipe("--text-dropout", "Chance that a caption is left empty.")
     ] = None
-    sites: Annotated[
-        str | None, _recipe("--sites", "Pattern: adapters join only sites in whose names it is found.")
+    only_sites: Annotated[
+        str | None,
+        _recipe("--only-sites", "Regular expression: adapt only layers in whose names it is found."),
     ] = None
     bottleneck: Annotated[
         float | None, _recipe("--bottleneck", "Adapter's hidden width, as a share of the site's.")

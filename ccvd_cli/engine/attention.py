@@ -26,9 +26,7 @@ class Clock(nn.Module):
         self.inwards = nn.Linear(width, features)
         self.outwards = nn.Linear(features, width, bias=False)
         nn.init.zeros_(self.outwards.weight)
-        self.told = (
-            nn.Identity()
-        )  # a site: beside it a motion adapter says what a moment means to the motion's name
+        self.told = nn.Identity()  # a site: what is attached beside it says what else a moment means
 
     def waves(self, moments: Tensor) -> Tensor:
         """phi at moments (...) -> (..., features), every wave in as many features."""
@@ -37,18 +35,18 @@ class Clock(nn.Module):
         phi = torch.cat([angle.sin(), angle.cos()], -1)
         return phi.tile((self.inwards.out_features // phi.shape[-1],))
 
-    def forward(self, text: Tensor, moments: Tensor, own: Tensor | None = None) -> Tensor:
+    def forward(self, text: Tensor, moments: Tensor, places: Tensor | None = None) -> Tensor:
         """Text states (N, T, D) at moments (N, F) -> those of every frame, (N, F, T, D).
 
-        What is attached beside `told` acts where `own` (N, T) is true only (None: everywhere): other words keep their meaning.
+        What is attached beside `told` acts where `places` (N, T) is true (None: everywhere) and is silent at other words.
         """
         frames = moments.shape[1]
         phi = self.waves(moments).to(text.dtype).flatten(0, 1)[:, None]
         change = self.outwards(phi * self.inwards(text).repeat_interleave(frames, 0))
         states = text.repeat_interleave(frames, 0) + change
         told: Tensor = self.told(states)
-        if own is not None:
-            told = torch.where(own.repeat_interleave(frames, 0)[..., None], told, states)
+        if places is not None:
+            told = torch.where(places.repeat_interleave(frames, 0)[..., None], told, states)
         return told.unflatten(0, moments.shape)
 
 

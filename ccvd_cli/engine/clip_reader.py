@@ -81,14 +81,14 @@ def _probe(path: Path) -> _Probe:
                 raise Unreadable("not a video" if container.format.name == "tty" else "no video in it")
             stream = container.streams.video[0]
             if stream.codec_context is None:  # PyAV before 18.1 would crash on decoding it
-                raise Unreadable(_why_not_opened(path))
+                raise Unreadable("cut short or damaged" if _starts_as_mp4(path) else "in an unknown codec")
             seconds = _declared_seconds(container, stream)
             frame = next(container.decode(stream), None)
             aspect = stream.sample_aspect_ratio  # a closed container's streams are not to be asked
     except PermissionError as error:
         raise Unreadable("no permission to read it") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise Unreadable(_why_not_opened(path)) from error
+        raise Unreadable("cut short or damaged" if _starts_as_mp4(path) else "not a video") from error
     if frame is None:
         raise Unreadable("has no frames")
     height, width = frame.height, frame.width
@@ -120,10 +120,10 @@ def _declared_seconds(container: Any, stream: Any) -> float:
     return max(declared)
 
 
-def _why_not_opened(path: Path) -> str:
+def _starts_as_mp4(path: Path) -> bool:
     """An MP4 keeps its index at the end: cut short, it looks like any other file that is no video."""
     with path.open("rb") as file:
-        return "cut short or damaged" if file.read(12)[4:8] == b"ftyp" else "not a video"
+        return file.read(12)[4:8] == b"ftyp"
 
 
 def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], frames: int, fps: int) -> Pixels:

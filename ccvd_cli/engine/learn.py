@@ -55,8 +55,8 @@ class Prior:
     text: Tensor
 
 
-class Told(NamedTuple):
-    """A training prompt as the base reads it: text (1, L, T, D), and the places (1, T) where the concept speaks."""
+class Reading(NamedTuple):
+    """A training prompt as the base reads it: text (1, L, T, D), and the places (1, T) of the concept in it."""
 
     text: Tensor
     places: Tensor
@@ -88,13 +88,9 @@ class Lesson:
     def placeholder(self) -> str:
         return f"<{self.name}>"
 
-    def text(self, vectors: Tensor) -> Told:
-        """One of the training prompts, read with these token vectors."""
-        return self._read([self._any(self.prompts)], vectors)
-
-    def _read(self, prompts: Sequence[str], vectors: Tensor) -> Told:
+    def _read(self, prompt: str, vectors: Tensor) -> Reading:
         tokens = [TokenVectors(self.placeholder, vectors)]
-        return Told(self.base.encode_text(prompts, tokens), self.base.places(prompts, tokens))
+        return Reading(self.base.encode_text([prompt], tokens), self.base.places([prompt], tokens))
 
     def _any(self, of: Sequence[T]) -> T:
         if len(of) == 1:
@@ -106,17 +102,21 @@ class Lesson:
         vectors = nn.Parameter(start.expand(self.base.text_layers, -1).clone())
         if self.recipe.token_steps:
             self._train(
-                "tokens", self.recipe.token_steps, lambda: self.text(vectors), vectors, adapters or {}
+                "tokens",
+                self.recipe.token_steps,
+                lambda: self._read(self._any(self.prompts), vectors),
+                vectors,
+                adapters or {},
             )
         return vectors.detach()
 
     def fresh(self, *kinds: SiteKind, condition: int = 0) -> dict[Site, Bottleneck]:
         """Adapters that change nothing yet, the same for the same seed, at the recipe's sites of these kinds."""
         there = self.base.sites_of(*kinds)
-        sites = [site for site in there if re.search(self.recipe.sites, site.name)]
+        sites = [site for site in there if re.search(self.recipe.only_sites, site.name)]
         if not sites:
             raise UsageError(
-                f"--sites {self.recipe.sites}: found in no name of a site of base {self.base.name}",
+                f"--only-sites {self.recipe.only_sites}: found in no name of a site of base {self.base.name}",
                 f"one of the {len(there)} is called {there[0].name}",
             )
         with torch.random.fork_rng(devices=[]):
@@ -131,15 +131,15 @@ class Lesson:
     ) -> Mapping[Site, Bottleneck]:
         """Stage 2: the adapters, the tokens standing still."""
         with torch.no_grad():
-            told = [self._read([prompt], vectors) for prompt in self.prompts]
-        self._train("adapter", self.recipe.adapter_steps, lambda: self._any(told), vectors, adapters)
+            readings = [self._read(prompt, vectors) for prompt in self.prompts]
+        self._train("adapter", self.recipe.adapter_steps, lambda: self._any(readings), vectors, adapters)
         return adapters
 
     def _train(
         self,
         stage: Literal["tokens", "adapter"],
         steps: int,
-        told: Callable[[], Told],
+        read: Callable[[], Reading],
         vectors: Tensor,
         adapters: Mapping[Site, Bottleneck],
     ) -> None:
@@ -158,7 +158,7 @@ class Lesson:
         scale = 2.0**14 if self.base.dtype == torch.float16 else 1.0
         recent: list[Tensor] = []
         for step in range(1, steps + 1):
-            loss = self._loss(told(), adapters, stage)
+            loss = self._loss(read(), adapters, stage)
             (loss * scale).backward()
             if scale != 1:
                 torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
@@ -177,7 +177,7 @@ class Lesson:
                 snapshot = partial(self.learner, vectors, adapters)
                 self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
 
-    def _loss(self, told: Told, adapters: Mapping[Site, nn.Module], stage: str) -> Tensor:
+    def _loss(self, reading: Reading, adapters: Mapping[Site, nn.Module], stage: str) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
 
         Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
@@ -193,13 +193,13 @@ class Lesson:
         dropped = (torch.rand(own, generator=self.generator) < recipe.text_dropout).to(base.device)
         guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
-        text = torch.where(dropped[:, None, None, None], self.empty, told.text)
-        places = told.places & ~dropped[:, None]
+        text = torch.where(dropped[:, None, None, None], self.empty, reading.text)
+        # A dropped prompt does not name the motion. Of subjects and styles nothing acts beside the clock.
+        places = reading.places & ~dropped[:, None] if self.kind == "motion" else None
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
             text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
-            places = torch.cat([places, places.new_zeros(len(more), places.shape[1])])
         moments = torch.arange(latents.shape[2])[None]
         if self.kind != "motion":
             moments = torch.randint(recipe.frames, (len(latents), 1), generator=self.generator)
@@ -252,6 +252,7 @@ def learn_subject(
 
     Raises:
         CcvdError: the loss is not a number.
+        UsageError: a size that the base cannot make, or no site that the recipe names.
     """
     pictures = torch.stack(list(images))
     base.latent_shape(1, *pictures.shape[2:])
@@ -268,10 +269,10 @@ def learn_subject(
         guides=embeds,
         on_step=on_step,
     )
+    adapters = lesson.fresh("spatial")
     if recipe.prior_share:
         with base.still():
             lesson.prior = imagine(base, f"a {class_noun or 'thing'}", lesson.latents.shape[1:], recipe.seed)
-    adapters = lesson.fresh("spatial")
     tokens = lesson.learn_tokens(base.noun_vector(class_noun or "thing"))
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 
@@ -291,6 +292,10 @@ def learn_motion(
 
     The guide of a training sample is the embedding of one random frame of its clip: what a thing looks like is told, so that the adapter
     has only its movement left to learn (arXiv 2312.04433, section 3.3).
+
+    Raises:
+        CcvdError: the loss is not a number.
+        UsageError: a size that the base cannot make, or no site that the recipe names.
     """
     stack = torch.stack(list(clips))
     base.latent_shape(stack.shape[1], stack.shape[3], stack.shape[4])

@@ -90,7 +90,7 @@ def test_photos_are_learned_at_the_size_that_is_asked_for(
         (("--steps", 0), "--steps 0"),
         (("--token-steps", -1), "--token-steps -1"),
         (("--lr", "nan"), "--lr nan"),
-        (("--sites", "(up"), "--sites (up: not a regular expression"),
+        (("--only-sites", "(up"), "--only-sites (up: not a regular expression"),
         (("--lr", "inf"), "--lr inf"),
         (("--prior-share", 1), "--prior-share 1.0"),
         (("--batch-size", 0), "--batch-size 0"),

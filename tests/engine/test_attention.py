@@ -44,14 +44,14 @@ def test_a_moment_meets_every_word() -> None:
 
 def test_what_is_attached_acts_at_its_own_words_alone() -> None:
     clock, text, moments = ticking(), torch.randn(2, 7, 12), torch.tensor([[0, 5, 15], [3, 3, 8]])
-    own = torch.zeros(2, 7, dtype=torch.bool)
-    own[0, 4] = own[1, 2] = True
-    before = clock(text, moments, own)
+    places = torch.zeros(2, 7, dtype=torch.bool)
+    places[0, 4] = places[1, 2] = True
+    before = clock(text, moments, places)
     assert torch.equal(before, clock(text, moments))  # with nothing attached there is nothing to say
     handle = clock.told.register_forward_hook(lambda _, __, out: out + 1)
-    after = clock(text, moments, own)
+    after = clock(text, moments, places)
     handle.remove()
-    changed = own[:, None].expand(-1, 3, -1)
+    changed = places[:, None].expand(-1, 3, -1)
     assert torch.equal(after[changed], before[changed] + 1) and torch.equal(after[~changed], before[~changed])
 
 
@@ -78,6 +78,19 @@ def test_what_a_moment_means_depends_on_the_word() -> None:
     told = ticking()(torch.randn(2, 1, 12), torch.tensor([[0, 15]]).expand(2, -1))
     moved = told[:, 1] - told[:, 0]
     assert not torch.allclose(moved[0], moved[1], atol=1e-2)
+
+
+def test_a_base_tells_each_prompt_at_its_own_places(mini_folder: Path) -> None:
+    base = open_base(str(mini_folder), device="cpu", dtype="float32")
+    text = torch.randn(2, base.text_layers, 6, base.text_width)
+    places = torch.zeros(2, 6, dtype=torch.bool)
+    places[0, 1] = places[1, 4] = True
+    before = base.tell(text, torch.arange(3)[None])
+    handle = base.denoiser.get_submodule("clock.told").register_forward_hook(lambda _, __, out: out + 1)
+    change = (base.tell(text, torch.arange(3)[None], places) - before).abs().amax((1, 2, 4))
+    handle.remove()
+    assert base.text_layers > 1 and torch.equal(change > 0.5, places)
+    assert not change[~places].any()
 
 
 def test_only_a_base_that_brings_one_has_a_clock(mini_folder: Path, tmp_path: Path) -> None:

@@ -139,6 +139,12 @@ def test_hole_in_a_clip(tmp_path: Path) -> None:
     assert "damaged" in why_not(path)
 
 
+def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", noise(24))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    assert "unknown codec" in why_not(path)
+
+
 def test_what_is_no_clip(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello\n")
     (tmp_path / "notes.txt").write_text("hello\n")  # FFmpeg would play it as a terminal recording

@@ -136,7 +136,7 @@ def test_progress_counts_both_stages(base: Base) -> None:
 def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of every batch comes from the base's own picture of the noun, under the noun's prompt."""
     monkeypatch.setattr(learn, "PRIOR_STEPS", 2)
-    monkeypatch.setattr(type(base), "tell", lambda self, text, moments, own: text)
+    monkeypatch.setattr(type(base), "tell", lambda self, text, moments, places: text)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = learn.diffusion_loss
     monkeypatch.setattr(
@@ -169,11 +169,11 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
 
 
 def test_adapters_join_the_sites_that_the_recipe_names(base: Base) -> None:
-    recipe = QUICK.model_copy(update={"sites": r"^up_blocks\.", "token_steps": 0, "adapter_steps": 1})
+    recipe = QUICK.model_copy(update={"only_sites": r"^up_blocks\.", "token_steps": 0, "adapter_steps": 1})
     learner = learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe)
     assert set(learner.adapters) == {s.name for s in base.sites_of("spatial") if s.name.startswith("up_")}
     with pytest.raises(UsageError, match="nowhere"):
-        nowhere = recipe.model_copy(update={"sites": "nowhere"})
+        nowhere = recipe.model_copy(update={"only_sites": "nowhere"})
         learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=nowhere)
 
 
@@ -204,21 +204,21 @@ def test_a_motions_name_is_learned_at_several_places(base: Base, monkeypatch: py
     assert {len(words.split()) for words in before} == {1, 3, 4}
 
 
-def test_a_motion_leaves_other_words_alone(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motions_adapter_is_silent_at_other_words(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its adapter beside the clock acts where the motion speaks, in learning and in use; in a dropped prompt it is not named."""
     heard: list[torch.Tensor] = []
     real = type(base).tell
 
-    def listen(self: Base, text: torch.Tensor, moments: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        heard.append(own)
-        return real(self, text, moments, own)
+    def listen(self: Base, text: torch.Tensor, moments: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        heard.append(places)
+        return real(self, text, moments, places)
 
     monkeypatch.setattr(type(base), "tell", listen)
     recipe = QUICK.model_copy(update={"text_dropout": 0.5, "batch_size": 8})
     motion = learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
-    named = torch.cat([own.any(1) for own in heard])
+    named = torch.cat([places.any(1) for places in heard])
     assert 0.3 < named.float().mean() < 0.7
-    assert not any(own[:, :2].any() for own in heard)  # "performing <V2>", "a thing performing <V2>"
+    assert not any(places[:, :2].any() for places in heard)  # "performing <V2>", "a thing performing <V2>"
     heard.clear()
     prompts = ["a dog performing <V2>", "<V2>"]
     generate_batch(base, prompts, [motion], CLIP)

@@ -66,7 +66,11 @@ class Base(ABC):
 
     @abstractmethod
     def places(self, prompts: Sequence[str], tokens: Sequence[TokenVectors]) -> Tensor:
-        """Where these concepts speak, (B, T), true or false: at their names, and from the end of a prompt that names them, which sums it up."""
+        """Where adapters beside the "moment" sites act for these concepts, (B, T), true or false.
+
+        At their names, and from the end token on of prompts that name them, since it sums the prompt up. For prompts that `encode_text`
+        has read: it makes one token of every name.
+        """
 
     @abstractmethod
     def token_states(self, tokens: TokenVectors) -> Tensor:
@@ -104,10 +108,10 @@ class Base(ABC):
     def scheduler(self, name: str, steps: int) -> Any:
         """A diffusers scheduler, set to `steps`."""
 
-    def tell(self, text: Tensor, moments: Tensor, own: Tensor | None = None) -> Tensor:
+    def tell(self, text: Tensor, moments: Tensor, places: Tensor | None = None) -> Tensor:
         """What each frame reads: text (B, L, T, D) at moments (B or 1, F) -> (B, L, F, T, D), where this base `tells_moments`; else `text`.
 
-        It depends on what is attached beside the "moment" sites, which acts where `own` (B, T), of `places`, is true (None: everywhere),
+        It depends on what is attached beside the "moment" sites, which acts where `places` (B, T) is true (None: everywhere),
         and not on the noise: once per prompt is enough.
         """
         return text

@@ -299,14 +299,14 @@ class LatentBase(Base):
             f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler"
         )
 
-    def tell(self, text: Tensor, moments: Tensor, own: Tensor | None = None) -> Tensor:
+    def tell(self, text: Tensor, moments: Tensor, places: Tensor | None = None) -> Tensor:
         if self.clock is None:
             return text
         moments = moments.to(text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
-        if own is not None:
-            own = own.repeat_interleave(self.text_layers, 0)
+        if places is not None:
+            places = places.repeat_interleave(self.text_layers, 0)
         with self._autocast():
-            return self.clock(text.flatten(0, 1), moments, own).unflatten(0, text.shape[:2])
+            return self.clock(text.flatten(0, 1), moments, places).unflatten(0, text.shape[:2])
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():
