@@ -162,7 +162,7 @@ def _learn_poses(task: Denoising, run: Run, steps: int) -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.detach())
-        if step % 100 == 99:
+        if step % 100 == 99 or step == steps - 1:
             run.log({"poses_alone": float(torch.stack(losses[-100:]).mean())})
 
 

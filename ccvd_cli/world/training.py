@@ -73,6 +73,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """At the end, and when interrupted, what is learned is kept."""
         if kind is None or issubclass(kind, KeyboardInterrupt):
+            self._log_losses()
             self.save()
 
     def restart_clock(self) -> None:
@@ -102,10 +103,15 @@ class Run:
             self._losses.setdefault(name, []).append(loss.detach())
         now = time.monotonic()
         if now - self._logged > 20:
-            self.log({k: float(torch.stack(v).mean()) for k, v in self._losses.items()})
-            self._losses, self._logged = {}, now
+            self._log_losses()
         if now - self._saved > 240:
             self.save()
+
+    def _log_losses(self) -> None:
+        """Means since the last time."""
+        if self._losses:
+            self.log({k: float(torch.stack(v).mean()) for k, v in self._losses.items()})
+        self._losses, self._logged = {}, time.monotonic()
 
     def log(self, values: dict[str, float]) -> None:
         line = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,5 +28,10 @@ def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch:
     x = torch.randn(1, *base.latent_shape(4, 64, 64))
     seen = base.predict(x, torch.tensor([500]), base.encode_text(["a red dog jumping"]))
     assert seen.shape == x.shape and seen.isfinite().all()
-    log = (tmp_path / "log.jsonl").read_text()
-    assert "psnr_world" in log and "poses_alone" in log
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    said = {
+        stage: {key for line in log if line["stage"] == stage for key in line} for stage in pretrain.STAGES
+    }
+    assert "psnr_world" in said["vae"]
+    assert {"poses_alone", "picture"} <= said["image"]
+    assert any(key.startswith("clip") for key in said["video"])
