@@ -93,20 +93,31 @@ class SampleSettings(Settings):
         return schedule
 
 
+_MINI_PICTURES = Recipe(
+    token_steps=100,
+    adapter_steps=600,
+    token_lr=1e-3,
+    adapter_lr=6e-3,
+    batch_size=8,
+    text_dropout=0.0,
+    bottleneck=1.0,
+    timestep_shift=0.6,
+    token_shift=0.6,
+    offset_noise=0.0,
+)
+
+_UNET3D_PICTURES = Recipe(
+    token_steps=3000,
+    adapter_steps=600,
+    token_lr=1e-4,
+    adapter_lr=1e-5,
+    batch_size=4,
+    text_dropout=0.0,
+)
+
 RECIPES: dict[Family, dict[Kind, Recipe]] = {
     "mini": {
-        "subject": Recipe(
-            token_steps=100,
-            adapter_steps=600,
-            token_lr=1e-3,
-            adapter_lr=6e-3,
-            batch_size=8,
-            text_dropout=0.0,
-            bottleneck=1.0,
-            timestep_shift=0.6,
-            token_shift=0.6,
-            offset_noise=0.0,
-        ),
+        "subject": _MINI_PICTURES,
         "motion": Recipe(
             token_steps=350,
             adapter_steps=60,
@@ -119,28 +130,10 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
             token_shift=3.0,
             offset_noise=0.0,
         ),
-        "style": Recipe(
-            token_steps=100,
-            adapter_steps=600,
-            token_lr=1e-3,
-            adapter_lr=6e-3,
-            batch_size=8,
-            text_dropout=0.0,
-            bottleneck=1.0,
-            timestep_shift=0.6,
-            token_shift=0.6,
-            offset_noise=0.0,
-        ),
+        "style": _MINI_PICTURES,
     },
     "unet3d": {
-        "subject": Recipe(
-            token_steps=3000,
-            adapter_steps=600,
-            token_lr=1e-4,
-            adapter_lr=1e-5,
-            batch_size=4,
-            text_dropout=0.0,
-        ),
+        "subject": _UNET3D_PICTURES,
         "motion": Recipe(
             token_steps=0,
             adapter_steps=1000,
@@ -150,14 +143,7 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
             text_dropout=0.5,
             frames=32,
         ),
-        "style": Recipe(
-            token_steps=3000,
-            adapter_steps=600,
-            token_lr=1e-4,
-            adapter_lr=1e-5,
-            batch_size=4,
-            text_dropout=0.0,
-        ),
+        "style": _UNET3D_PICTURES,
     },
 }
 

@@ -83,6 +83,7 @@ class Lesson:
         self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
+        self.places = {p: self.base.places([p], [self.placeholder]) for p in self.prompts}
 
     @property
     def placeholder(self) -> str:
@@ -90,7 +91,7 @@ class Lesson:
 
     def _read(self, prompt: str, vectors: Tensor) -> Reading:
         tokens = [TokenVectors(self.placeholder, vectors)]
-        return Reading(self.base.encode_text([prompt], tokens), self.base.places([prompt], tokens))
+        return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
 
     def _any(self, of: Sequence[T]) -> T:
         if len(of) == 1:

@@ -76,7 +76,7 @@ def generate_batch(
 
     with base.still() if picture else nullcontext(), attached(base.denoiser, adapters):
         if not picture:  # a picture has no moment
-            motions = [x.token_vectors() for x in learners if x.kind == "motion"]
+            motions = [x.token_vectors().placeholder for x in learners if x.kind == "motion"]
             places = base.places([""] * len(prompts) + list(prompts), motions)
             text = base.tell(text, torch.arange(settings.frames)[None], places)
         latents = sample(base, text, shape, settings, on_step, before_step)

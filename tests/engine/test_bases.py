@@ -120,14 +120,14 @@ def test_layer_states_reach_their_layer_and_only_spatial_cross_attention(base: B
 
 def test_a_concept_speaks_at_its_name_and_at_the_end(base: Base) -> None:
     """A name is one token, whatever the vocabulary; behind the end token all is padding."""
-    tokens = [TokenVectors(p, torch.randn(base.text_layers, base.text_width)) for p in ("<V1>", "<V3>")]
+    names = ["<V1>", "<V3>"]
     prompts = ["<V1> <V3>", "<V3> <V1>", "<V1>", "a dog", ""]
     length = base.encode_text([""]).shape[2]
 
     def speaks(*places: int) -> list[bool]:
         return [place in places for place in range(length)]
 
-    both, second = base.places(prompts, tokens).tolist(), base.places(prompts, tokens[1:]).tolist()
+    both, second = base.places(prompts, names).tolist(), base.places(prompts, names[1:]).tolist()
     end = range(3, length)
     assert both == [speaks(1, 2, *end), speaks(1, 2, *end), speaks(1, 2, *end), speaks(), speaks()]
     assert second == [speaks(2, *end), speaks(1, *end), speaks(), speaks(), speaks()]

@@ -65,7 +65,7 @@ class Base(ABC):
         """Text states per layer, (B, L, T, D); differentiable in the token vectors. Prompts without placeholders cost one pass."""
 
     @abstractmethod
-    def places(self, prompts: Sequence[str], tokens: Sequence[TokenVectors]) -> Tensor:
+    def places(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
         """Where adapters beside the "moment" sites act for these concepts, (B, T), true or false.
 
         At their names, and from the end token on of prompts that name them, since it sums the prompt up. For prompts that `encode_text`

@@ -189,10 +189,9 @@ class LatentBase(Base):
             states = self._encode(repeated)
         return states.unflatten(0, (len(prompts), self.text_layers))
 
-    def places(self, prompts: Sequence[str], tokens: Sequence[TokenVectors]) -> Tensor:
-        names = [t.placeholder for t in tokens]
-        ids, known = self._ids(prompts, names), self.tokenizer.get_added_vocab()
-        named = torch.isin(ids, ids.new_tensor([known[name] for name in names]))
+    def places(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
+        ids, known = self._ids(prompts, placeholders), self.tokenizer.get_added_vocab()
+        named = torch.isin(ids, ids.new_tensor([known[p] for p in placeholders]))
         ended = (ids == self.tokenizer.eos_token_id).cumsum(1) > 0  # the end token and the padding behind it
         return named | (ended & named.any(1, keepdim=True))
 
