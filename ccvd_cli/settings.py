@@ -16,6 +16,8 @@ from .schedule import weights
 Kind = Literal["subject", "motion", "style"]
 Family = Literal["mini", "unet3d"]
 SchedulerName = Literal["dpm++", "ddim"]
+TokenMode = Literal["per-layer", "shared"]
+OrthogonalForm = Literal["mean-abs", "abs-trace"]
 
 
 class Settings(BaseModel):
@@ -35,6 +37,13 @@ class Recipe(Settings):
     adapter_lr: float = Field(gt=0)
     batch_size: int = Field(ge=1)
     text_dropout: float = Field(ge=0, le=1, description="chance that a caption is replaced by the empty one")
+    tokens: TokenMode = Field(
+        default="per-layer", description="one vector per text-conditioned layer, or one for all of them"
+    )
+    orthogonal_weight: float = Field(
+        default=0.1, ge=0, description="lambda of the concept orthogonal loss; 0 turns it off"
+    )
+    orthogonal_form: OrthogonalForm = "mean-abs"
     only_sites: str = Field(
         default="", description="regular expression: adapters join only the sites in whose names it is found"
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
     from ..engine.media import Loaded
+    from ..engine.retention import Earlier
     from ..settings import Kind, Recipe, SampleSettings
 
 _NAMED = 6  # so many files are named in the summary; the rest are counted
@@ -113,7 +114,7 @@ def _learn(
         base = open_base(session, source, where.device, where.dtype)
         began = datetime.now(timezone.utc)
         with previews.undone_unless_kept():
-            learner = _train(session, base, lesson, previews)
+            learner = _train(session, base, lesson, _earlier(session, registry, lesson, base), previews)
             concept = _register(session, registry, learner, lesson, base, began)
             previews.keep()
         session.say(f"{concept.name} is in the registry.")
@@ -179,7 +180,23 @@ def _load(kind: Kind, folder: Path, recipe: Recipe, sampling: SampleSettings) ->
     return media.load_images(folder, size=pixels)
 
 
-def _train(session: Session, base: Base, lesson: Lesson, previews: Previews) -> Learner:
+def _earlier(session: Session, registry: Registry, lesson: Lesson, base: Base) -> Earlier | None:
+    """The subspaces of what was learned before of this kind on this base, or None if nothing is to stay apart from them."""
+    from ..engine.retention import Earlier, stored_subspaces
+
+    concepts = registry.list(kind=lesson.kind, base=base.fingerprint)
+    if not concepts or not lesson.recipe.orthogonal_weight:
+        return None
+    session.say(f"Staying apart from {len(concepts)} earlier {lesson.kind}{'s' * (len(concepts) > 1)}.")
+    earlier = Earlier(lesson.recipe.orthogonal_form)
+    for concept in concepts:
+        earlier.add(stored_subspaces(concept))
+    return earlier.to(base.device)
+
+
+def _train(
+    session: Session, base: Base, lesson: Lesson, earlier: Earlier | None, previews: Previews
+) -> Learner:
     from ..engine import learn
 
     with progress(quiet=session.quiet) as report:
@@ -196,6 +213,7 @@ def _train(session: Session, base: Base, lesson: Lesson, previews: Previews) -> 
             class_noun=lesson.class_noun,
             recipe=lesson.recipe,
             on_step=on_step,
+            earlier=earlier,
         )
 
 

@@ -32,6 +32,16 @@ class Scheduler(str, Enum):
     ddim = "ddim"
 
 
+class TokenMode(str, Enum):
+    per_layer = "per-layer"
+    shared = "shared"
+
+
+class OrthogonalForm(str, Enum):
+    mean_abs = "mean-abs"
+    abs_trace = "abs-trace"
+
+
 def _recipe(name: str, help: str) -> Any:
     return Option(name, help=help, show_default=False, rich_help_panel="Recipe (defaults: those of the base)")
 
@@ -111,6 +121,16 @@ class RecipeOptions:
     batch_size: Annotated[int | None, _recipe("--batch-size", "Samples per update.")] = None
     text_dropout: Annotated[
         float | None, _recipe("--text-dropout", "Chance that a caption is left empty.")
+    ] = None
+    tokens: Annotated[
+        TokenMode | None, _recipe("--tokens", "One token per text-conditioned layer, or one for all.")
+    ] = None
+    orthogonal_weight: Annotated[
+        float | None,
+        _recipe("--orthogonal", "Weight of staying apart from earlier concepts; 0 turns it off."),
+    ] = None
+    orthogonal_form: Annotated[
+        OrthogonalForm | None, _recipe("--orthogonal-form", "How overlap with them is measured.")
     ] = None
     only_sites: Annotated[
         str | None,

@@ -14,7 +14,7 @@ from ..settings import Settings
 
 S = TypeVar("S", bound=Settings)
 
-_SHORT = {"adapter_steps": "--steps", "adapter_lr": "--lr"}
+_SHORT = {"adapter_steps": "--steps", "adapter_lr": "--lr", "orthogonal_weight": "--orthogonal"}
 
 
 def override(defaults: S, options: Mapping[str, Any]) -> S:

@@ -71,7 +71,8 @@ class Learner:
         return _bytes({"tokens": self.tokens})
 
     def prototype_bytes(self) -> bytes:
-        return _bytes({"text": self.text_prototypes, "image": self.image_prototypes})
+        mean = self.image_prototypes.mean(0)
+        return _bytes({"text": self.text_prototypes, "image": self.image_prototypes, "image_mean": mean})
 
     @classmethod
     def load(cls, stored: Stored, base: Base) -> Learner:

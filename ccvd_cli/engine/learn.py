@@ -1,7 +1,8 @@
 """Learning one concept: the stages, and the one training loop.
 
 Stage 1 learns the concept's layer-specific tokens, stage 2 freezes them and learns the adapter. Latents are computed once; so are the
-text states as soon as the tokens stand still. The base is frozen throughout, and old concepts are neither read nor touched.
+text states as soon as the tokens stand still. The base is frozen throughout; of old concepts only
+their subspaces are read, and none is touched.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .adapters import Bottleneck, attached
 from .bases.contract import Base, Site, SiteKind, TokenVectors
 from .concept import Learner, fresh_adapters
 from .losses import diffusion_loss
+from .retention import Earlier
 from .sample import sample
 
 
@@ -77,6 +79,7 @@ class Lesson:
     guides: Tensor
     on_step: OnStep
     prior: Prior | None = None
+    earlier: Earlier | None = None
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
@@ -90,7 +93,7 @@ class Lesson:
         return f"<{self.name}>"
 
     def _read(self, prompt: str, vectors: Tensor) -> Reading:
-        tokens = [TokenVectors(self.placeholder, vectors)]
+        tokens = [TokenVectors(self.placeholder, vectors.expand(self.base.text_layers, -1))]
         return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
 
     def _any(self, of: Sequence[T]) -> T:
@@ -100,7 +103,8 @@ class Lesson:
 
     def learn_tokens(self, start: Tensor, adapters: Mapping[Site, Bottleneck] | None = None) -> Tensor:
         """Stage 1: one vector (D,) per text-conditioned layer, all from `start`, and with them the adapters given. Returns (L, D)."""
-        vectors = nn.Parameter(start.expand(self.base.text_layers, -1).clone())
+        layers = self.base.text_layers
+        vectors = nn.Parameter(start.expand(layers if self.recipe.tokens == "per-layer" else 1, -1).clone())
         if self.recipe.token_steps:
             self._train(
                 "tokens",
@@ -109,7 +113,7 @@ class Lesson:
                 vectors,
                 adapters or {},
             )
-        return vectors.detach()
+        return vectors.detach().expand(layers, -1).clone()
 
     def fresh(self, *kinds: SiteKind, condition: int = 0) -> dict[Site, Bottleneck]:
         """Adapters that change nothing yet, the same for the same seed, at the recipe's sites of these kinds."""
@@ -159,7 +163,7 @@ class Lesson:
         scale = 2.0**14 if self.base.dtype == torch.float16 else 1.0
         recent: list[Tensor] = []
         for step in range(1, steps + 1):
-            loss = self._loss(read(), adapters, stage)
+            loss = self._loss(read(), adapters, stage) + self._overlap(adapters)
             (loss * scale).backward()
             if scale != 1:
                 torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
@@ -178,7 +182,7 @@ class Lesson:
                 snapshot = partial(self.learner, vectors, adapters)
                 self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
 
-    def _loss(self, reading: Reading, adapters: Mapping[Site, nn.Module], stage: str) -> Tensor:
+    def _loss(self, reading: Reading, adapters: Mapping[Site, Bottleneck], stage: str) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
 
         Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
@@ -217,9 +221,15 @@ class Lesson:
                 offset_noise=recipe.offset_noise,
             )
 
+    def _overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor | float:
+        """lambda times the concept orthogonal loss."""
+        if self.earlier is None or not self.recipe.orthogonal_weight:
+            return 0.0
+        return self.recipe.orthogonal_weight * self.earlier.overlap(adapters)
+
     def learner(self, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> Learner:
         """A copy of what is learned so far, frozen."""
-        tokens = vectors.detach().clone()
+        tokens = vectors.detach().expand(self.base.text_layers, -1).clone()
         with torch.no_grad():
             states = self.base.token_states(TokenVectors(self.placeholder, tokens))
         copies = {
@@ -247,9 +257,10 @@ def learn_subject(
     class_noun: str,
     recipe: Recipe,
     on_step: OnStep = lambda _: None,
+    earlier: Earlier | None = None,
     kind: Kind = "subject",
 ) -> Learner:
-    """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1].
+    """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
 
     Raises:
         CcvdError: the loss is not a number.
@@ -269,6 +280,7 @@ def learn_subject(
         embeds=embeds[:, None],
         guides=embeds,
         on_step=on_step,
+        earlier=earlier,
     )
     adapters = lesson.fresh("spatial")
     if recipe.prior_share:
@@ -286,6 +298,7 @@ def learn_motion(
     class_noun: str,
     recipe: Recipe,
     on_step: OnStep = lambda _: None,
+    earlier: Earlier | None = None,
 ) -> Learner:
     """Tokens (if the recipe has steps for them), then the motion adapter under appearance guidance, from clips (F, 3, H, W).
 
@@ -312,6 +325,7 @@ def learn_motion(
         embeds=embeds,
         guides=embeds[:, 0],
         on_step=on_step,
+        earlier=earlier,
     )
     adapters = lesson.fresh("temporal", "moment", condition=base.image_width)
     says_when = {site: a for site, a in adapters.items() if site.kind == "moment"}

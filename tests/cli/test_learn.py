@@ -169,7 +169,7 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
 ) -> None:
     seen: list[str] = []
 
-    def fails(base, images, *, name, class_noun, recipe, on_step):  # type: ignore[no-untyped-def]
+    def fails(base, images, *, name, class_noun, recipe, on_step, earlier):  # type: ignore[no-untyped-def]
         learner = type("Half", (), {"name": name, "kind": "subject", "class_noun": class_noun})
         for step in (5, 10, 15):
             on_step(learn.StepReport("adapter", step, 20, 0.5, lambda: learner))
@@ -190,7 +190,7 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
 def test_previews_on_the_way_do_not_change_what_is_learned(
     ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path
 ) -> None:
-    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--steps", 10)
+    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--steps", 10, "--orthogonal", 0)
     assert ccvd(*shared, "--name", "a", "--no-preview").code == 0
     run = ccvd(*shared, "--name", "b", "--preview", "b.gif", "--preview-every", 5)
     assert run.code == 0, run.err
@@ -237,3 +237,21 @@ def test_control_c_while_learning(tiny: Path, photos: Path, cwd: Path, ccvd_home
     assert heard[-1] == "error: Interrupted.\n"
     assert not any("Traceback" in line for line in heard)
     assert list(cwd.iterdir()) == [] and not ccvd_home.exists()
+
+
+def test_a_second_subject_stays_apart_from_the_first_unless_told_not_to(
+    ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path
+) -> None:
+    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--steps", 10, "--no-preview")
+    digests = {}
+    for name, more in (("a", ()), ("b", ()), ("c", ("--orthogonal", 0))):
+        run = ccvd(*shared, "--name", name, *more)
+        assert run.code == 0, run.err
+        assert ("Staying apart from 1 earlier subject." in run.err) == (name == "b")
+        digests[name] = json.loads(ccvd("show", name, "--json").out)["digests"]["adapter"]
+    assert digests["a"] == digests["c"] != digests["b"]
+
+
+def test_a_weight_below_zero_names_the_option_as_typed(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, "--orthogonal", -1)
+    assert run.code == 2 and "--orthogonal -1" in run.err
