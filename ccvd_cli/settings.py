@@ -11,12 +11,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from .regions import Region
 from .schedule import weights
 
 Kind = Literal["subject", "motion", "style"]
 Family = Literal["mini", "unet3d"]
 SchedulerName = Literal["dpm++", "ddim"]
 TokenMode = Literal["per-layer", "shared"]
+Aggregation = Literal["named", "relevance", "mean", "off"]
 OrthogonalForm = Literal["mean-abs", "abs-trace"]
 
 
@@ -92,6 +94,16 @@ class SampleSettings(Settings):
     scheduler: SchedulerName = "dpm++"
     subject_schedule: str = Field(
         default="1", description="weight of subjects over the steps; see schedule.py"
+    )
+    aggregation: Aggregation = Field(default="named", description="who takes part; see engine/aggregate.py")
+    relevance_threshold: float | None = Field(
+        default=None, ge=-1, le=1, description="from which on concepts that are not named may join"
+    )
+    top_k: int = Field(default=4, ge=1, description="so many that are not named may join at most")
+    regions: tuple[Region, ...] = ()
+    region_attention: bool = Field(default=True, description="pixels of a region attend to its own prompt")
+    noise_guidance: bool = Field(
+        default=True, description="noise estimates of the regions' own prompts guide them"
     )
     seed: int = 0
 

@@ -8,7 +8,7 @@ what flows past it. W_up and b_up start at zero, so that a fresh adapter changes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -69,6 +69,25 @@ class Wide(nn.Module):
         inner = F.linear(h.to(self.down.dtype), self.down)
         bias = self.bias.repeat_interleave(h.shape[0] // self.bias.shape[0], 0)
         return F.linear(F.gelu(inner + bias[:, None]), self.up, self.offset) * self.strength
+
+
+class Placed(nn.Module):
+    """Adapters of text states, each at its own words: sum_j p_j A_j(h).
+
+    h (R, T, D); each p_j (B, T) says how much it acts at each word of a prompt, R being a multiple of B and each prompt's rows adjacent.
+    """
+
+    def __init__(self, parts: Sequence[tuple[nn.Module, Tensor]]) -> None:
+        super().__init__()
+        self.adapters = nn.ModuleList(adapter for adapter, _ in parts)
+        self.places = [places for _, places in parts]
+
+    def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
+        terms = [
+            p.to(h).repeat_interleave(h.shape[0] // p.shape[0], 0)[..., None] * adapter(h, e)
+            for adapter, p in zip(self.adapters, self.places, strict=True)
+        ]
+        return torch.stack(terms).sum(0)
 
 
 @contextmanager

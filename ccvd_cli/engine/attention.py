@@ -35,18 +35,12 @@ class Clock(nn.Module):
         phi = torch.cat([angle.sin(), angle.cos()], -1)
         return phi.tile((self.inwards.out_features // phi.shape[-1],))
 
-    def forward(self, text: Tensor, moments: Tensor, places: Tensor | None = None) -> Tensor:
-        """Text states (N, T, D) at moments (N, F) -> those of every frame, (N, F, T, D).
-
-        What is attached beside `told` acts where `places` (N, T) is true (None: everywhere) and is silent at other words.
-        """
+    def forward(self, text: Tensor, moments: Tensor) -> Tensor:
+        """Text states (N, T, D) at moments (N, F) -> those of every frame, (N, F, T, D)."""
         frames = moments.shape[1]
         phi = self.waves(moments).to(text.dtype).flatten(0, 1)[:, None]
         change = self.outwards(phi * self.inwards(text).repeat_interleave(frames, 0))
-        states = text.repeat_interleave(frames, 0) + change
-        told: Tensor = self.told(states)
-        if places is not None:
-            told = torch.where(places.repeat_interleave(frames, 0)[..., None], told, states)
+        told: Tensor = self.told(text.repeat_interleave(frames, 0) + change)
         return told.unflatten(0, moments.shape)
 
 
@@ -71,11 +65,7 @@ class LayerTextAttention:
     ) -> Tensor:
         if encoder_hidden_states is None:
             raise ValueError("a text-conditioned attention was called without text states")
-        text = encoder_hidden_states
-        if text.ndim >= 4:
-            text = text[:, self.layer]
-        if text.ndim == 4:
-            text = text.flatten(0, 1)
+        text = self.slice(encoder_hidden_states)
         rows, tokens, _width = hidden_states.shape
         batch = len(text)
 
@@ -86,6 +76,23 @@ class LayerTextAttention:
         out = _attend(q, k, v, attn.scale, plain=self.plain and text.shape[1] <= _SHORT)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
+
+    def slice(self, text: Tensor) -> Tensor:
+        """What this layer reads of text states: (B, T, D), or (B * F, T, D) where every frame reads its own."""
+        if text.ndim >= 4:
+            text = text[:, self.layer]
+        return text.flatten(0, 1) if text.ndim == 4 else text
+
+
+def attention_map(attn: Any, hidden_states: Tensor, text: Tensor) -> Tensor:
+    """softmax(QK^T), the mean over heads: queries of rows (R, N, C) folded as in `LayerTextAttention`, text (B, T, D) -> (B, R * N / B, T)."""
+    batch = len(text)
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
+
+    q, k = split(attn.to_q(hidden_states)), split(attn.to_k(text))
+    return ((q * attn.scale) @ k.transpose(-1, -2)).softmax(-1).mean(1)
 
 
 class PlainSelfAttention:

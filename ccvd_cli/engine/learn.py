@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import CcvdError, UsageError
 from ..settings import Kind, Recipe, SampleSettings
-from .adapters import Bottleneck, attached
+from .adapters import Bottleneck, Placed, attached
 from .bases.contract import Base, Site, SiteKind, TokenVectors
 from .concept import Learner, fresh_adapters
 from .losses import diffusion_loss
@@ -58,7 +58,7 @@ class Prior:
 
 
 class Reading(NamedTuple):
-    """A training prompt as the base reads it: text (1, L, T, D), and the places (1, T) of the concept in it."""
+    """A training prompt as the base reads it: text (1, L, T, D), and where in it adapters beside the clock may act, (1, T)."""
 
     text: Tensor
     places: Tensor
@@ -86,7 +86,8 @@ class Lesson:
         self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
-        self.places = {p: self.base.places([p], [self.placeholder]) for p in self.prompts}
+        found = {p: self.base.places([p], self.placeholder) for p in self.prompts}
+        self.places = {p: named | ended for p, (named, ended) in found.items()}
 
     @property
     def placeholder(self) -> str:
@@ -199,8 +200,7 @@ class Lesson:
         guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
         text = torch.where(dropped[:, None, None, None], self.empty, reading.text)
-        # A dropped prompt does not name the motion. Of subjects and styles nothing acts beside the clock.
-        places = reading.places & ~dropped[:, None] if self.kind == "motion" else None
+        places = reading.places & ~dropped[:, None]  # a dropped prompt does not name the motion
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
@@ -211,11 +211,15 @@ class Lesson:
         elif single:
             latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
         still = base.still() if self.kind != "motion" or single else nullcontext()
-        with still, attached(base.denoiser, adapters, e):
+        joined = {
+            site: Placed([(adapter, places)]) if site.kind == "moment" else adapter
+            for site, adapter in adapters.items()
+        }
+        with still, attached(base.denoiser, joined, e):
             return diffusion_loss(
                 base,
                 latents,
-                base.tell(text, moments, places),
+                base.tell(text, moments),
                 self.generator,
                 shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,

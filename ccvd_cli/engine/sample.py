@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..schedule import weights
 from ..settings import SampleSettings
-from .adapters import attached
-from .aggregate import fold
+from .adapters import Wide, attached
+from .aggregate import Share, candidates, fold, speaking, weigh
 from .bases.contract import Base
 from .concept import Learner
+from .regions import Layout, RegionGuidance, Voices, spoken
+
+OnStep = Callable[[int, int], None]
+Row = tuple[str, Sequence[Share]]  # a prompt, and who takes part in it
 
 
 def _ignore(*_: int) -> None: ...
+
+
+class Guidance(Protocol):
+    """The denoiser's answers to `copies` copies of the latents, one after the other, -> one answer."""
+
+    copies: int
+
+    def __call__(self, answers: Tensor) -> Tensor: ...
+
+
+class ClassifierFree:
+    """empty + scale (told - empty) (arXiv 2207.12598); at a scale of 1 the empty prompt is not asked."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale, self.copies = scale, 1 if scale == 1 else 2
+
+    def __call__(self, answers: Tensor) -> Tensor:
+        if self.copies == 1:
+            return answers
+        empty, told = answers.chunk(2)
+        return empty + self.scale * (told - empty)
 
 
 @torch.no_grad()
@@ -25,30 +51,28 @@ def sample(
     text: Tensor,
     shape: tuple[int, ...],
     settings: SampleSettings,
-    on_step: Callable[[int, int], None] = _ignore,
+    on_step: OnStep = _ignore,
     before_step: Callable[[int], None] = _ignore,
+    guidance: Guidance | None = None,
 ) -> Tensor:
-    """Latents (B, C, F, h, w) from noise, with classifier-free guidance (arXiv 2207.12598).
+    """Latents (B, C, F, h, w) from noise.
 
-    `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; at a scale of 1 the latter are not
-    needed. The noise is drawn on the CPU, so a seed means the same clip on every device. Timesteps are known beforehand: nothing in the
-    loop waits for the device.
+    `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; with another `guidance` as many
+    times B as it wants copies. The noise is drawn on the CPU, so a seed means the same clip on every device. Timesteps are known
+    beforehand: nothing in the loop waits for the device.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     latents = torch.randn(shape, generator=generator).to(base.device)
     scheduler = base.scheduler(settings.scheduler, settings.steps)
     latents = latents * scheduler.init_noise_sigma
     on_device = scheduler.timesteps.to(base.device)
-    guided = settings.guidance_scale != 1
-    text = text if guided else text[len(latents) :]
+    guidance = guidance or ClassifierFree(settings.guidance_scale)
+    text = text[-guidance.copies * len(latents) :]
     for i, t in enumerate(scheduler.timesteps.tolist()):
         before_step(i)
         seen = scheduler.scale_model_input(latents, t)
-        rows = torch.cat([seen, seen]) if guided else seen
-        answer = base.predict(rows, on_device[i].expand(len(rows)), text)
-        if guided:
-            empty, told = answer.chunk(2)
-            answer = empty + settings.guidance_scale * (told - empty)
+        rows = seen.repeat(guidance.copies, 1, 1, 1, 1)
+        answer = guidance(base.predict(rows, on_device[i].expand(len(rows)), text))
         latents = scheduler.step(answer, t, latents).prev_sample
         on_step(i + 1, settings.steps)
     return latents
@@ -60,27 +84,90 @@ def generate_batch(
     prompts: Sequence[str],
     learners: Sequence[Learner],
     settings: SampleSettings,
-    on_step: Callable[[int, int], None] = _ignore,
+    on_step: OnStep = _ignore,
 ) -> Tensor:
-    """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise."""
+    """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise.
+
+    Raises:
+        UsageError: a size that the base cannot make.
+        ValueError: several prompts with regions.
+    """
+    if settings.regions:
+        (prompt,) = prompts
+        return _in_regions(base, prompt, learners, settings, on_step)
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
-    tokens = [x.token_vectors() for x in learners]
-    told, empty = base.encode_text(prompts, tokens), base.encode_text([""]).expand(len(prompts), -1, -1, -1)
-    text, picture, adapters = torch.cat([empty, told]), settings.frames == 1, fold(base, learners)
-    subjects = [wide for site, wide in adapters.items() if site.kind == "spatial"]
-    strengths = weights(settings.subject_schedule, settings.steps)
+    told = base.encode_text(prompts, [x.token_vectors() for x in learners])
+    shares = weigh(base, prompts, told, candidates(learners), settings)
+    text = torch.cat([base.encode_text([""]).expand(len(prompts), -1, -1, -1), told])
+    rows: list[Row] = [("", [])] * len(prompts) + [(prompt, shares) for prompt in prompts]
+    text = _told(base, rows, text, learners, settings)
+    adapters = fold(base, learners, shares)
+    follow = _schedule((w for s, w in adapters.items() if s.kind == "spatial"), settings)
+    with _as_clip(base, settings), attached(base.denoiser, adapters):
+        latents = sample(base, text, shape, settings, on_step, follow)
+    return (base.decode_video(latents).cpu() + 1) / 2
+
+
+def _in_regions(
+    base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings, on_step: OnStep
+) -> Tensor:
+    """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
+    shape = base.latent_shape(settings.frames, settings.height, settings.width)
+    rows = ["", prompt, *(r.prompt for r in settings.regions)]
+    within = [set(r.names) for r in settings.regions]
+    anywhere = {x.name for x in learners} - set().union(*within)
+    cast = [[x for x in learners if x.name in anywhere | own] for own in (set(), *within)]
+    states = base.encode_text(rows, [x.token_vectors() for x in learners])
+    shares = [
+        weigh(base, [row, prompt], states[[i, 1]], candidates(who), settings)
+        for i, (row, who) in enumerate(zip(rows[1:], cast, strict=True), 1)
+    ]
+    text = _told(base, list(zip(rows, [[], *shares], strict=True)), states, learners, settings)
+    named = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
+    adapters = [fold(base, who, weighed) for who, weighed in zip(cast, shares, strict=True)]
+    voices = Voices(
+        Layout(settings.regions, shape, base.device),
+        text[2:],
+        torch.stack([torch.stack(places).any(0) for places in named]).float(),
+        adapters,
+        attend=settings.region_attention,
+        guided=settings.noise_guidance,
+    )
+    follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
+    with (
+        _as_clip(base, settings),
+        spoken(base, voices) as regional,
+        attached(base.denoiser, regional),
+    ):
+        guidance = RegionGuidance(voices, settings.guidance_scale)
+        latents = sample(base, text[: voices.rows], (1, *shape), settings, on_step, follow, guidance)
+    return (base.decode_video(latents).cpu() + 1) / 2
+
+
+def _told(
+    base: Base, rows: Sequence[Row], text: Tensor, learners: Sequence[Learner], settings: SampleSettings
+) -> Tensor:
+    """What frames read of rows. A picture has no moment."""
+    if settings.frames == 1:
+        return text
+    prompts, shares = [prompt for prompt, _ in rows], [taking_part for _, taking_part in rows]
+    with attached(base.denoiser, speaking(base, prompts, learners, shares)):
+        return base.tell(text, torch.arange(settings.frames)[None])
+
+
+def _as_clip(base: Base, settings: SampleSettings) -> AbstractContextManager[None]:
+    return base.still() if settings.frames == 1 else nullcontext()
+
+
+def _schedule(subjects: Iterable[Wide], settings: SampleSettings) -> Callable[[int], None]:
+    """Sets the strength of the subjects' adapters before every step."""
+    wides, strengths = list(subjects), weights(settings.subject_schedule, settings.steps)
 
     def before_step(i: int) -> None:
-        for wide in subjects:
+        for wide in wides:
             wide.strength = strengths[i]
 
-    with base.still() if picture else nullcontext(), attached(base.denoiser, adapters):
-        if not picture:  # a picture has no moment
-            motions = [x.token_vectors().placeholder for x in learners if x.kind == "motion"]
-            places = base.places([""] * len(prompts) + list(prompts), motions)
-            text = base.tell(text, torch.arange(settings.frames)[None], places)
-        latents = sample(base, text, shape, settings, on_step, before_step)
-    return (base.decode_video(latents).cpu() + 1) / 2
+    return before_step
 
 
 def generate(
@@ -88,7 +175,7 @@ def generate(
     prompt: str,
     learners: Sequence[Learner],
     settings: SampleSettings,
-    on_step: Callable[[int, int], None] = _ignore,
+    on_step: OnStep = _ignore,
 ) -> Tensor:
     """One clip, (F, 3, H, W) in [0, 1]. Raises UsageError for a size that the base cannot make."""
     return generate_batch(base, [prompt], learners, settings, on_step)[0]

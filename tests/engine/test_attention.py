@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 from diffusers.models.attention_processor import Attention
+from test_adapters import trained
 
+from ccvd_cli.engine.adapters import Placed, attached
 from ccvd_cli.engine.attention import Clock, LayerTextAttention
 from ccvd_cli.engine.bases import open_base
 
@@ -42,19 +44,6 @@ def test_a_moment_meets_every_word() -> None:
     assert torch.equal(told[1, 0], told[1, 1])
 
 
-def test_what_is_attached_acts_at_its_own_words_alone() -> None:
-    clock, text, moments = ticking(), torch.randn(2, 7, 12), torch.tensor([[0, 5, 15], [3, 3, 8]])
-    places = torch.zeros(2, 7, dtype=torch.bool)
-    places[0, 4] = places[1, 2] = True
-    before = clock(text, moments, places)
-    assert torch.equal(before, clock(text, moments))  # with nothing attached there is nothing to say
-    handle = clock.told.register_forward_hook(lambda _, __, out: out + 1)
-    after = clock(text, moments, places)
-    handle.remove()
-    changed = places[:, None].expand(-1, 3, -1)
-    assert torch.equal(after[changed], before[changed] + 1) and torch.equal(after[~changed], before[~changed])
-
-
 def test_every_frame_reads_its_own_text() -> None:
     attn, hidden, text = attention(), torch.randn(2 * 3, 5, 16), torch.randn(2, 4, 3, 7, 12)
     for plain in (False, True):
@@ -82,15 +71,21 @@ def test_what_a_moment_means_depends_on_the_word() -> None:
 
 def test_a_base_tells_each_prompt_at_its_own_places(mini_folder: Path) -> None:
     base = open_base(str(mini_folder), device="cpu", dtype="float32")
-    text = torch.randn(2, base.text_layers, 6, base.text_width)
-    places = torch.zeros(2, 6, dtype=torch.bool)
-    places[0, 1] = places[1, 4] = True
+    text, (site,) = torch.randn(2, base.text_layers, 6, base.text_width), base.sites_of("moment")
+    adapters = [trained(site.width, 4), trained(site.width, 4)]
+    one, two = torch.zeros(2, 2, 6)
+    one[0, 1] = one[1, 4] = 1
+    two[0, 1] = two[0, 3] = 0.5
+
     before = base.tell(text, torch.arange(3)[None])
-    handle = base.denoiser.get_submodule("clock.told").register_forward_hook(lambda _, __, out: out + 1)
-    change = (base.tell(text, torch.arange(3)[None], places) - before).abs().amax((1, 2, 4))
-    handle.remove()
-    assert base.text_layers > 1 and torch.equal(change > 0.5, places)
-    assert not change[~places].any()
+    with attached(base.denoiser, {site: Placed([(adapters[0], one)])}):
+        first = base.tell(text, torch.arange(3)[None]) - before
+    with attached(base.denoiser, {site: Placed([(adapters[0], one), (adapters[1], two)])}):
+        both = base.tell(text, torch.arange(3)[None]) - before
+    assert base.text_layers > 1 and torch.equal(first.abs().amax((1, 2, 4)) > 0, one > 0)
+    assert torch.equal(both.abs().amax((1, 2, 4)) > 0, one + two > 0)
+    second = adapters[1](before[0, 1, 2])[[1, 3]]  # at the first prompt, in layer 1 and frame 2
+    assert torch.allclose((both - first)[0, 1, 2, [1, 3]], 0.5 * second, atol=1e-5)
 
 
 def test_only_a_base_that_brings_one_has_a_clock(mini_folder: Path, tmp_path: Path) -> None:

@@ -127,11 +127,16 @@ def test_a_concept_speaks_at_its_name_and_at_the_end(base: Base) -> None:
     def speaks(*places: int) -> list[bool]:
         return [place in places for place in range(length)]
 
-    both, second = base.places(prompts, names).tolist(), base.places(prompts, names[1:]).tolist()
-    end = range(3, length)
-    assert both == [speaks(1, 2, *end), speaks(1, 2, *end), speaks(1, 2, *end), speaks(), speaks()]
-    assert second == [speaks(2, *end), speaks(1, *end), speaks(), speaks(), speaks()]
-    assert not base.places(prompts, []).any()
+    base.encode_text(
+        prompts, [TokenVectors(n, torch.zeros(base.text_layers, base.text_width)) for n in names]
+    )
+    end = speaks(*range(3, length))
+    named, ended = base.places(prompts, "<V3>")
+    assert named.tolist() == [speaks(2), speaks(1), speaks(), speaks(), speaks()]
+    assert ended.tolist() == [end, end, speaks(), speaks(), speaks()]
+    assert base.places(prompts, "<V1>").ended.tolist()[2] == speaks(*range(2, length))
+    words = base.words(prompts).tolist()
+    assert words == [speaks(1, 2), speaks(1, 2), speaks(1), speaks(1, 2), speaks()]
 
 
 def test_text_matters_and_samples_do_not_mix(base: Base) -> None:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,16 @@ class TokenVectors:
     vectors: Tensor
 
 
+class Places(NamedTuple):
+    """Where a concept stands in prompts, each (B, T), true or false: at its name, and from the end token on of prompts that name it.
+
+    That token sums the prompt up, so there the concept has its say too.
+    """
+
+    named: Tensor
+    ended: Tensor
+
+
 class Base(ABC):
     """A frozen text-to-video model. Its weights never change; everything learned lives beside it."""
 
@@ -65,12 +75,12 @@ class Base(ABC):
         """Text states per layer, (B, L, T, D); differentiable in the token vectors. Prompts without placeholders cost one pass."""
 
     @abstractmethod
-    def places(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
-        """Where adapters beside the "moment" sites act for these concepts, (B, T), true or false.
+    def places(self, prompts: Sequence[str], placeholder: str) -> Places:
+        """Where a concept stands in prompts. For prompts that `encode_text` has read: it makes one token of every name."""
 
-        At their names, and from the end token on of prompts that name them, since it sums the prompt up. For prompts that `encode_text`
-        has read: it makes one token of every name.
-        """
+    @abstractmethod
+    def words(self, prompts: Sequence[str]) -> Tensor:
+        """Which text states belong to words, (B, T), true or false: neither to the start nor to the end or the padding."""
 
     @abstractmethod
     def token_states(self, tokens: TokenVectors) -> Tensor:
@@ -108,11 +118,10 @@ class Base(ABC):
     def scheduler(self, name: str, steps: int) -> Any:
         """A diffusers scheduler, set to `steps`."""
 
-    def tell(self, text: Tensor, moments: Tensor, places: Tensor | None = None) -> Tensor:
+    def tell(self, text: Tensor, moments: Tensor) -> Tensor:
         """What each frame reads: text (B, L, T, D) at moments (B or 1, F) -> (B, L, F, T, D), where this base `tells_moments`; else `text`.
 
-        It depends on what is attached beside the "moment" sites, which acts where `places` (B, T) is true (None: everywhere),
-        and not on the noise: once per prompt is enough.
+        It depends on what is attached beside the "moment" sites, and not on the noise: once per prompt is enough.
         """
         return text
 

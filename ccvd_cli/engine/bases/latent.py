@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import CcvdError, UsageError
 from ..attention import Clock, cross_attention_names, install_processors
-from .contract import Base, Site, SiteKind, TokenVectors
+from .contract import Base, Places, Site, SiteKind, TokenVectors
 
 _PARTS = ("clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
 _HASHED = {".json", ".txt", ".safetensors"}
@@ -189,11 +189,18 @@ class LatentBase(Base):
             states = self._encode(repeated)
         return states.unflatten(0, (len(prompts), self.text_layers))
 
-    def places(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
-        ids, known = self._ids(prompts, placeholders), self.tokenizer.get_added_vocab()
-        named = torch.isin(ids, ids.new_tensor([known[p] for p in placeholders]))
-        ended = (ids == self.tokenizer.eos_token_id).cumsum(1) > 0  # the end token and the padding behind it
-        return named | (ended & named.any(1, keepdim=True))
+    def places(self, prompts: Sequence[str], placeholder: str) -> Places:
+        ids = self._ids(prompts, [placeholder])
+        named = ids == self.tokenizer.get_added_vocab()[placeholder]
+        return Places(named, self._ended(ids) & named.any(1, keepdim=True))
+
+    def words(self, prompts: Sequence[str]) -> Tensor:
+        ids = self._ids(prompts, [])
+        return ~self._ended(ids) & (ids != self.tokenizer.bos_token_id)
+
+    def _ended(self, ids: Tensor) -> Tensor:
+        """The end token and the padding behind it, (B, T)."""
+        return (ids == self.tokenizer.eos_token_id).cumsum(1) > 0
 
     def _encode(self, ids: Tensor) -> Tensor:
         states: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
@@ -298,14 +305,12 @@ class LatentBase(Base):
             f"unknown prediction type {self._training.config.prediction_type!r} in the base's scheduler"
         )
 
-    def tell(self, text: Tensor, moments: Tensor, places: Tensor | None = None) -> Tensor:
+    def tell(self, text: Tensor, moments: Tensor) -> Tensor:
         if self.clock is None:
             return text
         moments = moments.to(text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
-        if places is not None:
-            places = places.repeat_interleave(self.text_layers, 0)
         with self._autocast():
-            return self.clock(text.flatten(0, 1), moments, places).unflatten(0, text.shape[:2])
+            return self.clock(text.flatten(0, 1), moments).unflatten(0, text.shape[:2])
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():

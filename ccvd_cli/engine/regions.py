@@ -1,0 +1,210 @@
+"""Controllable conditional synthesis: who is where (CCVD; after CIDM, arXiv 2410.17594, section 3.4).
+
+A picture is spoken to by several voices: the prompt, and each region with a prompt, text states and adapters of its own. In every
+cross-attention, queries inside a box attend to its region's text states, and its adapters act there; the average where boxes overlap:
+
+    out(p) = sum_k m_k(p) Attention(q(p), c_k) / sum_k m_k(p)  inside,      Attention(q(p), c)  outside.
+
+Besides, each region's prompt is asked for a noise estimate of the whole frame, which guides its box:
+
+    E_k = uncond + g omega_k (cond_k - uncond),          a_k = mean attention from the box to the region's concepts in its own estimate,
+    E* = alpha E + (1 - alpha) sum_k omega_k m_k E_k / sum_k omega_k m_k  inside,      E  outside,
+    omega_k = (1 / a_k) / mean(1 / a), clamped to [0.5, 2]: what is easily neglected weighs more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..regions import Box, Region
+from .adapters import Wide
+from .attention import LayerTextAttention, attention_map, cross_attention_names
+from .bases.contract import Base, Site, SiteKind
+
+ALPHA = 0.1
+NEGLECT = 0.5, 2.0
+EMPTY, PROMPT, FIRST = (
+    0,
+    1,
+    2,
+)  # rows of a batch: without a prompt, the prompt, and from here on each region's own
+
+
+class Layout:
+    """Which voice is heard where: voice 0 is the prompt's, voice k that of region k. Computed once for every resolution of the denoiser."""
+
+    def __init__(
+        self, regions: Sequence[Region], shape: tuple[int, int, int, int], device: torch.device
+    ) -> None:
+        """shape: (C, F, h, w) of the clip's latents."""
+        _, self.frames, self.height, self.width = shape
+        self.voices, self.device = 1 + len(regions), device
+        self._boxes = [[r.box_at(f) for f in range(self.frames)] for r in regions]
+        self._shares: dict[int, Tensor] = {}
+
+    def shares(self, cells: int) -> Tensor:
+        """(V, F, cells), summing to 1 over the voices: the grid has the latents' proportions, row by row."""
+        if cells not in self._shares:
+            scale = math.sqrt(self.height * self.width / cells)
+            masks = self.masks(round(self.height / scale), round(self.width / scale)).flatten(2)
+            covered = masks.sum(0, keepdim=True)
+            shares = torch.cat([(covered == 0).float(), masks / covered.clamp(min=1)])
+            self._shares[cells] = shares.to(self.device)
+        return self._shares[cells]
+
+    def masks(self, height: int, width: int) -> Tensor:
+        """(K, F, height, width), 1 inside the boxes."""
+        masks = torch.zeros(self.voices - 1, self.frames, height, width)
+        for mask, boxes in zip(masks, self._boxes, strict=True):
+            for frame, box in zip(mask, boxes, strict=True):
+                rows, columns = cells_of(box, height, width)
+                frame[rows, columns] = 1
+        return masks
+
+
+def cells_of(box: Box, height: int, width: int) -> tuple[slice, slice]:
+    """The cells that lie in a box whole; where there are none, the one in its middle."""
+
+    def span(low: float, high: float, count: int) -> slice:
+        first, last = math.ceil(low * count - 1e-6), math.floor(high * count + 1e-6)
+        if last <= first:
+            first = min(int((low + high) / 2 * count), count - 1)
+            last = first + 1
+        return slice(first, last)
+
+    x0, y0, x1, y1 = box
+    return span(y0, y1, height), span(x0, x1, width)
+
+
+@dataclass
+class Voices:
+    """Everything that is said, and where.
+
+    text: what the regions say, (K, L, T, D), or (K, L, F, T, D) where frames are told their moments. concepts: (K, T), where in it their
+    concepts stand. adapters: by voice, the prompt's first.
+    """
+
+    layout: Layout
+    text: Tensor
+    concepts: Tensor
+    adapters: list[dict[Site, Wide]]
+    attend: bool = True  # region attention
+    guided: bool = True  # each region's own noise estimate
+    attention: list[Tensor] = field(default_factory=list)  # of one denoising step: (K,) of every layer
+
+    @property
+    def rows(self) -> int:
+        return FIRST + (self.layout.voices - 1 if self.guided else 0)
+
+    def heard_in(self, voice: int) -> list[int]:
+        """The rows of a batch in which a voice is heard: those of the prompt, in its place, and its own, everywhere."""
+        own = [FIRST + voice - 1] if voice and self.guided else []
+        return [EMPTY, PROMPT, *own]
+
+    def neglect(self) -> Tensor:
+        """omega, (K,); forgets the attention that it is computed from."""
+        wanting = 1 / torch.stack(self.attention).mean(0).clamp(min=1e-6)
+        self.attention.clear()
+        return (wanting / wanting.mean()).clamp(*NEGLECT)
+
+
+class RegionalAdapter(nn.Module):
+    """The adapters of one site, each where its voice is heard. h (R * F, N, C) at spatial sites, (R * N, F, C) at temporal ones."""
+
+    def __init__(self, voices: Voices, site: Site) -> None:
+        super().__init__()
+        self.voices, self.kind = voices, site.kind
+        self.wides = [(v, a[site]) for v, a in enumerate(voices.adapters) if site in a]
+
+    def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
+        parts = h.unflatten(0, (self.voices.rows, -1))  # (R, F, N, C) or (R, N, F, C)
+        out = torch.zeros_like(parts)
+        for voice, wide in self.wides:
+            heard = self.voices.heard_in(voice)
+            here = parts[heard[0] : heard[1] + 1]
+            share = self._share(voice, parts.shape)
+            out[EMPTY:FIRST] += share * _each(wide, here)
+            for row in heard[2:]:
+                out[row] += _each(wide, parts[row : row + 1])[0]
+        return out.flatten(0, 1)
+
+    def _share(self, voice: int, shape: torch.Size) -> Tensor:
+        cells = shape[2] if self.kind == "spatial" else shape[1]
+        share = self.voices.layout.shares(cells)[voice]  # (F, N)
+        return (share if self.kind == "spatial" else share.T)[..., None]
+
+
+def _each(wide: Wide, rows: Tensor) -> Tensor:
+    """A wide adapter on (R, X, Y, C)."""
+    out: Tensor = wide(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+    return out
+
+
+class RegionAttention:
+    """A layer's cross-attention in which the prompt's row listens to the regions inside their boxes."""
+
+    def __init__(self, plain: LayerTextAttention, voices: Voices) -> None:
+        self.plain, self.voices = plain, voices
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
+    ) -> Tensor:
+        out = self.plain(attn, hidden_states, encoder_hidden_states, **more)
+        voices, count = self.voices, self.voices.layout.voices - 1
+        parts = hidden_states.unflatten(0, (voices.rows, -1))  # (R, F, N, C)
+        shares = voices.layout.shares(parts.shape[2])[..., None]  # (V, F, N, 1)
+        if voices.attend:
+            asked = parts[PROMPT].repeat(count, 1, 1)
+            told = self.plain(attn, asked, voices.text).unflatten(0, (count, -1))
+            rows = out.unflatten(0, (voices.rows, -1))
+            rows[PROMPT] = shares[0] * rows[PROMPT] + (shares[1:] * told).sum(0)
+        if voices.guided:
+            maps = attention_map(attn, parts[FIRST:].flatten(0, 1), self.plain.slice(voices.text))
+            heard = (maps.reshape(count, -1, maps.shape[-1]) * voices.concepts[:, None]).sum(-1)  # (K, F * N)
+            inside = (shares[1:, ..., 0] > 0).flatten(1).to(heard)
+            voices.attention.append((heard * inside).sum(1) / inside.sum(1))
+        return out
+
+
+class RegionGuidance:
+    """Classifier-free guidance, and inside the boxes mostly that of the regions' own estimates."""
+
+    def __init__(self, voices: Voices, scale: float) -> None:
+        self.voices, self.scale, self.copies = voices, scale, voices.rows
+
+    def __call__(self, answers: Tensor) -> Tensor:
+        """Answers (R, C, F, h, w) -> (1, C, F, h, w)."""
+        empty, told = answers[EMPTY], answers[PROMPT]
+        whole = empty + self.scale * (told - empty)
+        if not self.voices.guided:
+            return whole[None]
+        omega = self.voices.neglect().view(-1, 1, 1, 1, 1)
+        each = empty + self.scale * omega * (answers[FIRST:] - empty)  # (K, C, F, h, w)
+        height, width = whole.shape[-2:]
+        masks = self.voices.layout.shares(height * width)[1:].unflatten(-1, (height, width))[:, None] > 0
+        weights = omega * masks
+        inside = (weights * each).sum(0) / weights.sum(0).clamp(min=1e-6)
+        return torch.where(masks.any(0), ALPHA * whole + (1 - ALPHA) * inside, whole)[None]
+
+
+@contextmanager
+def spoken(base: Base, voices: Voices) -> Iterator[dict[Site, RegionalAdapter]]:
+    """Within it, every cross-attention listens to the voices. Yields the adapters to attach."""
+    layers: list[Any] = [base.denoiser.get_submodule(n) for n in cross_attention_names(base.denoiser)]
+    plain = [layer.processor for layer in layers]
+    kinds: tuple[SiteKind, ...] = ("spatial", "temporal")
+    sites = [s for s in base.sites_of(*kinds) if any(s in a for a in voices.adapters)]
+    try:
+        for layer, processor in zip(layers, plain, strict=True):
+            layer.set_processor(RegionAttention(processor, voices))
+        yield {site: RegionalAdapter(voices, site) for site in sites}
+    finally:
+        for layer, processor in zip(layers, plain, strict=True):
+            layer.set_processor(processor)
