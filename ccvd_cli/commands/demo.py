@@ -22,8 +22,8 @@ from .options import (
     ClipOptions,
     LearnOptions,
     MotionRecipeOptions,
+    PictureRecipeOptions,
     SampleOptions,
-    SubjectRecipeOptions,
 )
 from .wiring import command
 
@@ -133,7 +133,7 @@ class Tour:
             material.out,
             LearnOptions(name=name, class_noun=noun, no_preview=True),
             self.base,
-            SubjectRecipeOptions(
+            PictureRecipeOptions(
                 token_steps=self.plan.token_steps, adapter_steps=self.plan.subject_steps, seed=self.seed
             ),
         )

@@ -1,4 +1,4 @@
-"""`ccvd learn-subject`, `ccvd learn-motion`: from a folder of photos or clips to a concept in the registry.
+"""`ccvd learn-subject`, `learn-motion`, `learn-style`: from a folder of photos or clips to a concept in the registry.
 
 Names, files and settings are checked before a base is loaded, and the registry is written once, at the end.
 """
@@ -6,9 +6,10 @@ Names, files and settings are checked before a base is loaded, and the registry 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from ..output import duration, emit, emit_json, size
 from ..progress import progress
 from ..session import Session
 from .opening import find_base, open_base
-from .options import BaseOptions, LearnOptions, MotionRecipeOptions, SubjectRecipeOptions
+from .options import BaseOptions, LearnOptions, MotionRecipeOptions, PictureRecipeOptions
 from .previews import Previews, example_prompt, plan_previews
 from .wiring import command
 
@@ -69,6 +70,16 @@ def register(app: typer.Typer) -> None:
         ),
         panel="Concepts and clips",
     )
+    command(
+        app,
+        "learn-style",
+        learn_style,
+        examples=(
+            "ccvd learn-style --images sketches/",
+            "ccvd learn-style --images sketches/ --class-noun drawing --name V7 --preview v7.gif",
+        ),
+        panel="Concepts and clips",
+    )
 
 
 def learn_subject(
@@ -78,7 +89,7 @@ def learn_subject(
     ],
     options: LearnOptions,
     base: BaseOptions,
-    recipe: SubjectRecipeOptions,
+    recipe: PictureRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
     _learn(session, "subject", images, options, base, asdict(recipe))
@@ -95,6 +106,19 @@ def learn_motion(
 ) -> None:
     """Learn how something moves from a few clips."""
     _learn(session, "motion", videos, options, base, asdict(recipe))
+
+
+def learn_style(
+    session: Session,
+    images: Annotated[
+        Path, Option("--images", metavar="FOLDER", help="3 to 6 pictures in it.", show_default=False)
+    ],
+    options: LearnOptions,
+    base: BaseOptions,
+    recipe: PictureRecipeOptions,
+) -> None:
+    """Learn how pictures are drawn or lit from a few of them, whatever they show."""
+    _learn(session, "style", images, options, base, asdict(recipe))
 
 
 def _learn(
@@ -205,8 +229,7 @@ def _train(
             report(at.stage, at.step, at.total, at.loss)
             previews.on_step(base, at, lesson.sampling)
 
-        train = learn.learn_motion if lesson.kind == "motion" else learn.learn_subject
-        return train(
+        return _trainer(lesson.kind)(
             base,
             lesson.loaded.tensors,
             name=lesson.name,
@@ -215,6 +238,14 @@ def _train(
             on_step=on_step,
             earlier=earlier,
         )
+
+
+def _trainer(kind: Kind) -> Callable[..., Learner]:
+    from ..engine import learn
+
+    if kind == "style":
+        return partial(learn.learn_subject, kind=kind)
+    return learn.learn_motion if kind == "motion" else learn.learn_subject
 
 
 def _new_concept(learner: Learner, lesson: Lesson, base: Base, began: datetime) -> Any:

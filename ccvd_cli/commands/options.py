@@ -155,7 +155,7 @@ class RecipeOptions:
 
 
 @dataclass(frozen=True)
-class SubjectRecipeOptions(RecipeOptions):
+class PictureRecipeOptions(RecipeOptions):
     prior_share: Annotated[
         float | None, _recipe("--prior-share", "Share of a batch that the base draws itself.")
     ] = None

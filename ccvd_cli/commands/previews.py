@@ -26,6 +26,8 @@ def example_prompt(kind: str, name: str, class_noun: str) -> str:
     """A prompt that shows a concept."""
     if kind == "motion":
         return f"a dog performing <{name}>"
+    if kind == "style":
+        return f"a dog in <{name}> style"
     return f"a <{name}> {class_noun} on the beach" if class_noun else f"a <{name}> on the beach"
 
 

@@ -253,6 +253,11 @@ def motion_prompts(name: str) -> tuple[str, ...]:
     return tuple(f"{who} performing <{name}>".lstrip() for who in ("", "a thing", "a big thing"))
 
 
+def style_prompts(name: str) -> tuple[str, ...]:
+    """The name behind several things: it will have to mean the same behind whatever is shown."""
+    return tuple(f"{what} in <{name}> style".lstrip() for what in ("", "a picture", "a thing"))
+
+
 def learn_subject(
     base: Base,
     images: Sequence[Tensor],
@@ -265,6 +270,8 @@ def learn_subject(
     kind: Kind = "subject",
 ) -> Learner:
     """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
+
+    A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given.
 
     Raises:
         CcvdError: the loss is not a number.
@@ -279,7 +286,7 @@ def learn_subject(
         name,
         kind,
         class_noun,
-        (subject_prompt(name, class_noun),),
+        style_prompts(name) if kind == "style" else (subject_prompt(name, class_noun),),
         latents=base.encode_video(pictures[:, None]),
         embeds=embeds[:, None],
         guides=embeds,
@@ -287,10 +294,11 @@ def learn_subject(
         earlier=earlier,
     )
     adapters = lesson.fresh("spatial")
+    shown, start = ("picture", "style") if kind == "style" else ("thing", "thing")
     if recipe.prior_share:
         with base.still():
-            lesson.prior = imagine(base, f"a {class_noun or 'thing'}", lesson.latents.shape[1:], recipe.seed)
-    tokens = lesson.learn_tokens(base.noun_vector(class_noun or "thing"))
+            lesson.prior = imagine(base, f"a {class_noun or shown}", lesson.latents.shape[1:], recipe.seed)
+    tokens = lesson.learn_tokens(base.noun_vector(class_noun or start))
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 
 

@@ -107,6 +107,10 @@ def test_a_tampered_tensor_file_is_noticed(ccvd: Ccvd, taught: Path, cwd: Path, 
         (("a <V1 dog",), "single '<'"),
         (("a <> dog",), "'<>'"),
         (("a <V1> and a <V3>",), "V3 on big"),
+        (("a dog performing <S7>",), "'performing <S7>' in the prompt: S7 is a style, not a motion"),
+        (("a dog performing <S7>",), "Say 'in <S7> style'"),
+        (("a <V1> dog in <M2> style",), "'in <M2> style' in the prompt: M2 is a motion, not a style"),
+        (("a <V1> dog in <M2> style",), "Say 'performing <M2>'"),
         (("a dog", "--steps", 0), "--steps 0"),
         (("a dog", "--frames", 0), "--frames 0"),
         (("a dog", "--guidance-scale", "inf"), "--guidance-scale inf"),
@@ -133,6 +137,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 ) -> None:
     teach("V1")
     teach("V3", base="big")
+    teach("M2", "motion")
+    teach("S7", "style")
     (cwd / "broken.json").write_text("{")
     (cwd / "other.json").write_text('{"prompt": "a dog"}')
     before = sorted(cwd.iterdir())

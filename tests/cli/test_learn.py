@@ -48,6 +48,69 @@ def test_a_motion_is_learned_from_clips(ccvd: Ccvd, tiny: Path, clips: Path, cwd
     assert report["recipe"]["frames"] == 4
 
 
+def test_a_style_is_learned_from_pictures_and_composes(
+    ccvd: Ccvd, tiny: Path, photos: Path, clips: Path, cwd: Path
+) -> None:
+    shared = ("--base", tiny, *QUICK)
+    run = ccvd("learn-style", "--images", photos, *shared, "--preview", "v1.gif")
+    assert (run.code, run.out) == (0, "V1\n"), run.err
+    assert "Learning style V1 from 2 files" in run.err
+    assert 'Try: ccvd generate "a dog in <V1> style"' in run.err and (cwd / "v1.gif").is_file()
+    (concept,) = json.loads(ccvd("list", "concepts", "--kind", "style", "--json").out)
+    assert (concept["name"], concept["kind"], concept["class_noun"]) == ("V1", "style", "")
+    assert ccvd("learn-subject", "--images", photos, *shared, "--no-preview").code == 0
+    assert ccvd("learn-motion", "--videos", clips, *shared, "--frames", 4, "--no-preview").code == 0
+    small = ("--steps", 2, "--frames", 3, "--height", 32, "--width", 32)
+    made = ccvd("generate", "a <V2> dog performing <V3> in <V1> style", *small, "--out", "a.gif")
+    assert made.code == 0, made.err
+    told = json.loads((cwd / "a.gif.json").read_text())
+    assert [(c["name"], c["kind"]) for c in told["concepts"]] == [
+        ("V2", "subject"),
+        ("V3", "motion"),
+        ("V1", "style"),
+    ]
+
+
+def test_the_base_draws_pictures_beside_a_style_that_has_no_noun(
+    ccvd: Ccvd, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = learn.imagine
+    monkeypatch.setattr(learn, "imagine", lambda b, prompt, *a: asked.append(prompt) or real(b, prompt, *a))
+    monkeypatch.setattr(learn, "PRIOR_STEPS", 1)
+    shared = ("learn-style", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--prior-share", 0.5)
+    assert ccvd(*shared).code == 0
+    assert ccvd(*shared, "--class-noun", "drawing").code == 0
+    assert asked == ["a picture", "a drawing"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--images", "nowhere"), "'nowhere'"),
+        (("--name", "V7"), "'V7' is taken"),
+        (("--steps", 0), "--steps 0"),
+        (("--frames", 4), "--frames"),
+        (("--class-noun", "<x>"), "--class-noun '<x>'"),
+    ],
+)
+def test_a_style_asked_for_wrongly_leaves_nothing(
+    ccvd: Ccvd,
+    teach: Callable[..., None],
+    tiny: Path,
+    photos: Path,
+    cwd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    said: str,
+) -> None:
+    teach("V7", "style")
+    monkeypatch.setattr(bases, "open_base", None)  # must not be reached
+    run = ccvd("learn-style", "--images", photos, "--base", tiny, *options)
+    assert (run.code, run.out) == (2, "") and said in run.err.splitlines()[0]
+    assert list(cwd.iterdir()) == []
+
+
 def test_quiet_and_without_preview_says_only_the_name(
     ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path
 ) -> None:

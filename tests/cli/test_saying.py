@@ -12,9 +12,11 @@ from ccvd_cli import clips, output
 from ccvd_cli.commands.overrides import override
 from ccvd_cli.errors import UsageError
 from ccvd_cli.progress import progress
-from ccvd_cli.prompts import named
+from ccvd_cli.prompts import check_kinds, named
 from ccvd_cli.settings import SampleSettings
 from ccvd_registry.names import is_legal
+
+KINDS = {"V1": "subject", "V3": "motion", "V7": "style"}
 
 
 def test_names_come_in_order_and_once() -> None:
@@ -29,6 +31,35 @@ def test_a_placeholder_is_what_the_registry_calls_a_name(name: str) -> None:
         assert is_legal(name)
     except UsageError:
         assert not is_legal(name)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a <V1> dog performing <V3> in <V7> style",
+        "a dog in the <V7> style, performing  <V3>",
+        "In a <V7> style: a <V1> and a <V1> sitting in <V3>",  # no role that we know
+        "a dog performing <V9> in <V9> style",  # whether there is a V9 is not asked here
+    ],
+)
+def test_each_kind_in_its_place(prompt: str) -> None:
+    check_kinds(prompt, KINDS)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a dog performing <V7>", "'performing <V7>' in the prompt: V7 is a style, not a motion."),
+        ("a dog Performing  <V1>", "'Performing  <V1>' in the prompt: V1 is a subject, not a motion."),
+        ("a dog in <V3> style", "'in <V3> style' in the prompt: V3 is a motion, not a style."),
+        ("a dog in the <V1> style", "V1 is a subject, not a style."),
+        ("<V3> performing <V3> in <V7> style and in <V3> style", "V3 is a motion, not a style."),
+    ],
+)
+def test_a_kind_in_the_place_of_another(prompt: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_kinds(prompt, KINDS)
+    assert said in caught.value.message
 
 
 def test_slugs_and_numbers() -> None:

@@ -209,6 +209,23 @@ def test_a_motions_name_is_learned_at_several_places(base: Base, monkeypatch: py
     assert {len(words.split()) for words in before} == {1, 3, 4}
 
 
+def test_a_style_is_named_behind_several_things(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    real = type(base).encode_text
+
+    def listen(self: Base, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> torch.Tensor:
+        told.extend(prompts)
+        return real(self, prompts, tokens)
+
+    monkeypatch.setattr(type(base), "encode_text", listen)
+    recipe = QUICK.model_copy(update={"token_steps": 30, "token_lr": 1e-9})
+    style = learn_subject(base, pictures(), name="V7", class_noun="", recipe=recipe, kind="style")
+    stage1 = [prompt for prompt in told if "<V7>" in prompt][:30]
+    assert set(stage1) == {"in <V7> style", "a picture in <V7> style", "a thing in <V7> style"}
+    assert style.kind == "style" and torch.allclose(style.tokens, base.noun_vector("style"), atol=1e-6)
+    assert guide([style]) is None  # a style's pictures show things that are not meant
+
+
 def test_a_motions_adapter_is_silent_at_other_words(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its adapter beside the clock acts where the motion speaks, in learning and in use; in a dropped prompt it is not named."""
     if not base.tells_moments:
