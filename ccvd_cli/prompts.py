@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 
 from .errors import UsageError
 
@@ -54,3 +55,37 @@ def check_kinds(prompt: str, kinds: Mapping[str, str]) -> None:
                     f"'{found[0]}' in the prompt: {name} is a {kinds[name]}, not a {role}.",
                     f"Say '{said}', or name a {role}; `ccvd list concepts` tells which is which.",
                 )
+
+
+def told_apart(prompt: str, nouns: Mapping[str, str]) -> list[str]:
+    """What a prompt says of each of its subjects alone, in their order.
+
+    'a <V1> dog and a <V2> cat jumping on the beach' -> 'a <V1> dog jumping on the beach', 'a <V2> cat jumping on the beach'. What stands
+    between two subjects belongs to the first of them; where something does, a `performing <V4>` behind the last belongs to that one alone.
+
+    Args:
+        nouns: of the subjects, the class noun by the concept's name.
+    """
+    found = [_spoken_of(prompt, name, noun) for name, noun in nouns.items() if f"<{name}>" in prompt]
+    spans = sorted(m.span() for m in found if m)
+    if len(spans) < 2:
+        return [prompt] * len(spans)
+    head, tail = prompt[: spans[0][0]], prompt[spans[-1][1] :]
+    gaps = [prompt[end:start] for (_, end), (start, _) in pairwise(spans)]
+    between = [_CONNECTIVE.sub("", gap).strip() for gap in gaps]
+    shared = _PERFORMED.sub("", tail) if any(between) else tail
+    tails = [f" {own}{shared}" for own in between] + [tail]
+    return [
+        " ".join(f"{head}{prompt[start:end]}{after}".split())
+        for (start, end), after in zip(spans, tails, strict=True)
+    ]
+
+
+_CONNECTIVE = re.compile(r"(?:[\s,;]|\b(?:and|with|beside|next to|behind|near|while)\b)+$", re.IGNORECASE)
+_PERFORMED = re.compile(r"^\s*performing\s+<[^<>]*>", re.IGNORECASE)
+
+
+def _spoken_of(prompt: str, name: str, noun: str) -> re.Match[str] | None:
+    """'a <V1> dog' in a prompt: the article and the noun belong to the name."""
+    behind = rf"(?:\s+{re.escape(noun)}\b)?" if noun else ""
+    return re.search(rf"(?:\b(?:an?|the|my|one)\s+)?<{re.escape(name)}>{behind}", prompt, re.IGNORECASE)

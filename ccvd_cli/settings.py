@@ -107,6 +107,12 @@ class SampleSettings(Settings):
     )
     seed: int = 0
 
+    @property
+    def open_to_others(self) -> bool:
+        """Whether concepts may take part that no prompt names."""
+        joins = self.aggregation == "named" and self.relevance_threshold is not None
+        return joins or self.aggregation in ("relevance", "mean")
+
     @field_validator("subject_schedule")
     @classmethod
     def _readable(cls, schedule: str) -> str:

@@ -39,6 +39,15 @@ class SidecarConcept(Settings):
     digests: dict[str, str]
 
 
+class SidecarShare(Settings):
+    """How much a concept took part in a prompt, the clip's or a region's, and why."""
+
+    prompt: str
+    concept: str
+    weight: float
+    why: Literal["named", "relevant"]
+
+
 class Sidecar(Settings):
     """How a clip was made. `settings` are a `SampleSettings` without the seed; `scale` is the file's."""
 
@@ -47,6 +56,7 @@ class Sidecar(Settings):
     seed: int
     settings: dict[str, Any]
     concepts: list[SidecarConcept]
+    shares: tuple[SidecarShare, ...] = ()
     base: SidecarBase
     device: str
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -70,6 +80,7 @@ def describe(
     dtype: Any,
     scale: int,
     files: Sequence[Path],
+    shares: Sequence[SidecarShare] = (),
 ) -> Sidecar:
     """The sidecar of a clip that was just written to `files`."""
     return Sidecar(
@@ -80,6 +91,7 @@ def describe(
             SidecarConcept(name=c.name, kind=c.kind, class_noun=c.class_noun, digests=c.digests)
             for c in concepts
         ],
+        shares=tuple(shares),
         base=SidecarBase(
             name=base.name, family=base.family, fingerprint=base.fingerprint, location=str(base.location)
         ),

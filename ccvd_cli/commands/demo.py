@@ -23,6 +23,7 @@ from .options import (
     LearnOptions,
     MotionRecipeOptions,
     PictureRecipeOptions,
+    RegionOptions,
     SampleOptions,
 )
 from .wiring import command
@@ -161,6 +162,7 @@ class Tour:
             ClipOptions(out=path, seed=self.seed),
             SampleOptions(steps=self.plan.sampling_steps),
             self.base,
+            RegionOptions(),
             prompt,
         )
         return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +16,11 @@ from ..output import emit, emit_json
 from ..outputs import check_output
 from ..progress import progress
 from ..session import Session
+from . import placing
 from .opening import find_base
-from .options import BaseOptions, ClipOptions, DType, SampleOptions
+from .options import BaseOptions, ClipOptions, DType, RegionOptions, SampleOptions
 from .request import (
+    Opened,
     Request,
     base_of,
     common_base,
@@ -34,8 +36,6 @@ from .wiring import command
 if TYPE_CHECKING:
     from ccvd_registry import Registry
 
-    from ..engine.bases.contract import Base
-    from ..engine.concept import Learner
     from ..settings import SampleSettings
     from ..sidecar import Sidecar
 
@@ -47,6 +47,7 @@ class Given:
     clips: ClipOptions
     sampling: SampleOptions
     base: BaseOptions
+    regions: RegionOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,10 @@ def register(app: typer.Typer) -> None:
         examples=(
             'ccvd generate "a <V1> dog surfing" --out surf.mp4',
             'ccvd generate "a <V1> dog performing <V3> on the beach" --seed 7 --count 4',
+            'ccvd generate "a <V1> dog and a <V2> cat in the snow" --region "a <V1> dog @ 0,0.2,0.5,1" '
+            '--region "a <V2> cat @ 0.5,0.2,1,1"',
+            'ccvd generate "a <V1> dog on the moon" --region "a <V1> dog @ 0: 0,0.4,0.5,1 ; 15: 0.5,0.4,1,1" '
+            "--preview-regions boxes.png",
             "ccvd generate --from surf.mp4.json --out again.mp4",
         ),
         panel="Concepts and clips",
@@ -80,6 +85,7 @@ def generate(
     clips: ClipOptions,
     sampling: SampleOptions,
     base: BaseOptions,
+    regions: RegionOptions,
     prompt: Annotated[
         str | None, Argument(help="What to show; <V1> stands for the concept V1.", show_default=False)
     ] = None,
@@ -89,20 +95,26 @@ def generate(
     ] = None,
 ) -> None:
     """Generate clips of what a prompt describes. Without a concept in it, the base alone answers."""
-    given = Given(clips, sampling, base)
+    given = Given(clips, sampling, base, regions)
     with session.registry() as registry:
         if sidecar is None:
-            request = _from_prompt(registry, prompt, given)
+            request = _from_prompt(session, registry, prompt, given)
         elif prompt is None:
             request = _from_sidecar(session, registry, sidecar, given)
         else:
             raise UsageError(
                 "Both a prompt and --from were given.", "The sidecar holds the prompt: give one."
             )
-        opened, learners = load(session, request)
+        if regions.preview_regions:
+            placing.preview(regions, request.settings)
+            emit(str(regions.preview_regions))
+            return
+        opened = load(session, registry, request)
+        if regions.explain:
+            _explain(session, opened)
         made = []
         for path, settings in request.clips():
-            told, files = _make(session, request, opened, learners, path, settings)
+            told, files = _make(session, request, opened, path, settings)
             said = settings.model_dump(exclude={"seed"})
             record(session, registry, request, opened, settings.seed, said, path)
             made.append({**told.model_dump(), "files": files, "sidecar": sidecar_path(path)})
@@ -116,16 +128,20 @@ def generate(
 # --- before a base is loaded -------------------------------------------------------------------------
 
 
-def _from_prompt(registry: Registry, prompt: str | None, given: Given) -> Clips:
+def _from_prompt(session: Session, registry: Registry, prompt: str | None, given: Given) -> Clips:
     from ..settings import SAMPLING
 
     if prompt is None:
         raise UsageError("There is no prompt.", 'Say what to show, such as "a <V1> dog surfing".')
-    concepts = find_concepts(registry, prompt)
+    asked = placing.given_regions(given.regions)
+    concepts = find_concepts(registry, prompt, [region.prompt for region in asked])
     fingerprint = common_base(concepts)
     source = given.base.base or base_of(concepts)
-    seed = seed_or_random(given.clips.seed)
-    settings = sample_settings(SAMPLING[find_base(source).family], given.sampling, seed)
+    seed, found = seed_or_random(given.clips.seed), find_base(source)
+    settings = sample_settings(SAMPLING[found.family], given.sampling, seed)
+    rows = placing.placed(session, prompt, concepts, asked, given.regions)
+    settings = settings.model_copy(update={"regions": tuple(rows)})
+    placing.check_fit(settings, prompt, found.stride)
     return Clips(
         prompt=prompt,
         concepts=concepts,
@@ -152,6 +168,8 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
     source = given.base.base or last_seen(told.base.name, told.base.location)
     find_base(source)
     settings = sample_settings(told.sample_settings, given.sampling, given.clips.seed)
+    if given.regions.region or given.regions.regions:
+        raise UsageError("Both regions and --from were given.", "The sidecar holds the regions: give one.")
     return Clips(
         prompt=told.prompt,
         concepts=concepts,
@@ -161,6 +179,7 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         device=given.base.device or told.device,
         dtype=given.base.dtype or DType(told.dtype),
         scale=given.clips.scale or told.scale,
+        closed=True,
         paths=_paths(told.prompt, settings, given.clips),
     )
 
@@ -174,11 +193,20 @@ def _paths(prompt: str, settings: SampleSettings, clips: ClipOptions) -> list[Pa
 # --- with a base -------------------------------------------------------------------------------------
 
 
+def _explain(session: Session, opened: Opened) -> None:
+    """How much each concept takes part in the prompt and in each region, the mean over layers."""
+    kinds = {concept.name: concept.kind for concept in opened.concepts}
+    for share in opened.shares:
+        who = f"{share.concept} ({kinds[share.concept]})"
+        session.say(f"{who}: weight {share.weight:.2f}, {share.why}, in '{share.prompt}'")
+    if not opened.shares:
+        session.say("No concept takes part: the base alone answers.")
+
+
 def _make(
     session: Session,
     request: Clips,
-    base: Base,
-    learners: Sequence[Learner],
+    opened: Opened,
     path: Path,
     settings: SampleSettings,
 ) -> tuple[Sidecar, list[Path]]:
@@ -189,18 +217,23 @@ def _make(
     session.say(f"Generating {path.name} with seed {settings.seed}.")
     with progress(quiet=session.quiet) as report:
         frames = sample.generate(
-            base, request.prompt, learners, settings, lambda step, total: report("sampling", step, total)
+            opened.base,
+            request.prompt,
+            opened.learners,
+            settings,
+            lambda step, total: report("sampling", step, total),
         )
     files = media.write_clip(frames, path, settings.fps, scale=request.scale)
     told = sidecar.describe(
         request.prompt,
         settings,
-        request.concepts,
-        base,
-        device=str(base.device),
-        dtype=str(base.dtype).removeprefix("torch."),
+        opened.concepts,
+        opened.base,
+        device=str(opened.base.device),
+        dtype=str(opened.base.dtype).removeprefix("torch."),
         scale=request.scale,
         files=files,
+        shares=opened.shares,
     )
     sidecar.write(told, path)
     return told, files

@@ -32,6 +32,13 @@ class Scheduler(str, Enum):
     ddim = "ddim"
 
 
+class Aggregation(str, Enum):
+    named = "named"
+    relevance = "relevance"
+    mean = "mean"
+    off = "off"
+
+
 class TokenMode(str, Enum):
     per_layer = "per-layer"
     shared = "shared"
@@ -54,6 +61,12 @@ def _sampling(name: str, help: str) -> Any:
 
 def _base(name: str, help: str, default: str, metavar: str | None = None) -> Any:
     return Option(name, help=help, show_default=default, metavar=metavar, rich_help_panel="Base model")
+
+
+def _concepts(name: str, help: str, metavar: str | None = None, default: bool | None = None) -> Any:
+    return Option(
+        name, help=help, metavar=metavar, show_default=default is True, rich_help_panel="Concepts and regions"
+    )
 
 
 JsonOption = Annotated[bool, Option("--json", help="JSON on stdout.")]
@@ -186,6 +199,51 @@ class SampleOptions:
             "Weight of subjects over the steps: 0.4@0.1,0.8 is 0.4 for a tenth, then 0.8.",
         ),
     ] = None
+
+    aggregation: Annotated[
+        Aggregation | None,
+        _concepts("--aggregation", "Who takes part: those named, all by relevance, all alike, or unweighed."),
+    ] = None
+    relevance_threshold: Annotated[
+        float | None,
+        _concepts("--relevance-threshold", "Relevance from which on concepts join that are not named."),
+    ] = None
+    top_k: Annotated[int | None, _concepts("--top-k", "So many of them at most.")] = None
+    region_attention: Annotated[
+        bool | None,
+        _concepts("--region-attention/--no-region-attention", "Pixels of a region read its own prompt."),
+    ] = None
+    noise_guidance: Annotated[
+        bool | None,
+        _concepts("--noise-guidance/--no-noise-guidance", "Regions are guided by their own noise estimates."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class RegionOptions:
+    """Where in the frame something is to be."""
+
+    region: Annotated[
+        list[str] | None,
+        _concepts("--region", "A box for a prompt of its own: '<V1> dog @ 0.05,0.4,0.45,0.95'. Repeatable."),
+    ] = None
+    regions: Annotated[
+        Path | None, _concepts("--regions", "The same from a YAML or JSON file.", metavar="FILE")
+    ] = None
+    auto_regions: Annotated[
+        bool,
+        _concepts(
+            "--auto-regions/--no-auto-regions", "Several subjects get boxes side by side.", default=True
+        ),
+    ] = True
+    preview_regions: Annotated[
+        Path | None,
+        _concepts("--preview-regions", "Draw the boxes into this .png and stop.", metavar="FILE"),
+    ] = None
+    explain: Annotated[
+        bool,
+        _concepts("--explain", "Say how much each concept takes part, and why.", default=False),
+    ] = False
 
 
 @dataclass(frozen=True)

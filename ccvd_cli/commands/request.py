@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
     from ..settings import SampleSettings
+    from ..sidecar import SidecarShare
 
 _RANDOM_SEEDS = 2**31
 
@@ -35,15 +36,18 @@ class Request:
     settings: SampleSettings  # its seed is the first clip's
     device: str | None
     dtype: DType | None
+    closed: bool = False  # nobody joins who is not among the concepts
 
 
 # --- before a base is loaded -------------------------------------------------------------------------
 
 
-def find_concepts(registry: Registry, prompt: str) -> list[ConceptView]:
-    """The concepts that a prompt names. Raises UsageError for an unknown one, or one in the place of another kind."""
-    concepts = registry.find(prompts.named(prompt))
-    prompts.check_kinds(prompt, {concept.name: concept.kind for concept in concepts})
+def find_concepts(registry: Registry, prompt: str, more: Sequence[str] = ()) -> list[ConceptView]:
+    """The concepts that a prompt and those of regions name. Raises UsageError for an unknown one, or one in the place of another kind."""
+    asked = [prompt, *more]
+    concepts = registry.find(dict.fromkeys(name for text in asked for name in prompts.named(text)))
+    for text in asked:
+        prompts.check_kinds(text, {concept.name: concept.kind for concept in concepts})
     return concepts
 
 
@@ -86,7 +90,17 @@ def seed_or_random(seed: int | None) -> int:
 # --- with a base -------------------------------------------------------------------------------------
 
 
-def load(session: Session, request: Request) -> tuple[Base, list[Learner]]:
+@dataclass(frozen=True)
+class Opened:
+    """A base, and who takes part: those that are named, and those that join them."""
+
+    base: Base
+    concepts: list[ConceptView]
+    learners: list[Learner]
+    shares: list[SidecarShare]
+
+
+def load(session: Session, registry: Registry, request: Request) -> Opened:
     """The base and the concepts, as they were stored.
 
     Raises:
@@ -102,16 +116,46 @@ def load(session: Session, request: Request) -> tuple[Base, list[Learner]]:
             f"Base '{request.source}' is not the one of {names or 'this clip'}: its weights differ.",
             "Give that one with --base" + (f", or learn {names} again." if names else "."),
         )
-    for concept in request.concepts:
+    concepts = [*request.concepts, *_joining(registry, base, request)]
+    for concept in concepts:
         concept.verify()
-    return base, [Learner.load(concept, base) for concept in request.concepts]
+    learners = [Learner.load(concept, base) for concept in concepts]
+    return Opened(base, concepts, learners, _shares(base, request, learners))
+
+
+def _joining(registry: Registry, base: Base, request: Request) -> list[ConceptView]:
+    """Concepts that the prompt does not name and that take part all the same. Only their prototypes are read to know."""
+    from ..engine.aggregate import Candidate, weigh
+    from ..engine.concept import stored_prototypes, stored_tokens
+
+    settings = request.settings
+    if request.closed or not settings.open_to_others:
+        return []
+    known = {concept.name: concept for concept in registry.list(base=base.fingerprint)}
+    named = {concept.name for concept in request.concepts}
+    states = base.encode_text([request.prompt], [stored_tokens(c, base) for c in request.concepts])
+    among = [Candidate(c.name, c.kind, stored_prototypes(c)) for c in known.values()]
+    shares = weigh(base, [request.prompt], states, among, settings)
+    return [known[share.name] for share in shares if share.name not in named]
+
+
+def _shares(base: Base, request: Request, learners: Sequence[Learner]) -> list[SidecarShare]:
+    from ..engine.sample import taking_part
+    from ..sidecar import SidecarShare
+
+    rows = taking_part(base, request.prompt, learners, request.settings)
+    return [
+        SidecarShare(prompt=row, concept=s.name, weight=round(s.mean, 4), why=s.why)
+        for row, shares in rows
+        for s in shares
+    ]
 
 
 def record(
     session: Session,
     registry: Registry,
     request: Request,
-    base: Base,
+    opened: Opened,
     seed: int,
     settings: Mapping[str, Any],
     path: Path,
@@ -124,8 +168,8 @@ def record(
             prompt=request.prompt,
             seed=seed,
             settings=dict(settings),
-            concepts=request.concepts,
-            base=base,
+            concepts=opened.concepts,
+            base=opened.base,
             output=path.absolute(),
         )
     except RegistryError as error:

@@ -87,8 +87,7 @@ def weigh(
     shares: list[Share] = []
     for group in (("subject", "style"), ("motion",)):
         members = [c for c in among if c.kind in group]
-        closed = settings.aggregation == "named" and settings.relevance_threshold is None
-        if closed or settings.aggregation == "off":
+        if not settings.open_to_others:
             members = [c for c in members if c.name in named]
         if members:
             shares += _weighed(base, prompts, states, members, named, settings)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -82,28 +83,16 @@ class Learner:
             CcvdError: its tensors do not fit the base.
         """
         sites = {s.name: s for s in base.sites}
-        try:
-            adapters = _adapters(load_file(stored.adapter_path), sites)
-            tokens = load_file(stored.embedding_path)["tokens"]
+        with _readable(stored):
             prototypes = load_file(stored.prototype_path)
             learner = cls(
                 stored.name,
                 stored.kind,  # type: ignore[arg-type]
                 stored.class_noun,
-                tokens.float(),
-                adapters,
+                stored_tokens(stored, base).vectors,
+                _adapters(load_file(stored.adapter_path), sites),
                 prototypes["text"].float(),
                 prototypes["image"].float(),
-            )
-        except (SafetensorError, KeyError, OSError, RuntimeError) as error:
-            raise CcvdError(
-                f"concept {stored.name} cannot be read: {error}", f"learn {stored.name} again"
-            ) from error
-        if learner.tokens.shape != (base.text_layers, base.text_width):
-            raise CcvdError(
-                f"concept {stored.name} has tokens {tuple(learner.tokens.shape)}, "
-                f"base {base.name} takes {(base.text_layers, base.text_width)}",
-                "it was learned on another base",
             )
         return learner.to(base.device)
 
@@ -113,6 +102,36 @@ class Learner:
         for adapter in self.adapters.values():
             adapter.to(device)
         return self
+
+
+def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
+    """A registered concept's tokens. Raises CcvdError if they do not fit the base."""
+    with _readable(stored):
+        tokens = load_file(stored.embedding_path)["tokens"].float()
+    if tokens.shape != (base.text_layers, base.text_width):
+        raise CcvdError(
+            f"concept {stored.name} has tokens {tuple(tokens.shape)}, "
+            f"base {base.name} takes {(base.text_layers, base.text_width)}",
+            "it was learned on another base",
+        )
+    return TokenVectors(f"<{stored.name}>", tokens.to(base.device))
+
+
+def stored_prototypes(stored: Stored) -> Tensor:
+    """A registered concept's text prototypes, (L, D); nothing else of it is read. Raises CcvdError."""
+    with _readable(stored), safe_open(stored.prototype_path, "pt") as file:
+        prototypes: Tensor = file.get_tensor("text")
+        return prototypes.float()
+
+
+@contextmanager
+def _readable(stored: Stored) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, KeyError, OSError, RuntimeError) as error:
+        raise CcvdError(
+            f"concept {stored.name} cannot be read: {error}", f"learn {stored.name} again"
+        ) from error
 
 
 def _bytes(tensors: Mapping[str, Tensor]) -> bytes:

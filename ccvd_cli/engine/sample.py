@@ -113,18 +113,11 @@ def _in_regions(
 ) -> Tensor:
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
     shape = base.latent_shape(settings.frames, settings.height, settings.width)
-    rows = ["", prompt, *(r.prompt for r in settings.regions)]
-    within = [set(r.names) for r in settings.regions]
-    anywhere = {x.name for x in learners} - set().union(*within)
-    cast = [[x for x in learners if x.name in anywhere | own] for own in (set(), *within)]
-    states = base.encode_text(rows, [x.token_vectors() for x in learners])
-    shares = [
-        weigh(base, [row, prompt], states[[i, 1]], candidates(who), settings)
-        for i, (row, who) in enumerate(zip(rows[1:], cast, strict=True), 1)
-    ]
-    text = _told(base, list(zip(rows, [[], *shares], strict=True)), states, learners, settings)
+    rows = taking_part(base, prompt, learners, settings)
+    states = base.encode_text([row for row, _ in rows], [x.token_vectors() for x in learners])
+    text = _told(base, rows, states, learners, settings)
     named = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
-    adapters = [fold(base, who, weighed) for who, weighed in zip(cast, shares, strict=True)]
+    adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
     voices = Voices(
         Layout(settings.regions, shape, base.device),
         text[2:],
@@ -142,6 +135,23 @@ def _in_regions(
         guidance = RegionGuidance(voices, settings.guidance_scale)
         latents = sample(base, text[: voices.rows], (1, *shape), settings, on_step, follow, guidance)
     return (base.decode_video(latents).cpu() + 1) / 2
+
+
+@torch.no_grad()
+def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings) -> list[Row]:
+    """The rows of a clip in regions: the empty prompt, the prompt and each region's, and who takes part in them.
+
+    In a region these are the concepts of its prompt, and those that the prompt names and no region does.
+    """
+    rows = ["", prompt, *(r.prompt for r in settings.regions)]
+    within = [set(r.names) for r in settings.regions]
+    anywhere = {x.name for x in learners} - set().union(*within)
+    states = base.encode_text(rows, [x.token_vectors() for x in learners])
+    shares: list[list[Share]] = [[]]
+    for i, own in enumerate([set[str](), *within], 1):
+        who = candidates([x for x in learners if x.name in anywhere | own])
+        shares.append(weigh(base, [rows[i], prompt], states[[i, 1]], who, settings))
+    return list(zip(rows, shares, strict=True))
 
 
 def _told(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CcvdError, UsageError
 from ...settings import Family
@@ -26,6 +27,17 @@ class Found:
     name: str
     family: Family
     folder: Path
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a frame per cell of its latents, in each direction."""
+        return stride(json.loads((self.folder / "vae" / "config.json").read_text()))
+
+
+def stride(config: Mapping[str, Any]) -> int:
+    """That of an autoencoder's configuration: every level but the first halves the picture."""
+    levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
+    return 2 ** (len(levels) - 1)
 
 
 def find_base(source: str) -> Found:

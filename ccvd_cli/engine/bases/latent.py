@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import CcvdError, UsageError
 from ..attention import Clock, cross_attention_names, install_processors
+from . import stride
 from .contract import Base, Places, Site, SiteKind, TokenVectors
 
 _PARTS = ("clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
@@ -274,9 +275,7 @@ class LatentBase(Base):
 
     @property
     def _stride(self) -> int:
-        config = self.vae.config
-        levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
-        return 2 ** (len(levels) - 1)
+        return stride(self.vae.config)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         config = self.denoiser.config

@@ -1,0 +1,39 @@
+"""A picture of a clip's boxes: where each is at the first, a middle and the last frame, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .errors import CcvdError
+from .regions import Region
+
+_COLOURS = ((230, 60, 60), (40, 130, 230), (40, 160, 70), (220, 140, 20), (150, 70, 200), (20, 150, 160))
+_SIDE = 512  # of the shorter side, in pixels
+
+
+def draw(regions: Sequence[Region], size: tuple[int, int], frames: int, path: Path) -> None:
+    """Writes a PNG in the proportions of `size` (width, height). Raises CcvdError if the file system refuses."""
+    scale = _SIDE / min(size)
+    width, height = (round(side * scale) for side in size)
+    picture = Image.new("RGB", (width, height), (250, 250, 248))
+    pen = ImageDraw.Draw(picture, "RGBA")
+    font = ImageFont.load_default(16)
+    for k in range(1, 4):  # quarters, to measure by
+        pen.line([(width * k // 4, 0), (width * k // 4, height)], (0, 0, 0, 25))
+        pen.line([(0, height * k // 4), (width, height * k // 4)], (0, 0, 0, 25))
+    for i, region in enumerate(regions):
+        colour = _COLOURS[i % len(_COLOURS)]
+        moving = len(region.keyframes) > 1
+        for frame in (0, frames // 2, frames - 1) if moving else (0,):
+            x0, y0, x1, y1 = region.box_at(frame)
+            corners = (x0 * width, y0 * height, x1 * width - 1, y1 * height - 1)
+            pen.rectangle(corners, fill=(*colour, 25), outline=(*colour, 255), width=3)
+            label = f"{region.prompt}{f'  frame {frame}' if moving else ''}"
+            pen.text((corners[0] + 8, corners[1] + 6 + 20 * (i % 3)), label, colour, font)
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise CcvdError(f"Cannot write '{path}': {error.strerror}.", "Choose another file.") from error

@@ -1,0 +1,125 @@
+"""Several concepts in one prompt: regions given and chosen, who takes part, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_material import QUICK, Ccvd
+from PIL import Image
+
+FEW = ("--steps", "2", "--frames", "3", "--height", "32", "--width", "32", "--seed", "1")
+BOTH = "a <V1> dog and a <V2> cat"
+LEFT, RIGHT = "a <V1> dog @ 0,0,0.5,1", "a <V2> cat @ 0.5,0,1,1"
+
+
+@pytest.fixture
+def taught(ccvd: Ccvd, tiny: Path, photos: Path, clips: Path) -> Path:
+    """The subjects V1 and V2 and the motion V3, all of the tiny base."""
+    shared = ("--base", tiny, *QUICK, "--no-preview", "--quiet")
+    for noun in ("dog", "cat"):
+        assert ccvd("learn-subject", "--images", photos, "--class-noun", noun, *shared).code == 0
+    assert ccvd("learn-motion", "--videos", clips, "--frames", 4, *shared).code == 0
+    return tiny
+
+
+def frames(cwd: Path, stem: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(cwd.glob(f"{stem}_*.png"))]
+
+
+def test_regions_are_obeyed_recorded_and_made_again(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    run = ccvd("generate", BOTH, "--out", "a.png", "--region", LEFT, "--region", RIGHT, "--explain", *FEW)
+    assert run.code == 0, run.err
+    told = json.loads((cwd / "a.png.json").read_text())
+    assert [r["prompt"] for r in told["settings"]["regions"]] == ["a <V1> dog", "a <V2> cat"]
+    parts = [(s["prompt"], s["concept"], s["weight"], s["why"]) for s in told["shares"]]
+    assert parts == [("a <V1> dog", "V1", 1.0, "named"), ("a <V2> cat", "V2", 1.0, "named")]
+    assert "V1 (subject): weight 1.00, named, in 'a <V1> dog'" in run.err
+    assert ccvd("generate", "--from", "a.png.json", "--out", "b.png").code == 0
+    assert frames(cwd, "b") == frames(cwd, "a") and len(frames(cwd, "a")) == 3
+    for k, switch in enumerate(("--no-region-attention", "--no-noise-guidance")):
+        assert ccvd("generate", "--from", "a.png.json", "--out", f"c{k}.png", switch).code == 0
+        assert frames(cwd, f"c{k}") != frames(cwd, "a")
+
+
+def test_two_subjects_stand_side_by_side_unless_told_not_to(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    run = ccvd("generate", f"{BOTH} performing <V3>", "--out", "a.gif", *FEW)
+    assert run.code == 0, run.err
+    assert "--region 'a <V1> dog performing <V3> @ 0,0.1,0.5,1'" in run.err
+    told = json.loads((cwd / "a.gif.json").read_text())
+    assert [r["prompt"] for r in told["settings"]["regions"]] == [
+        "a <V1> dog performing <V3>",
+        "a <V2> cat performing <V3>",
+    ]
+    run = ccvd("generate", BOTH, "--out", "b.gif", "--no-auto-regions", *FEW)
+    assert run.code == 0 and "--region" not in run.err
+    told = json.loads((cwd / "b.gif.json").read_text())
+    assert told["settings"]["regions"] == []
+    assert sorted(s["concept"] for s in told["shares"]) == ["V1", "V2"]
+    assert sum(s["weight"] for s in told["shares"]) == pytest.approx(1, abs=1e-3)
+    alone = ccvd("generate", "a <V1> dog performing <V3>", "--out", "c.gif", *FEW)
+    assert alone.code == 0 and "--region" not in alone.err
+
+
+def test_concepts_that_are_not_named_join_when_asked_to(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    def shares(*options: object) -> dict[str, str]:
+        run = ccvd("generate", "a <V1> dog", "--out", "a.gif", *FEW, *options)
+        assert run.code == 0, run.err
+        told = json.loads((cwd / "a.gif.json").read_text())
+        assert {c["name"] for c in told["concepts"]} == {s["concept"] for s in told["shares"]}
+        return {s["concept"]: s["why"] for s in told["shares"]}
+
+    assert shares() == shares("--aggregation", "off") == {"V1": "named"}
+    everybody = {"V1": "named", "V2": "relevant", "V3": "relevant"}
+    assert shares("--aggregation", "mean") == everybody
+    assert shares("--relevance-threshold", -1) == everybody
+    assert shares("--relevance-threshold", 1) == {"V1": "named"}
+    assert shares("--aggregation", "relevance", "--top-k", 9) == everybody
+    assert ccvd("generate", "--from", "a.gif.json", "--out", "b.gif").code == 0
+    assert (cwd / "a.gif").read_bytes() == (cwd / "b.gif").read_bytes()
+
+
+def test_boxes_are_drawn_without_a_model(
+    ccvd: Ccvd, taught: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccvd_cli.engine.bases.open_base", None)  # it would be called in vain
+    moving = "a <V1> dog @ 0: 0,0,0.5,1 ; 2: 0.5,0,1,1"
+    run = ccvd("generate", "a <V1> dog", "--region", moving, "--preview-regions", "boxes.png", *FEW)
+    assert run.code == 0, run.err
+    assert run.out == "boxes.png\n" and sorted(p.name for p in cwd.iterdir()) == ["boxes.png"]
+    picture = Image.open(cwd / "boxes.png")
+    assert picture.size == (512, 512) and len(picture.getcolors(100_000) or []) > 3
+
+
+def test_a_file_of_regions(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    (cwd / "r.yaml").write_text("- prompt: a <V1> dog\n  box: [0, 0, 0.5, 1]\n")
+    run = ccvd("generate", "on the beach", "--regions", "r.yaml", "--out", "a.gif", *FEW)
+    assert run.code == 0, run.err
+    told = json.loads((cwd / "a.gif.json").read_text())
+    assert [c["name"] for c in told["concepts"]] == ["V1"]
+
+
+def test_what_is_refused_leaves_nothing(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    for options, says in (
+        (("--region", "<V1> @ 0,0,1.5,1"), "the box 0,0,1.5,1 is outside the frame"),
+        (("--region", "<V1> @ 0.5,0,0.5,1"), "the box 0.5,0,0.5,1 is empty"),
+        (("--region", "<V8> @ 0,0,0.5,1"), "V8"),
+        (("--region", "<V1> @ 0,0,0.5,1", "--region", "<V1> @ 0.5,0,1,1"), "There are 2 regions"),
+        (("--region", "<V1> @ 0,0,0.01,1"), "The box 0,0,0.01,1 is too small"),
+        (("--region", "<V1> @ 9: 0,0,0.5,1"), "the clip's last frame is 2"),
+        (("--regions", "none.yaml"), "Cannot read 'none.yaml'"),
+        (("--preview-regions", "boxes.jpg", "--region", LEFT), "not a .png file"),
+        (("--preview-regions", "boxes.png", "--no-auto-regions"), "There are no regions to draw"),
+        (("--relevance-threshold", 3), "--relevance-threshold 3"),
+        (("--top-k", 0), "--top-k 0"),
+    ):
+        run = ccvd("generate", "a <V1> dog", "--out", "a.gif", *FEW, *options)
+        assert run.code == 2, (options, run.err)
+        assert says in run.err and "Traceback" not in run.err and not list(cwd.iterdir())
+
+
+def test_a_sidecar_has_its_own_regions(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    assert ccvd("generate", "a <V1> dog", "--out", "a.gif", *FEW).code == 0
+    run = ccvd("generate", "--from", "a.gif", "--region", LEFT)
+    assert run.code == 2 and "Both regions and --from" in run.err

@@ -1,0 +1,54 @@
+"""What a prompt says of whom."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccvd_cli.prompts import named, told_apart
+
+NOUNS = {"V1": "dog", "V2": "cat", "V3": "car"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "apart"),
+    [
+        (
+            "a <V1> dog and a <V2> cat jumping on the beach",
+            ["a <V1> dog jumping on the beach", "a <V2> cat jumping on the beach"],
+        ),
+        (
+            "in the snow, a <V2> cat, the <V1> dog and my <V3> car",
+            ["in the snow, a <V2> cat", "in the snow, the <V1> dog", "in the snow, my <V3> car"],
+        ),
+        (
+            "a <V1> dog performing <V4> next to a <V2> cat performing <V5> in the snow in <V7> style",
+            [
+                "a <V1> dog performing <V4> in the snow in <V7> style",
+                "a <V2> cat performing <V5> in the snow in <V7> style",
+            ],
+        ),
+        ("a <V1> and a <V2> performing <V4>", ["a <V1> performing <V4>", "a <V2> performing <V4>"]),
+        ("a <V1> dog on the moon", ["a <V1> dog on the moon"]),
+        ("a red dog", []),
+    ],
+)
+def test_subjects_are_told_apart(prompt: str, apart: list[str]) -> None:
+    assert told_apart(prompt, NOUNS) == apart
+
+
+@given(
+    st.permutations(list(NOUNS)),
+    st.lists(st.sampled_from([" and ", ", ", " with ", " chasing "]), min_size=2, max_size=2),
+    st.sampled_from(["", " on the beach", " performing <V9> in the snow"]),
+)
+def test_each_is_told_of_one_subject_and_of_all_that_they_share(
+    names: list[str], joints: list[str], tail: str
+) -> None:
+    phrases = [f"a <{n}> {NOUNS[n]}" for n in names]
+    prompt = f"{phrases[0]}{joints[0]}{phrases[1]}{joints[1]}{phrases[2]}{tail}"
+    apart = told_apart(prompt, NOUNS)
+    assert [[n for n in named(text) if n in NOUNS] for text in apart] == [[n] for n in names]
+    shared = tail.removeprefix(" performing <V9>") if " chasing " in joints else tail
+    assert all(text.endswith(shared.strip()) for text in apart)
