@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +17,19 @@ from .bases.contract import Base
 from .concept import Learner
 
 
+class Start(NamedTuple):
+    """Where sampling sets out instead of from noise: latents (B, C, F, h, w), as noisy as they are before step `first` of the schedule."""
+
+    latents: Tensor
+    first: int
+
+
 def _ignore(*_: int) -> None: ...
+
+
+def seeded_noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    """Standard normal, drawn on the CPU, so that a seed means the same clip on every device."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(device)
 
 
 @torch.no_grad()
@@ -27,21 +40,24 @@ def sample(
     settings: SampleSettings,
     on_step: Callable[[int, int], None] = _ignore,
     before_step: Callable[[int], None] = _ignore,
+    start: Start | None = None,
 ) -> Tensor:
-    """Latents (B, C, F, h, w) from noise, with classifier-free guidance (arXiv 2207.12598).
+    """Latents (B, C, F, h, w) from noise, or from `start`, with classifier-free guidance (arXiv 2207.12598).
 
     `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; at a scale of 1 the latter are not
-    needed. The noise is drawn on the CPU, so a seed means the same clip on every device. Timesteps are known beforehand: nothing in the
-    loop waits for the device.
+    needed. Timesteps are known beforehand: nothing in the loop waits for the device.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    latents = torch.randn(shape, generator=generator).to(base.device)
     scheduler = base.scheduler(settings.scheduler, settings.steps)
-    latents = latents * scheduler.init_noise_sigma
+    if start is None:
+        noise = seeded_noise(shape, settings.seed, base.device)
+        start = Start(noise * scheduler.init_noise_sigma, 0)
+    latents, first = start
+    if first and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
     on_device = scheduler.timesteps.to(base.device)
     guided = settings.guidance_scale != 1
     text = text if guided else text[len(latents) :]
-    for i, t in enumerate(scheduler.timesteps.tolist()):
+    for i, t in list(enumerate(scheduler.timesteps.tolist()))[first:]:
         before_step(i)
         seen = scheduler.scale_model_input(latents, t)
         rows = torch.cat([seen, seen]) if guided else seen
@@ -50,7 +66,7 @@ def sample(
             empty, told = answer.chunk(2)
             answer = empty + settings.guidance_scale * (told - empty)
         latents = scheduler.step(answer, t, latents).prev_sample
-        on_step(i + 1, settings.steps)
+        on_step(i + 1 - first, settings.steps - first)
     return latents
 
 
@@ -61,6 +77,7 @@ def generate_batch(
     learners: Sequence[Learner],
     settings: SampleSettings,
     on_step: Callable[[int, int], None] = _ignore,
+    start: Start | None = None,
 ) -> Tensor:
     """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise."""
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
@@ -79,7 +96,7 @@ def generate_batch(
             motions = [x.token_vectors().placeholder for x in learners if x.kind == "motion"]
             places = base.places([""] * len(prompts) + list(prompts), motions)
             text = base.tell(text, torch.arange(settings.frames)[None], places)
-        latents = sample(base, text, shape, settings, on_step, before_step)
+        latents = sample(base, text, shape, settings, on_step, before_step, start)
     return (base.decode_video(latents).cpu() + 1) / 2
 
 
