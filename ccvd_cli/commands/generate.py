@@ -105,7 +105,7 @@ def generate(
             told, files = _make(session, request, opened, learners, path, settings)
             said = settings.model_dump(exclude={"seed"})
             record(session, registry, request, opened, settings.seed, said, path)
-            made.append({**told.model_dump(), "files": files, "sidecar": sidecar_path(path)})
+            made.append({**told.model_dump(exclude_none=True), "files": files, "sidecar": sidecar_path(path)})
             if not clips.json:
                 for file in files:
                     emit(str(file))
@@ -144,6 +144,12 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
     from .. import sidecar
 
     told = sidecar.read(path)
+    if told.edit:
+        raise UsageError(
+            f"'{path}' is of a clip that `ccvd edit` made from {told.edit.video}, which it does not hold.",
+            f'Again: ccvd edit --video {told.edit.video} "{told.prompt}" --seed {told.seed} '
+            f"--strength {told.edit.strength:g} --method {told.edit.method}",
+        )
     concepts = sidecar.concepts_now(told, registry)
     now = sidecar.current_versions()
     for package, version in told.versions.items():
