@@ -20,6 +20,7 @@ SchedulerName = Literal["dpm++", "ddim"]
 TokenMode = Literal["per-layer", "shared"]
 Aggregation = Literal["named", "relevance", "mean", "off"]
 OrthogonalForm = Literal["mean-abs", "abs-trace"]
+EditMethod = Literal["noise", "ddim"]
 
 
 class Settings(BaseModel):
@@ -118,6 +119,19 @@ class SampleSettings(Settings):
     def _readable(cls, schedule: str) -> str:
         weights(schedule, 1)
         return schedule
+
+
+class EditSettings(Settings):
+    """How a clip is made anew."""
+
+    strength: float = Field(
+        default=0.6,
+        gt=0,
+        le=1,
+        description="share of the steps that are sampled anew; of 1, nothing of the clip is left",
+    )
+    method: EditMethod = "noise"
+    source_prompt: str = Field(default="", description="what the clip shows, for the method ddim")
 
 
 _MINI_PICTURES = Recipe(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from . import __version__
 from .clips import sidecar_path
 from .errors import CcvdError, UsageError
-from .settings import SampleSettings, Settings
+from .settings import EditSettings, SampleSettings, Settings
 
 if TYPE_CHECKING:
     from ccvd_registry import BaseLike, ConceptView, Registry
@@ -48,8 +48,21 @@ class SidecarShare(Settings):
     why: Literal["named", "relevant"]
 
 
+class SidecarEdit(EditSettings):
+    """What a clip was made anew from: the file's name and sha256 (hex). `fps`, `height` and `width` are those of what was written."""
+
+    video: str
+    sha256: str
+    fps: float
+    height: int
+    width: int
+
+
 class Sidecar(Settings):
-    """How a clip was made. `settings` are a `SampleSettings` without the seed; `scale` is the file's."""
+    """How a clip was made. `settings` are a `SampleSettings` without the seed; `scale` is the file's.
+
+    `edit` is None for a clip from nothing; else `settings` have no fps, and `scale` is 1.
+    """
 
     format: Literal[1] = 1
     prompt: str
@@ -64,6 +77,7 @@ class Sidecar(Settings):
     files: list[str]
     created: datetime
     versions: dict[str, str]
+    edit: SidecarEdit | None = None
 
     @property
     def sample_settings(self) -> SampleSettings:
@@ -81,12 +95,13 @@ def describe(
     scale: int,
     files: Sequence[Path],
     shares: Sequence[SidecarShare] = (),
+    edit: SidecarEdit | None = None,
 ) -> Sidecar:
     """The sidecar of a clip that was just written to `files`."""
     return Sidecar(
         prompt=prompt,
         seed=settings.seed,
-        settings=settings.model_dump(exclude={"seed"}),
+        settings=settings.model_dump(exclude={"seed", "fps"} if edit else {"seed"}),
         concepts=[
             SidecarConcept(name=c.name, kind=c.kind, class_noun=c.class_noun, digests=c.digests)
             for c in concepts
@@ -101,6 +116,7 @@ def describe(
         files=[file.name for file in files],
         created=datetime.now(timezone.utc),
         versions=current_versions(),
+        edit=edit,
     )
 
 
@@ -109,7 +125,7 @@ def write(sidecar: Sidecar, clip: Path) -> Path:
     path = sidecar_path(clip)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.write_text(sidecar.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise CcvdError(f"Cannot write '{path}': {error.strerror}.", "Choose another --out.") from error

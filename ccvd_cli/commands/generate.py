@@ -24,6 +24,7 @@ from .request import (
     Request,
     base_of,
     common_base,
+    explain,
     find_concepts,
     last_seen,
     load,
@@ -111,13 +112,13 @@ def generate(
             return
         opened = load(session, registry, request)
         if regions.explain:
-            _explain(session, opened)
+            explain(session, opened)
         made = []
         for path, settings in request.clips():
             told, files = _make(session, request, opened, path, settings)
             said = settings.model_dump(exclude={"seed"})
             record(session, registry, request, opened, settings.seed, said, path)
-            made.append({**told.model_dump(), "files": files, "sidecar": sidecar_path(path)})
+            made.append({**told.model_dump(exclude_none=True), "files": files, "sidecar": sidecar_path(path)})
             if not clips.json:
                 for file in files:
                     emit(str(file))
@@ -160,6 +161,12 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
     from .. import sidecar
 
     told = sidecar.read(path)
+    if told.edit:
+        raise UsageError(
+            f"'{path}' is of a clip that `ccvd edit` made from {told.edit.video}, which it does not hold.",
+            f'Again: ccvd edit --video {told.edit.video} "{told.prompt}" --seed {told.seed} '
+            f"--strength {told.edit.strength:g} --method {told.edit.method}",
+        )
     concepts = sidecar.concepts_now(told, registry)
     now = sidecar.current_versions()
     for package, version in told.versions.items():
@@ -191,16 +198,6 @@ def _paths(prompt: str, settings: SampleSettings, clips: ClipOptions) -> list[Pa
 
 
 # --- with a base -------------------------------------------------------------------------------------
-
-
-def _explain(session: Session, opened: Opened) -> None:
-    """How much each concept takes part in the prompt and in each region, the mean over layers."""
-    kinds = {concept.name: concept.kind for concept in opened.concepts}
-    for share in opened.shares:
-        who = f"{share.concept} ({kinds[share.concept]})"
-        session.say(f"{who}: weight {share.weight:.2f}, {share.why}, in '{share.prompt}'")
-    if not opened.shares:
-        session.say("No concept takes part: the base alone answers.")
 
 
 def _make(

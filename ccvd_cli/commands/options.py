@@ -49,6 +49,11 @@ class OrthogonalForm(str, Enum):
     abs_trace = "abs-trace"
 
 
+class EditMethod(str, Enum):
+    noise = "noise"
+    ddim = "ddim"
+
+
 def _recipe(name: str, help: str) -> Any:
     return Option(name, help=help, show_default=False, rich_help_panel="Recipe (defaults: those of the base)")
 
@@ -180,15 +185,14 @@ class MotionRecipeOptions(RecipeOptions):
 
 
 @dataclass(frozen=True)
-class SampleOptions:
-    """Overrides of a `settings.SampleSettings`, field by field; None keeps its value."""
+class PictureOptions:
+    """Overrides of a `settings.SampleSettings`, field by field; None keeps its value. Without the speed: an edited clip has its own."""
 
     steps: Annotated[int | None, _sampling("--steps", "Denoising steps.")] = None
     guidance_scale: Annotated[
         float | None, _sampling("--guidance-scale", "How strongly the prompt pulls; 1 is unguided.")
     ] = None
     frames: Annotated[int | None, _sampling("--frames", "Frames per clip.")] = None
-    fps: Annotated[int | None, _sampling("--fps", "Frames per second.")] = None
     height: Annotated[int | None, _sampling("--height", "In pixels.")] = None
     width: Annotated[int | None, _sampling("--width", "In pixels.")] = None
     scheduler: Annotated[Scheduler | None, _sampling("--scheduler", "How noise is taken away.")] = None
@@ -247,8 +251,42 @@ class RegionOptions:
 
 
 @dataclass(frozen=True)
-class ClipOptions:
-    """Which clips are made and where they go."""
+class SampleOptions(PictureOptions):
+    """As `PictureOptions`, for clips from nothing."""
+
+    fps: Annotated[int | None, _sampling("--fps", "Frames per second.")] = None
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    """Overrides of a `settings.EditSettings`, field by field; None keeps its value."""
+
+    strength: Annotated[
+        float | None,
+        Option(
+            "--strength",
+            metavar="SHARE",
+            help="How much is made anew, above 0 and up to 1; of 1, nothing of the clip is left.",
+            show_default="0.6",
+        ),
+    ] = None
+    method: Annotated[
+        EditMethod | None,
+        Option(
+            "--method",
+            help="To noise: by adding some, or by DDIM run backwards, which keeps more of the clip.",
+            show_default="noise",
+        ),
+    ] = None
+    source_prompt: Annotated[
+        str | None,
+        Option("--source-prompt", help="What the clip shows, for --method ddim.", show_default="nothing"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class OutOptions:
+    """Where a clip goes, and the chance in it."""
 
     out: Annotated[
         Path | None,
@@ -266,6 +304,13 @@ class ClipOptions:
             "--seed", min=0, max=LARGEST_SEED, help="The same seed, the same clip.", show_default="random"
         ),
     ] = None
+    json: JsonOption = False
+
+
+@dataclass(frozen=True)
+class ClipOptions(OutOptions):
+    """Which clips are made and where they go."""
+
     count: Annotated[int, Option("--count", min=1, max=1000, help="Clips; each has the next seed.")] = 1
     scale: Annotated[
         int | None,
@@ -273,4 +318,3 @@ class ClipOptions:
             "--scale", min=1, max=32, help="Pixels per pixel in the file.", show_default="4 for tiny clips"
         ),
     ] = None
-    json: JsonOption = False

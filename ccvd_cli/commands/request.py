@@ -151,6 +151,16 @@ def _shares(base: Base, request: Request, learners: Sequence[Learner]) -> list[S
     ]
 
 
+def explain(session: Session, opened: Opened) -> None:
+    """How much each concept takes part in the prompt and in each region, the mean over layers."""
+    kinds = {concept.name: concept.kind for concept in opened.concepts}
+    for share in opened.shares:
+        who = f"{share.concept} ({kinds[share.concept]})"
+        session.say(f"{who}: weight {share.weight:.2f}, {share.why}, in '{share.prompt}'")
+    if not opened.shares:
+        session.say("No concept takes part: the base alone answers.")
+
+
 def record(
     session: Session,
     registry: Registry,

@@ -1,4 +1,4 @@
-"""One clip file -> the frames a learner needs, upright and small. Nothing is decoded whole.
+"""One clip file -> the frames that are needed, upright and small. Nothing is decoded whole.
 
 decord does the reading, as it seeks and resizes while decoding. PyAV looks at the file first, because decord
 prints C-level noise on files that are no video and does not tell how a phone held the camera; and it steps
@@ -7,7 +7,9 @@ in where decord 0.6 (with its FFmpeg 4) gives up: GIF, AV1, and frames of a few 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 Pixels = npt.NDArray[np.uint8]
+Spans = npt.NDArray[np.float64]  # (N, 2): begin and end of each frame of a clip, in seconds
+Pick = Callable[[Spans], npt.NDArray[np.int64]]  # which of these frames to take
 
 # No network: a playlist named .mp4 must not fetch anything.
 _LOCAL_ONLY = {"protocol_whitelist": "file"}
@@ -35,6 +39,19 @@ class _Probe:
     seconds: float  # declared length; 0 if unknown
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A clip from its beginning to its end. `pixels` (F, height, width, 3) are F of its `count` frames, of one duration each.
+
+    `seconds` is how long it takes; `shown` is its own (height, width), upright and with square pixels.
+    """
+
+    pixels: Pixels
+    count: int
+    seconds: float
+    shown: tuple[int, int]
+
+
 def read_clip(path: Path, *, size: tuple[int, int], frames: int, fps: int) -> Pixels:
     """Reads `frames` frames of a clip, in order, as uint8 of shape (frames, height, width, 3).
 
@@ -49,16 +66,41 @@ def read_clip(path: Path, *, size: tuple[int, int], frames: int, fps: int) -> Pi
     Raises:
         Unreadable: not a video, damaged, cut short, or of fewer than two frames.
     """
-    probe = _probe(path)
-    try:
-        picked = _read_with_decord(path, probe, size, frames, fps)
-    except Unreadable:
-        raise
-    except Exception:  # decord raises its own errors, RuntimeError, IndexError ...: none is the last word
-        picked = _read_with_av(path, probe, size, frames, fps)
+    picked, _ = _read(path, _probe(path), size, lambda spans: frames_at(spans[:, 0], frames, fps))
     height, width = size
     method = Image.Resampling.LANCZOS
     return np.stack([np.asarray(ImageOps.fit(Image.fromarray(x), (width, height), method)) for x in picked])
+
+
+def read_whole(path: Path, *, size: tuple[int, int], most: int) -> Whole:
+    """Reads all frames of a clip, or `most` of them at equal distances, squeezed to `size`: nothing is cropped.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Raises:
+        Unreadable: as `read_clip`.
+    """
+    probe = _probe(path)
+    picked, spans = _read(path, probe, size, partial(evenly_at, most=most))
+    height, width = size
+    method = Image.Resampling.LANCZOS
+    pixels = np.stack([np.asarray(Image.fromarray(x).resize((width, height), method)) for x in picked])
+    return Whole(pixels, len(spans), _seconds(spans), (probe.height, probe.width))
+
+
+def evenly_at(spans: Spans, most: int) -> npt.NDArray[np.int64]:
+    """Which frames to take: those shown in the middle of each of as many equal parts as there are frames, or `most`."""
+    parts = min(most, len(spans))
+    middles = (np.arange(parts) + 0.5) * _seconds(spans) / parts
+    return np.searchsorted(spans[:, 0] - spans[0, 0], middles, side="right") - 1
+
+
+def _seconds(spans: Spans) -> float:
+    """How long a clip of two frames or more takes. Not every container says when its last frame ends."""
+    begins = spans[:, 0] - spans[0, 0]
+    last = spans[-1, 1] - spans[-1, 0]
+    return float(begins[-1] + (last if last > 0 else begins[-1] / (len(begins) - 1)))
 
 
 def frames_at(times: npt.NDArray[np.float64], frames: int, fps: int) -> npt.NDArray[np.int64]:
@@ -126,7 +168,17 @@ def _starts_as_mp4(path: Path) -> bool:
         return file.read(12)[4:8] == b"ftyp"
 
 
-def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], frames: int, fps: int) -> Pixels:
+def _read(path: Path, probe: _Probe, size: tuple[int, int], pick: Pick) -> tuple[Pixels, Spans]:
+    """The frames that `pick` chooses, upright and at least of `size`, and the spans of all."""
+    try:
+        return _read_with_decord(path, probe, size, pick)
+    except Unreadable:
+        raise
+    except Exception:  # decord raises its own errors, RuntimeError, IndexError ...: none is the last word
+        return _read_with_av(path, probe, size, pick)
+
+
+def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], pick: Pick) -> tuple[Pixels, Spans]:
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -138,28 +190,28 @@ def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], frames: 
     if not np.all(np.isfinite(spans)) or np.any(np.diff(spans[:, 0]) <= 0):  # no usable time stamps
         spans = (np.arange(count)[:, None] + [0, 1]) / float(reader.get_avg_fps())
     _check_whole(spans, probe)
-    wanted, inverse = np.unique(frames_at(spans[:, 0], frames, fps), return_inverse=True)
+    wanted, inverse = np.unique(pick(spans), return_inverse=True)
     pictures = np.asarray(reader.get_batch(wanted.tolist()).asnumpy())
     if pictures.shape != (len(wanted), height, width, 3):
         raise ValueError(f"decord returned frames of shape {pictures.shape}")
-    return pictures[inverse]
+    return pictures[inverse], spans
 
 
-def _read_with_av(path: Path, probe: _Probe, size: tuple[int, int], frames: int, fps: int) -> Pixels:
+def _read_with_av(path: Path, probe: _Probe, size: tuple[int, int], pick: Pick) -> tuple[Pixels, Spans]:
     """The slow way: decodes from the start, keeps only the wanted frames."""
     import av
 
     try:
         stamps, spans = _timeline_with_av(path)
         _check_whole(spans, probe)
-        wanted = [stamps[i] for i in frames_at(spans[:, 0], frames, fps)]
+        wanted = [stamps[i] for i in pick(spans)]
         kept = _frames_with_av(path, set(wanted), probe, size)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise Unreadable("cut short or damaged") from error
-    return np.stack([kept[stamp] for stamp in wanted])
+    return np.stack([kept[stamp] for stamp in wanted]), spans
 
 
-def _timeline_with_av(path: Path) -> tuple[list[int], npt.NDArray[np.float64]]:
+def _timeline_with_av(path: Path) -> tuple[list[int], Spans]:
     """Time stamps (N,) in the stream's own unit, and spans (N, 2) in seconds. Decodes nothing."""
     ends: dict[int, int] = {}
     with _open(path) as container:
@@ -197,8 +249,8 @@ def _decode_size(probe: _Probe, size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(probe.height * scale)), max(1, round(probe.width * scale))
 
 
-def _check_whole(spans: npt.NDArray[np.float64], probe: _Probe) -> None:
-    """`spans` (N, 2): begin and end of each frame, in seconds. Raises Unreadable if frames are missing."""
+def _check_whole(spans: Spans, probe: _Probe) -> None:
+    """Raises Unreadable if frames are missing."""
     if len(spans) < 2:
         raise Unreadable("has one frame" if len(spans) else "has no frames")
     there = spans.max() - spans[0, 0]

@@ -15,15 +15,17 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..outputs import check_output
-from .clip_reader import Pixels, Unreadable, read_clip
+from .clip_reader import Pixels, Unreadable, read_clip, read_whole
 from .media_out import contact_sheet, write_clip
 
 __all__ = [
+    "Film",
     "Loaded",
     "check_output",
     "contact_sheet",
     "find_images",
     "find_videos",
+    "load_film",
     "load_images",
     "load_videos",
     "write_clip",
@@ -49,6 +51,25 @@ class Loaded:
     used: list[Path]
     skipped: list[tuple[Path, str]]
     digests: list[str]
+
+
+@dataclass(frozen=True)
+class Film:
+    """One clip from its beginning to its end, to be made anew: `frames` (F, 3, H, W) in [-1, 1], F of its `count`.
+
+    `seconds` is how long it takes, `size` its own (height, width) in pixels, `digest` the sha256 of the file, hex.
+    """
+
+    frames: Tensor
+    count: int
+    seconds: float
+    size: tuple[int, int]
+    digest: str
+
+    @property
+    def fps(self) -> float:
+        """At which so many frames take as long as the clip."""
+        return len(self.frames) / self.seconds
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -99,6 +120,32 @@ def load_videos(folder: Path, *, size: tuple[int, int], frames: int, fps: int, m
     return _load(folder, "clip", minimum, lambda path: read_clip(path, size=size, frames=frames, fps=fps))
 
 
+def load_film(path: Path, *, size: tuple[int, int], most: int) -> Film:
+    """Reads one clip whole, at most `most` of its frames, squeezed to `size` (height, width); see `clip_reader.read_whole`.
+
+    Raises:
+        UsageError: there is no such file, or it is no clip of two frames or more.
+    """
+    advice = "Give a clip that a viewer can open: MP4, AVI, WebM or GIF, of two frames or more."
+    try:
+        if not path.exists():
+            raise UsageError(f"There is no file '{path}'.", advice)
+        if not path.is_file():
+            raise UsageError(f"'{path}' is not a file.", advice)
+        whole, digest = read_whole(path, size=size, most=most), _sha256(path)
+    except Unreadable as error:
+        raise UsageError(f"Cannot read '{path}': {error}.", advice) from error
+    except OSError as error:
+        raise UsageError(f"Cannot read '{path}': {error.strerror}.", advice) from error
+    return Film(_tensor(whole.pixels), whole.count, whole.seconds, whole.shown, digest)
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """uint8 (..., height, width, 3) -> float32 (..., 3, height, width) in [-1, 1]."""
+    tensor = torch.from_numpy(pixels.astype(np.float32)).movedim(-1, -3).contiguous()
+    return tensor.div_(127.5).sub_(1)
+
+
 def _find(folder: Path, what: str) -> list[Path]:
     advice = f"Give a folder that holds the {what}s, or one {what}."
     try:
@@ -131,8 +178,7 @@ def _load(folder: Path, what: str, minimum: int, read: Callable[[Path], Pixels])
         except OSError as error:
             loaded.skipped.append((path, (error.strerror or "cannot be read").lower()))
             continue
-        tensor = torch.from_numpy(pixels.astype(np.float32)).movedim(-1, -3).contiguous()
-        loaded.tensors.append(tensor.div_(127.5).sub_(1))
+        loaded.tensors.append(_tensor(pixels))
         loaded.used.append(path)
         loaded.digests.append(digest)
     if len(loaded.used) < max(minimum, 1):

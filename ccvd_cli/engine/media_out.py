@@ -21,12 +21,15 @@ _LABEL_SIZE = 14  # pixels
 _BT601 = 6  # FFmpeg's AVCOL_SPC_SMPTE170M
 
 
-def write_clip(frames: Tensor, path: Path, fps: int, *, scale: int = 1) -> list[Path]:
+def write_clip(
+    frames: Tensor, path: Path, fps: float, *, scale: int = 1, size: tuple[int, int] | None = None
+) -> list[Path]:
     """Writes `frames` (F, 3, H, W) in [0, 1] as the suffix of `path` says (see `outputs.SUFFIXES`).
 
     Args:
         fps: frames per second. GIF counts in hundredths of a second and shows at most 50 a second.
         scale: every pixel becomes a square of `scale` pixels, so that a 64x64 clip can be seen.
+        size: (height, width) that frames are resized to instead. H.264 needs even sides: odd ones grow by a pixel.
 
     Returns:
         The files written: one, or one per frame for .png.
@@ -36,9 +39,11 @@ def write_clip(frames: Tensor, path: Path, fps: int, *, scale: int = 1) -> list[
         CcvdError: the file system refuses. Nothing is left behind.
     """
     suffix = check_suffix(path)
-    if fps < 1:
-        raise ValueError(f"fps must be at least 1, not {fps}")
+    if not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be above 0, not {fps}")
     pixels = _to_pixels(frames, scale)
+    if size is not None:
+        pixels = _resized(pixels, *size)
     if suffix == ".png":
         targets = frame_paths(path, len(pixels))
         _write_whole(targets, lambda parts: _save_frames(pixels, parts))
@@ -94,6 +99,13 @@ def _to_pixels(frames: Tensor, scale: int) -> Pixels:
     return array.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
+def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
+    if pixels.shape[1:3] == (height, width):
+        return pixels
+    method = Image.Resampling.BICUBIC
+    return np.stack([np.asarray(Image.fromarray(x).resize((width, height), method)) for x in pixels])
+
+
 def _write_whole(targets: list[Path], write: Callable[[list[Path]], None]) -> None:
     """Lets `write` fill hidden files beside `targets`, then renames them."""
     parts = [target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}") for target in targets]
@@ -116,13 +128,13 @@ def _save_frames(pixels: Pixels, parts: list[Path]) -> None:
         Image.fromarray(picture).save(part, format="PNG")
 
 
-def _save_mp4(pixels: Pixels, part: Path, fps: int) -> None:
+def _save_mp4(pixels: Pixels, part: Path, fps: float) -> None:
     """H.264, 4:2:0: the one kind that every player and browser shows. It needs even sides."""
     import av
 
     pixels = np.pad(pixels, ((0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)), mode="edge")
     with av.open(str(part.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps))
+        stream = container.add_stream("libx264", rate=_rate(fps))
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "12", "preset": "medium"}
@@ -133,7 +145,14 @@ def _save_mp4(pixels: Pixels, part: Path, fps: int) -> None:
         container.mux(stream.encode())
 
 
-def _save_gif(pixels: Pixels, part: Path, fps: int) -> None:
+def _rate(fps: float) -> Fraction:
+    """A fraction of small numbers, as containers want them, however slow the clip."""
+    return (
+        Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
+    )
+
+
+def _save_gif(pixels: Pixels, part: Path, fps: float) -> None:
     """One palette for the whole clip and no dithering: neither colours nor dots flicker."""
     count, height, width, _ = pixels.shape
     palette = Image.fromarray(pixels.reshape(count * height, width, 3)).quantize(256)
@@ -142,7 +161,7 @@ def _save_gif(pixels: Pixels, part: Path, fps: int) -> None:
     images[0].save(part, format="GIF", save_all=True, append_images=images[1:], duration=duration, loop=0)
 
 
-def _save_webp(pixels: Pixels, part: Path, fps: int) -> None:
+def _save_webp(pixels: Pixels, part: Path, fps: float) -> None:
     images = [Image.fromarray(x) for x in pixels]
     images[0].save(
         part,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,13 @@ from .regions import Layout, RegionGuidance, Voices, spoken
 
 OnStep = Callable[[int, int], None]
 Row = tuple[str, Sequence[Share]]  # a prompt, and who takes part in it
+
+
+class Start(NamedTuple):
+    """Where sampling sets out instead of from noise: latents (B, C, F, h, w), as noisy as they are before step `first` of the schedule."""
+
+    latents: Tensor
+    first: int
 
 
 def _ignore(*_: int) -> None: ...
@@ -45,6 +52,11 @@ class ClassifierFree:
         return empty + self.scale * (told - empty)
 
 
+def seeded_noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    """Standard normal, drawn on the CPU, so that a seed means the same clip on every device."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(device)
+
+
 @torch.no_grad()
 def sample(
     base: Base,
@@ -54,27 +66,30 @@ def sample(
     on_step: OnStep = _ignore,
     before_step: Callable[[int], None] = _ignore,
     guidance: Guidance | None = None,
+    start: Start | None = None,
 ) -> Tensor:
-    """Latents (B, C, F, h, w) from noise.
+    """Latents (B, C, F, h, w) from noise, or from `start`.
 
     `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; with another `guidance` as many
-    times B as it wants copies. The noise is drawn on the CPU, so a seed means the same clip on every device. Timesteps are known
-    beforehand: nothing in the loop waits for the device.
+    times B as it wants copies. Timesteps are known beforehand: nothing in the loop waits for the device.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    latents = torch.randn(shape, generator=generator).to(base.device)
     scheduler = base.scheduler(settings.scheduler, settings.steps)
-    latents = latents * scheduler.init_noise_sigma
+    if start is None:
+        noise = seeded_noise(shape, settings.seed, base.device)
+        start = Start(noise * scheduler.init_noise_sigma, 0)
+    latents, first = start
+    if first and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
     on_device = scheduler.timesteps.to(base.device)
     guidance = guidance or ClassifierFree(settings.guidance_scale)
     text = text[-guidance.copies * len(latents) :]
-    for i, t in enumerate(scheduler.timesteps.tolist()):
+    for i, t in list(enumerate(scheduler.timesteps.tolist()))[first:]:
         before_step(i)
         seen = scheduler.scale_model_input(latents, t)
         rows = seen.repeat(guidance.copies, 1, 1, 1, 1)
         answer = guidance(base.predict(rows, on_device[i].expand(len(rows)), text))
         latents = scheduler.step(answer, t, latents).prev_sample
-        on_step(i + 1, settings.steps)
+        on_step(i + 1 - first, settings.steps - first)
     return latents
 
 
@@ -85,6 +100,7 @@ def generate_batch(
     learners: Sequence[Learner],
     settings: SampleSettings,
     on_step: OnStep = _ignore,
+    start: Start | None = None,
 ) -> Tensor:
     """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise.
 
@@ -94,7 +110,7 @@ def generate_batch(
     """
     if settings.regions:
         (prompt,) = prompts
-        return _in_regions(base, prompt, learners, settings, on_step)
+        return _in_regions(base, prompt, learners, settings, on_step, start)
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
     told = base.encode_text(prompts, [x.token_vectors() for x in learners])
     shares = weigh(base, prompts, told, candidates(learners), settings)
@@ -104,12 +120,17 @@ def generate_batch(
     adapters = fold(base, learners, shares)
     follow = _schedule((w for s, w in adapters.items() if s.kind == "spatial"), settings)
     with _as_clip(base, settings), attached(base.denoiser, adapters):
-        latents = sample(base, text, shape, settings, on_step, follow)
+        latents = sample(base, text, shape, settings, on_step, follow, start=start)
     return (base.decode_video(latents).cpu() + 1) / 2
 
 
 def _in_regions(
-    base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings, on_step: OnStep
+    base: Base,
+    prompt: str,
+    learners: Sequence[Learner],
+    settings: SampleSettings,
+    on_step: OnStep,
+    start: Start | None,
 ) -> Tensor:
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
     shape = base.latent_shape(settings.frames, settings.height, settings.width)
@@ -133,7 +154,8 @@ def _in_regions(
         attached(base.denoiser, regional),
     ):
         guidance = RegionGuidance(voices, settings.guidance_scale)
-        latents = sample(base, text[: voices.rows], (1, *shape), settings, on_step, follow, guidance)
+        text = text[: voices.rows]
+        latents = sample(base, text, (1, *shape), settings, on_step, follow, guidance, start)
     return (base.decode_video(latents).cpu() + 1) / 2
 
 

@@ -22,8 +22,8 @@ from media_material import (
 )
 from PIL import Image
 
-from ccvd_cli.engine.clip_reader import frames_at
-from ccvd_cli.engine.media import load_videos
+from ccvd_cli.engine.clip_reader import evenly_at, frames_at
+from ccvd_cli.engine.media import load_film, load_videos
 
 CODECS = [
     ("a.mp4", "libx264", "yuv420p"),
@@ -79,6 +79,35 @@ def test_which_frames_are_taken() -> None:
     # A phone's uneven time stamps: time counts, not the number of frames.
     assert frames_at(np.array([0.0, 0.1, 0.2, 10.0]), 3, 8).tolist() == [0, 2, 3]
     assert frames_at(even, 1, 8).tolist() == [0]
+
+
+def test_equal_parts_of_a_clip() -> None:
+    def spans(*ends: float) -> np.ndarray:
+        return np.stack([[0.0, *ends[:-1]], ends], axis=1)
+
+    even = spans(*(np.arange(1, 13) / 6))
+    assert evenly_at(even, 12).tolist() == list(range(12)) == evenly_at(even, 99).tolist()
+    assert evenly_at(even, 4).tolist() == [1, 4, 7, 10]
+    # A long last frame: time counts, not the number of frames.
+    assert evenly_at(spans(0.4, 0.5, 1.2), 3).tolist() == [0, 2, 2]
+
+
+@pytest.mark.parametrize(("name", "codec", "pix_fmt"), CODECS)
+def test_a_film_is_read_from_its_beginning_to_its_end(
+    tmp_path: Path, name: str, codec: str, pix_fmt: str
+) -> None:
+    path = write_video(tmp_path / name, [quarters()] * 10, fps=5, codec=codec, pix_fmt=pix_fmt)
+    film = load_film(path, size=(16, 48), most=4)
+    assert film.frames.shape == (4, 3, 16, 48) and film.count == 10 and film.size == (48, 64)
+    assert film.seconds == pytest.approx(2, abs=0.02) and film.fps == pytest.approx(2, abs=0.02)
+    assert corners(film.frames[0]) == QUARTERS  # squeezed, not cropped
+
+
+def test_a_film_held_sideways_is_upright(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [np.ascontiguousarray(np.rot90(quarters(64, 96), 1))] * 4)
+    turn(path, 90)
+    film = load_film(path, size=(32, 32), most=4)
+    assert film.size == (64, 96) and corners(film.frames[0]) == QUARTERS
 
 
 def test_decord_and_av_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ class Base(ABC):
 
     @abstractmethod
     def scheduler(self, name: str, steps: int) -> Any:
-        """A diffusers scheduler, set to `steps`."""
+        """A diffusers scheduler, set to `steps`: "dpm++", "ddim", or "ddim-inverse", which climbs ddim's timesteps from a clip to noise."""
 
     def tell(self, text: Tensor, moments: Tensor) -> Tensor:
         """What each frame reads: text (B, L, T, D) at moments (B or 1, F) -> (B, L, F, T, D), where this base `tells_moments`; else `text`.

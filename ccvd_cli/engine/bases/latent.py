@@ -325,6 +325,8 @@ class LatentBase(Base):
             made = self._scheduler_class("DPMSolverMultistepScheduler").from_config(
                 self._plan, algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True
             )
+        elif name == "ddim-inverse":
+            made = self._scheduler_class("DDIMInverseScheduler").from_config(self._plan)
         else:
             raise UsageError(f"unknown scheduler {name!r}", "choose dpm++ or ddim")
         made.set_timesteps(steps)

@@ -1,0 +1,225 @@
+"""`ccvd edit`: a clip and a prompt that names concepts -> the clip made anew, with a sidecar."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from ..clips import default_path, sidecar_path
+from ..errors import UsageError
+from ..output import emit, emit_json
+from ..outputs import check_output
+from ..progress import progress
+from ..session import Session
+from . import placing
+from .opening import find_base
+from .options import BaseOptions, EditOptions, OutOptions, PictureOptions, RegionOptions, Scheduler
+from .request import (
+    Opened,
+    Request,
+    base_of,
+    common_base,
+    explain,
+    find_concepts,
+    load,
+    record,
+    sample_settings,
+    seed_or_random,
+)
+from .wiring import command
+
+if TYPE_CHECKING:
+    from ccvd_registry import Registry
+
+    from ..engine.media import Film
+    from ..settings import EditSettings
+    from ..sidecar import Sidecar
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says."""
+
+    video: Path
+    prompt: str
+    how: EditOptions
+    out: OutOptions
+    sampling: PictureOptions
+    regions: RegionOptions
+    base: BaseOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit(Request):
+    """A clip to be made anew."""
+
+    video: Path
+    film: Film
+    how: EditSettings
+    path: Path
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "edit",
+        edit,
+        examples=(
+            'ccvd edit --video walk.mp4 "a <V1> dog on the beach" --out beach.mp4',
+            'ccvd edit --video walk.mp4 "a dog in <V7> style" --strength 0.4 --seed 7',
+            'ccvd edit --video walk.mp4 "a cat walking" --method ddim --source-prompt "a dog walking"',
+        ),
+        panel="Concepts and clips",
+    )
+
+
+def edit(
+    session: Session,
+    video: Annotated[
+        Path, Option("--video", metavar="FILE", help="The clip: any that FFmpeg reads.", show_default=False)
+    ],
+    prompt: Annotated[
+        str, Argument(help="What to show; <V1> stands for the concept V1.", show_default=False)
+    ],
+    how: EditOptions,
+    out: OutOptions,
+    sampling: PictureOptions,
+    regions: RegionOptions,
+    base: BaseOptions,
+) -> None:
+    """Make a clip anew under a prompt.
+
+    The new clip takes as long as the old one and has its size: frames are squeezed to what the base makes, and stretched again.
+
+    Of a clip with more frames than the base makes, so many are taken at equal distances, and shown longer.
+    """
+    with session.registry() as registry:
+        request = _prepare(session, registry, Given(video, prompt, how, out, sampling, regions, base))
+        if regions.preview_regions:
+            placing.preview(regions, request.settings)
+            emit(str(regions.preview_regions))
+            return
+        opened = load(session, registry, request)
+        if regions.explain:
+            explain(session, opened)
+        told, files = _make(session, request, opened)
+        assert told.edit is not None
+        said = {**told.settings, "edit": told.edit.model_dump()}
+        record(session, registry, request, opened, told.seed, said, request.path)
+    if out.json:
+        shown = told.model_dump(exclude_none=True)
+        emit_json({**shown, "files": files, "sidecar": sidecar_path(request.path)})
+    else:
+        for file in files:
+            emit(str(file))
+
+
+def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
+    """Everything that can be wrong with a request, before a model is loaded. Raises UsageError."""
+    from ..engine import media
+    from ..settings import SAMPLING
+
+    prompt, video = given.prompt, given.video
+    asked = placing.given_regions(given.regions)
+    concepts = find_concepts(registry, prompt, [region.prompt for region in asked])
+    fingerprint = common_base(concepts)
+    source = given.base.base or base_of(concepts)
+    found, wanted = find_base(source), _how(given.how, given.sampling)
+    settings = sample_settings(SAMPLING[found.family], given.sampling, seed_or_random(given.out.seed))
+    if settings.frames < 2:
+        raise UsageError(f"--frames {settings.frames}: a clip has two frames or more.")
+    path = given.out.out or default_path(prompt, settings.seed)
+    check_output(path)
+    if path.exists() and video.exists() and path.samefile(video):
+        raise UsageError(f"--out '{path}' is the clip itself.", "Choose another --out.")
+    film = media.load_film(video, size=(settings.height, settings.width), most=settings.frames)
+    rows = placing.placed(session, prompt, concepts, asked, given.regions)
+    changed: dict[str, Any] = {"frames": len(film.frames), "regions": tuple(rows)}
+    if wanted.method == "ddim":
+        changed["scheduler"] = "ddim"
+    settings = settings.model_copy(update=changed)
+    placing.check_fit(settings, prompt, found.stride)
+    return Edit(
+        prompt=prompt,
+        concepts=concepts,
+        source=source,
+        fingerprint=fingerprint,
+        settings=settings,
+        device=given.base.device,
+        dtype=given.base.dtype,
+        video=video,
+        film=film,
+        how=wanted,
+        path=path,
+    )
+
+
+def _how(options: EditOptions, sampling: PictureOptions) -> EditSettings:
+    from ..prompts import named
+    from ..settings import EditSettings
+    from .overrides import override
+
+    how = override(EditSettings(), asdict(options))
+    if how.source_prompt and how.method != "ddim":
+        raise UsageError("--source-prompt is for --method ddim.", "Noise is added whatever the clip shows.")
+    if how.source_prompt and named(how.source_prompt):
+        raise UsageError(
+            f"--source-prompt '{how.source_prompt}': the base alone reads the clip, without concepts.",
+            "Say in ordinary words what it shows, or nothing.",
+        )
+    if how.method == "ddim" and sampling.scheduler not in (None, Scheduler.ddim):
+        raise UsageError(
+            f"--method ddim goes back by ddim, not by --scheduler {sampling.scheduler.value}.",
+            "Leave it out.",
+        )
+    return how
+
+
+def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, list[Path]]:
+    """The clip: its frames, the files they go to, and the sidecar."""
+    from .. import sidecar
+    from ..engine import media
+    from ..engine.edit import edit
+
+    film, settings = request.film, request.settings
+    base, (height, width) = opened.base, film.size
+    session.say(_plan(request))
+    with progress(quiet=session.quiet) as report:
+        frames = edit(base, film.frames, request.prompt, opened.learners, settings, request.how, report)
+    files = media.write_clip(frames, request.path, film.fps, size=film.size)
+    told = sidecar.describe(
+        request.prompt,
+        settings,
+        opened.concepts,
+        base,
+        device=str(base.device),
+        dtype=str(base.dtype).removeprefix("torch."),
+        scale=1,
+        files=files,
+        shares=opened.shares,
+        edit=sidecar.SidecarEdit(
+            **request.how.model_dump(),
+            video=request.video.name,
+            sha256=film.digest,
+            fps=film.fps,
+            height=height,
+            width=width,
+        ),
+    )
+    sidecar.write(told, request.path)
+    return told, files
+
+
+def _plan(request: Edit) -> str:
+    """What will be done to the clip, in one line."""
+    film, settings = request.film, request.settings
+    count, (height, width) = len(film.frames), film.size
+    taken = f"all {count} frames" if count == film.count else f"{count} of its {film.count} frames"
+    return (
+        f"Editing {request.video.name} with seed {settings.seed}: {taken} at {settings.width}x{settings.height}; "
+        f"written at {width}x{height} and {film.fps:.4g} frames per second, to take {film.seconds:.2f} s as before."
+    )

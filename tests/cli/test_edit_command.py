@@ -1,0 +1,167 @@
+"""Making a clip anew from the command line, on a tiny base: what stays of it, what is told, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from cli_material import QUICK, Ccvd
+from PIL import Image
+
+from ccvd_cli import outputs
+from ccvd_cli.engine import bases
+from ccvd_cli.engine.media import write_clip
+
+FEW = ("--steps", "3", "--height", "32", "--width", "32")
+
+
+@pytest.fixture
+def video(cwd: Path) -> Path:
+    """Twelve frames of 40x60 in two seconds."""
+    frames = torch.rand(12, 3, 40, 60, generator=torch.Generator().manual_seed(1))
+    write_clip(frames, cwd / "in.mp4", 6)
+    return Path("in.mp4")
+
+
+def facts(path: Path) -> tuple[int, float, int, int]:
+    """Frames, seconds, width, height."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(stream))
+        return frames, float(stream.duration * stream.time_base), stream.width, stream.height
+
+
+def test_length_size_and_seed_are_kept(ccvd: Ccvd, tiny: Path, video: Path, cwd: Path) -> None:
+    shared = ("edit", "--video", video, "a red dog", "--base", tiny, *FEW, "--seed", 7)
+    run = ccvd(*shared, "--frames", 5, "--out", "a.mp4")
+    assert (run.code, run.out) == (0, "a.mp4\n"), run.err
+    assert "Editing in.mp4 with seed 7: 5 of its 12 frames at 32x32;" in run.err
+    assert "written at 60x40 and 2.5 frames per second, to take 2.00 s as before." in run.err
+    frames, seconds, width, height = facts(cwd / "a.mp4")
+    assert (frames, width, height) == (5, 60, 40) and seconds == pytest.approx(2, abs=0.01)
+    every = ccvd(*shared, "--out", "b.mp4")  # fewer than the base makes: all of them
+    assert "all 12 frames at 32x32" in every.err
+    assert facts(cwd / "b.mp4")[:2] == (12, pytest.approx(2, abs=0.01))
+    for name in ("c.png", "d.png"):
+        assert ccvd(*shared, "--frames", 2, "--out", name).code == 0
+    assert (cwd / "c_001.png").read_bytes() == (cwd / "d_001.png").read_bytes()
+
+
+def test_any_container_and_frames_of_uneven_length(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    pictures = [Image.new("RGB", (48, 36), (60 * i, 0, 0)) for i in range(4)]
+    pictures[0].save("in.gif", save_all=True, append_images=pictures[1:], duration=[100, 100, 100, 700])
+    run = ccvd("edit", "--video", "in.gif", "a dog", "--base", tiny, *FEW, "--out", "out.gif")
+    assert run.code == 0, run.err
+    with Image.open(cwd / "out.gif") as image:
+        assert image.size == (48, 36) and image.n_frames == 4
+        assert image.info["duration"] == 250
+
+
+def test_concepts_take_part_and_all_is_told(
+    ccvd: Ccvd, tiny: Path, photos: Path, video: Path, cwd: Path
+) -> None:
+    assert ccvd("learn-style", "--images", photos, "--base", tiny, *QUICK, "--no-preview").code == 0
+    how = ("--method", "ddim", "--strength", 0.7, "--source-prompt", "a dog")
+    run = ccvd("edit", "--video", video, "a dog in <V1> style", *FEW, *how, "--out", "a.gif", "--json")
+    assert run.code == 0, run.err
+    told = json.loads((cwd / "a.gif.json").read_text())
+    assert told["edit"] == {
+        "strength": 0.7,
+        "method": "ddim",
+        "source_prompt": "a dog",
+        "video": "in.mp4",
+        "sha256": hashlib.sha256((cwd / video).read_bytes()).hexdigest(),
+        "fps": 6.0,
+        "height": 40,
+        "width": 60,
+    }
+    assert (told["settings"]["scheduler"], told["settings"]["frames"]) == ("ddim", 12)
+    assert "fps" not in told["settings"] and [c["name"] for c in told["concepts"]] == ["V1"]
+    shown = json.loads(run.out)
+    assert shown["edit"] == told["edit"] and shown["sidecar"] == "a.gif.json"
+    (listed,) = json.loads(ccvd("list", "generations", "--json").out)
+    assert listed["prompt"] == "a dog in <V1> style" and listed["settings"]["edit"]["video"] == "in.mp4"
+
+    again = ccvd("generate", "--from", "a.gif.json", "--out", "again.gif")
+    assert again.code == 2 and not (cwd / "again.gif").exists()
+    assert "`ccvd edit` made from in.mp4" in again.err and "ccvd edit --video in.mp4" in again.err
+
+
+def test_a_clip_from_nothing_tells_of_no_edit(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    assert ccvd("generate", "a dog", "--base", tiny, *FEW, "--frames", 2, "--out", "a.gif").code == 0
+    assert "edit" not in json.loads((cwd / "a.gif.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--video", "nowhere.mp4"), "no file 'nowhere.mp4'"),
+        (("--video", "folder"), "'folder' is not a file"),
+        (("--video", "words.mp4"), "Cannot read 'words.mp4': not a video"),
+        (("--video", "still.gif"), "Cannot read 'still.gif': has one frame"),
+        (("--strength", 0), "--strength 0.0: should be greater than 0"),
+        (("--strength", 1.1), "--strength 1.1: should be less than or equal to 1"),
+        (("--strength", "nan"), "--strength nan"),
+        (("--method", "magic"), "'magic'"),
+        (("--source-prompt", "a dog"), "--source-prompt is for --method ddim"),
+        (("--method", "ddim", "--source-prompt", "a <V1> dog"), "--source-prompt 'a <V1> dog'"),
+        (("--method", "ddim", "--scheduler", "dpm++"), "not by --scheduler dpm++"),
+        (("--out", "clip.mov"), "'.mov'"),
+        (("--out", "in.mp4"), "--out 'in.mp4' is the clip itself"),
+        (("--out", "words.mp4/a.mp4"), "not a folder"),
+        (("--out", "locked/a.mp4"), "no permission"),
+        (("--frames", 1), "--frames 1: a clip has two frames or more"),
+        (("--steps", 0), "--steps 0"),
+        (("--base", "nobase"), "nobase"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    ccvd: Ccvd,
+    teach: Callable[..., None],
+    tiny: Path,
+    video: Path,
+    cwd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    said: str,
+) -> None:
+    teach("V1")
+    (cwd / "words.mp4").write_text("words")
+    (cwd / "folder").mkdir()
+    (cwd / "locked").mkdir()
+    Image.new("RGB", (32, 32)).save(cwd / "still.gif")
+    before = sorted(cwd.iterdir())
+    monkeypatch.setattr(bases, "open_base", None)  # must not be reached
+    access = outputs.os.access
+    monkeypatch.setattr(
+        outputs.os, "access", lambda path, mode: Path(path).name != "locked" and access(path, mode)
+    )
+    shared = () if "--video" in arguments else ("--video", video)
+    base = () if "--base" in arguments else ("--base", tiny)
+    run = ccvd("edit", "a red dog", *shared, *base, *arguments)
+    assert (run.code, run.out) == (2, "")
+    errors = [line for line in run.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and said in errors[0], run.err
+    assert "Traceback" not in run.err
+    assert sorted(cwd.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("", "The prompt is empty"),
+        ("a <V8> dog", "no concept 'V8'"),
+        ("a dog performing <S7>", "S7 is a style, not a motion"),
+    ],
+)
+def test_a_prompt_is_checked_before_the_clip(
+    ccvd: Ccvd, teach: Callable[..., None], cwd: Path, prompt: str, said: str
+) -> None:
+    teach("S7", "style")
+    run = ccvd("edit", "--video", "nowhere.mp4", prompt)
+    assert (run.code, run.out) == (2, "") and said in run.err.splitlines()[0]
