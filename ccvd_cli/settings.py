@@ -94,7 +94,7 @@ class SampleSettings(Settings):
     width: int = Field(default=64, ge=8)
     scheduler: SchedulerName = "dpm++"
     subject_schedule: str = Field(
-        default="1", description="weight of subjects over the steps; see schedule.py"
+        default="1", description="weight of subjects and styles over the steps; see schedule.py"
     )
     aggregation: Aggregation = Field(default="named", description="who takes part; see engine/aggregate.py")
     relevance_threshold: float | None = Field(

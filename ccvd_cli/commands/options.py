@@ -200,7 +200,7 @@ class PictureOptions:
         str | None,
         _sampling(
             "--subject-schedule",
-            "Weight of subjects over the steps: 0.4@0.1,0.8 is 0.4 for a tenth, then 0.8.",
+            "Weight of subjects and styles over the steps: 0.4@0.1,0.8 is 0.4 for a tenth, then 0.8.",
         ),
     ] = None
 

@@ -100,7 +100,15 @@ def test_a_film_is_read_from_its_beginning_to_its_end(
     film = load_film(path, size=(16, 48), most=4)
     assert film.frames.shape == (4, 3, 16, 48) and film.count == 10 and film.size == (48, 64)
     assert film.seconds == pytest.approx(2, abs=0.02) and film.fps == pytest.approx(2, abs=0.02)
-    assert corners(film.frames[0]) == QUARTERS  # squeezed, not cropped
+    assert corners(film.frames[0]) == QUARTERS
+
+
+def test_a_film_is_squeezed_not_cropped(tmp_path: Path) -> None:
+    picture = np.zeros((48, 96, 3), np.uint8)
+    picture[:, :16] = picture[:, -16:] = 255
+    film = load_film(write_video(tmp_path / "a.mp4", [picture] * 3), size=(24, 24), most=3)
+    bright = film.frames[0].mean((0, 1)) > 0
+    assert bright[:3].all() and bright[-3:].all() and not bright[5:-5].any()
 
 
 def test_a_film_held_sideways_is_upright(tmp_path: Path) -> None:
