@@ -58,7 +58,7 @@ class Answer:
     def right(self, attribute: str) -> bool:
         """`all`: every attribute at once."""
         if attribute == "all":
-            return self.asked == self.seen
+            return all(self.right(k) for k in self.asked)
         return self.asked[attribute] == self.seen[attribute]
 
     @property

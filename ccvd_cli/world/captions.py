@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .colour import called
+from .looks import own
 from .motions import MOTIONS
-from .render import COLOURS, TEXTURES, Actor, Clip
+from .render import COLOURS, TEXTURES, Actor, Clip, Spot
 from .scenes import PLACES
 from .shapes import ACCESSORIES, NOUNS, RGB
 
@@ -89,29 +90,65 @@ def sentence(who: str, motion: str, scene: str, order: int = 0) -> str:
     return " ".join(p for p in parts if p)
 
 
+def spots(rng: np.random.Generator, count: int, motion: str) -> tuple[Spot, ...] | None:
+    """Places at random, neighbours side by side; half of those whose paths cross the frame go their usual way (None)."""
+    if rng.random() < (0.15 if motion in TOGETHER else 0.5):
+        return None if count < 3 else row(rng, count)
+    if count > 1:
+        return row(rng, count)
+    size = float(rng.uniform(0.15, 0.25))
+    if motion in TOGETHER:
+        return (Spot(rng.uniform(size + 0.02, 0.98 - size), rng.uniform(0.38, 0.70), size),)
+    return (Spot(rng.uniform(0.40, 0.60), rng.uniform(0.48, 0.64), size),)
+
+
+def where(spot: Spot) -> str:
+    """'on the left'; of the middle nothing is said."""
+    return "on the left" if spot.x < 0.40 else "on the right" if spot.x > 0.60 else ""
+
+
+def row(rng: np.random.Generator, count: int) -> tuple[Spot, ...]:
+    """Two or three side by side, of different sizes and with gaps at random."""
+    sizes = rng.uniform(0.14, 0.20, count) if count == 2 else rng.uniform(0.125, 0.16, count)
+    free = max(0.0, 1 - 1.9 * sizes.sum())
+    gaps = rng.dirichlet(np.ones(count + 1)) * free
+    left, places = 0.0, []
+    for gap, size in zip(gaps, sizes, strict=False):
+        left += float(gap)
+        places.append(Spot(left + 0.95 * float(size), float(rng.uniform(0.42, 0.66)), float(size)))
+        left += 1.9 * float(size)
+    return tuple(places)
+
+
 def random_clip(
-    rng: np.random.Generator, *, together: float = 0.2, strangers: bool = False
+    rng: np.random.Generator, *, together: float = 0.3, strangers: bool = False
 ) -> tuple[Clip, str]:
-    """A random clip and a caption that may leave parts unsaid; `together`: the share with two actors.
+    """A random clip and a caption that may leave parts unsaid; `together`: the share with several actors.
 
     Strangers are `dressed`. Often no colour is said of them, so a base learns that there is more to see than it has words for; else every
-    colour by its nearest name, so that each can be told apart. A caption that says nothing of motion belongs to an actor that stands still.
+    colour by its nearest name, so that each can be told apart; and in half of the captions each is only said to be its `own`. A caption that
+    says nothing of motion belongs to an actor that stands still.
     """
-    two = rng.random() < together
-    who = [words(rng) for _ in range(1 + two)]
-    motion = _pick(rng, TOGETHER if two else tuple(MOTIONS))
+    count = 1 if rng.random() >= together else int(rng.choice((2, 2, 2, 3)))
+    who = [words(rng) for _ in range(count)]
+    motion = _pick(rng, TOGETHER if count > 1 else tuple(MOTIONS))
     scene = _pick(rng, tuple(PLACES))
     silent = {k: rng.random() < 0.08 for k in ("colour", "texture", "scene")}
     actors = tuple(dressed(w.actor(), rng) if strangers else w.actor() for w in who)
-    if strangers:  # two in all their colours would be longer than a text may be
-        colours = not two and rng.random() < 0.75
+    if strangers and rng.random() < 0.6:
+        said = " and ".join(own(a) for a in actors)
+    elif strangers:  # several in all their colours would be longer than a text may be
+        colours = count == 1 and rng.random() < 0.75
         said = " and ".join(described(a, colours=colours) for a in actors)
     else:
         said = " and ".join(
             phrase(w, colour=not silent["colour"], texture=not silent["texture"]) for w in who
         )
+    places = spots(rng, count, motion)
+    if count == 1 and motion in TOGETHER and places and rng.random() < 0.25:
+        said = f"{said} {where(places[0])}".rstrip()
     spoken = "" if motion == "standing still" and rng.random() < 0.6 else motion
     order = int(rng.choice(4, p=[0.6, 0.15, 0.15, 0.1]))
     caption = sentence(said, spoken, "" if silent["scene"] else scene, order)
-    clip = Clip(actors, scene, motion, seed=int(rng.integers(2**31)))
+    clip = Clip(actors, scene, motion, seed=int(rng.integers(2**31)), spots=places)
     return clip, caption

@@ -54,7 +54,7 @@ class Part:
 
 
 # Clips that the world's words describe in full, and clips of actors in any colours.
-MATERIAL = (Part("familiar", 10_000, 3_000_000), Part("strangers", 6_000, 4_000_000))
+MATERIAL = (Part("familiar", 7_000, 5_100_000), Part("strangers", 12_000, 6_100_000))
 
 
 def _pairs(seed: int, strangers: bool) -> list[tuple[Clip, str]]:

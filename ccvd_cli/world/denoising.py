@@ -19,6 +19,7 @@ from ..engine.attention import Clock, install_processors
 from ..engine.bases.mini import at_frames, load_clock, still
 from . import models
 from .corpus import MATERIAL, actor_masks, described, headings, undrawn
+from .looks import OWN, LookReader, looks
 from .parts import INDEX, load_part, pixels, ship, tokenize
 from .render import Clip
 from .training import Run, autocast, group, ramp
@@ -78,6 +79,9 @@ class Denoising:
         self.actors = torch.from_numpy(actor_masks(clips, self.latents.shape[-1]))
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
+        self.own = int(words(OWN, add_special_tokens=False).input_ids[0])
+        self.seen = torch.from_numpy(looks(clips))
+        self.looks: LookReader = modules["looks"]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
@@ -141,7 +145,9 @@ class Denoising:
         noise = torch.randn(x.shape, generator=self.generator).to(self.device)
         noisy = self.schedule.add_noise(x, noise, t)
         target = self.schedule.get_velocity(x, noise, t)
-        with autocast(self.device):
+        known = torch.rand(len(rows), 1, generator=self.generator) < 0.9
+        mine = (ids == self.own) & known.to(self.device)
+        with autocast(self.device), self.looks.told(self.text, mine, self.seen[rows], self.generator):
             text = self.text(input_ids=ids).last_hidden_state
             if told:
                 text = self.clock(text, moments.to(self.device)).flatten(0, 1)
@@ -201,10 +207,10 @@ def _train(
         "text": text,
         "clock": clock,
         "poses": torch.nn.Linear(models.TEXT_WIDTH, sum(POSE)),
+        "looks": LookReader(text.get_input_embeddings().weight),
     }
-    groups = [
-        group(m.to(device), lr) for m, lr in zip(modules.values(), (1e-3, 4e-4, 1e-3, 1e-3), strict=True)
-    ]
+    rates = (1e-3, 4e-4, 1e-3, 1e-3, 1e-3)
+    groups = [group(m.to(device), lr) for m, lr in zip(modules.values(), rates, strict=True)]
     run = Run(folder, stage, modules, groups, minutes=minutes)
     task = Denoising(folder, device, modules, seed, run.step)
     if stage == "image" and not run.step:

@@ -193,10 +193,12 @@ def style_images(name: str, n: int = 5, *, seed: int = 0) -> Frames:
     return np.stack([render(clip, 1)[0] for clip in style_truth(name, n, seed=seed)])
 
 
-def _ordinary(rng: np.random.Generator, n: int, **how: str) -> list[Clip]:
+def _ordinary(
+    rng: np.random.Generator, n: int, motion: str = "standing still", style: str | None = None
+) -> list[Clip]:
     decks = [_deck(rng, options, n) for options in (tuple(NOUNS), tuple(COLOURS), TEXTURES, tuple(PLACES))]
     return [
-        Clip((Actor(noun, COLOURS[colour], texture=texture),), scene, seed=_seed(rng), **how)
+        Clip((Actor(noun, COLOURS[colour], texture=texture),), scene, motion, style, _seed(rng))
         for noun, colour, texture, scene in zip(*decks, strict=True)
     ]
 

@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .judge_material import (
-    ATTRIBUTES,
+    JUDGED,
     OTHER,
+    WHOLE,
     Draw,
     Material,
     examination,
@@ -36,7 +37,7 @@ from .judge_material import (
 from .training import autocast
 
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -143,19 +144,27 @@ class Judge(nn.Module):
         return self.frames.hidden.weight.device
 
     @torch.no_grad()
-    def log_probabilities(self, clips: Tensor, looks: int = 8) -> dict[str, Tensor]:
+    def log_probabilities(
+        self, clips: Tensor, looks: int = 8, windows: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Attribute -> (N, classes) on the CPU, of clips (N, F, 3, H, W) in [0, 1].
 
-        `looks`: how many frames are looked at for what they show; the motion is read from sixteen.
+        `looks`: how many frames are looked at for what they show; the motion is read from sixteen. `windows` (N, 4): x0, y0, x1, y1 of the part
+        that is looked at, in fractions of the frame; the motion is read from all of it.
         """
         self.eval()
-        parts = [self._judge(part.to(self.device), looks) for part in clips.split(16)]
+        windows = torch.tensor(WHOLE).expand(len(clips), 4) if windows is None else windows
+        parts = [
+            self._judge(part.to(self.device), looks, through.to(self.device))
+            for part, through in zip(clips.split(16), windows.split(16), strict=True)
+        ]
         return {name: torch.cat([p[name] for p in parts]).cpu() for name in self.classes}
 
-    def _judge(self, clips: Tensor, looks: int) -> dict[str, Tensor]:
+    def _judge(self, clips: Tensor, looks: int, windows: Tensor) -> dict[str, Tensor]:
         seen = clips[:, _evenly(clips.shape[1], min(looks, clips.shape[1]))]
         with autocast(self.device):
-            logits = self.frames(_resized(seen.flatten(0, 1).float(), 64))
+            frames = _resized(seen.flatten(0, 1).float(), 64)
+            logits = self.frames(_through(frames, windows.repeat_interleave(seen.shape[1], 0)))
             found = {k: v.log_softmax(-1).unflatten(0, seen.shape[:2]).sum(1) for k, v in logits.items()}
             if self.motion is not None:
                 sixteen = clips[:, _evenly(clips.shape[1], 16)]
@@ -199,6 +208,17 @@ def _evenly(frames: int, count: int) -> list[int]:
     return [round(i) for i in torch.linspace(0, frames - 1, count).tolist()]
 
 
+def _through(frames: Tensor, windows: Tensor) -> Tensor:
+    """What windows (N, 4) show of frames (N, 3, H, W), stretched to the frame's size."""
+    x0, y0, x1, y1 = windows.to(frames).unbind(1)
+    zero = torch.zeros_like(x0)
+    theta = torch.stack(
+        [torch.stack([x1 - x0, zero, x0 + x1 - 1], 1), torch.stack([zero, y1 - y0, y0 + y1 - 1], 1)], 1
+    )
+    grid = F.affine_grid(theta, list(frames.shape), align_corners=False)
+    return F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
+
+
 def _resized(frames: Tensor, size: int) -> Tensor:
     """(N, 3, H, W) -> (N, 3, size, size)."""
     if frames.shape[-2:] == (2 * size, 2 * size):
@@ -218,8 +238,8 @@ def attribute_judge(
     settings: JudgeSettings | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Judge:
-    """Judges noun, colour, texture, scene and motion of single actors. Kept in `folder`."""
-    return _judge("attributes", ATTRIBUTES, ordinary, autoencoder, folder, settings, on_step)
+    """Judges noun, colour, texture, scene, motion and style of single actors. Kept in `folder`."""
+    return _judge("attributes", JUDGED, ordinary, autoencoder, folder, settings, on_step)
 
 
 def identity_judge(
@@ -230,7 +250,7 @@ def identity_judge(
     settings: JudgeSettings | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Judge:
-    """Judges `identity`: the name of one of the held-out subjects, or 'other'. Kept in `folder`."""
+    """Judges `identity`: the name of one of the held-out subjects, or 'other'; also through windows. Kept in `folder`."""
     from .heldout import subject
 
     classes = {"identity": (*(subject(i).name for i in subjects), OTHER)}
@@ -282,7 +302,7 @@ def _train(
     for k in range(moments.shape[1] - 1):  # one moment stays as it was drawn
         for part in moments[:, k].split(256):  # slices are views
             part.copy_(_bytes(autoencoder.through(part.to(device).float() / 255)))
-    labels = torch.from_numpy(drawn.labels)
+    labels, windows = torch.from_numpy(drawn.labels), torch.from_numpy(drawn.windows)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=settings.lr, weight_decay=0.02)
     shape = partial(_one_cycle, total=settings.steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
@@ -291,6 +311,7 @@ def _train(
         rows = torch.randint(len(moments), (settings.batch,))
         truth = dict(zip(names, labels[rows].to(device).unbind(1), strict=True))
         frames = _worn(moments[rows, torch.randint(moments.shape[1], rows.shape)].to(device)[:, None])[:, 0]
+        frames = _through(frames, windows[rows])
         with autocast(device):
             answers = judge.frames(frames)
             if judge.motion is not None:
@@ -333,12 +354,13 @@ def _worn(clips: Tensor) -> Tensor:
 @torch.no_grad()
 def _examine(judge: Judge, draw: Draw, autoencoder: Autoencoder, settings: JudgeSettings) -> dict[str, float]:
     """Share of right answers per attribute on clips that have been through the autoencoder."""
-    pixels, truth = examination(draw, settings.examined, settings.seed)
+    pixels, windows, truth = examination(draw, settings.examined, settings.seed)
     found: dict[str, list[Tensor]] = {name: [] for name in judge.classes}
-    for clips in _channels_first(pixels).split(16):
+    through = torch.from_numpy(windows).split(16)
+    for clips, window in zip(_channels_first(pixels).split(16), through, strict=True):
         frames = clips.to(autoencoder.device).float().flatten(0, 1) / 255
         seen = autoencoder.through(frames).unflatten(0, clips.shape[:2])
-        for name, chances in judge.log_probabilities(seen).items():
+        for name, chances in judge.log_probabilities(seen, windows=window).items():
             found[name].append(chances.argmax(-1))
     accuracy = {}
     for k, name in enumerate(judge.classes):

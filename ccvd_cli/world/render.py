@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from .shapes import ACCESSORIES, BLACK, NOUNS, RGB, Array
 from .styles import STYLES
 
 SIZE, FRAMES, FPS = 64, 16, 8
+USUAL = 0.23  # of a single actor; smaller ones take smaller steps
 Frames = npt.NDArray[np.uint8]
 
 COLOURS: dict[str, RGB] = {
@@ -40,6 +42,14 @@ class Actor:
     accessory_colour: RGB = (0.9, 0.2, 0.2)
 
 
+class Spot(NamedTuple):
+    """Where an actor is at rest: its centre, and its size from there to its edge, in fractions of the frame."""
+
+    x: float
+    y: float
+    size: float
+
+
 @dataclass(frozen=True)
 class Clip:
     """What a clip shows. `seed` fixes what the description leaves open (where exactly, which clouds)."""
@@ -49,6 +59,7 @@ class Clip:
     motion: str = "standing still"
     style: str | None = None
     seed: int = 0
+    spots: tuple[Spot, ...] | None = None  # one for each actor; None: the usual place
 
 
 def texture_mask(texture: str, x: Array, y: Array) -> Array:
@@ -117,10 +128,14 @@ def _poses(clip: Clip, frames: int, rng: np.random.Generator) -> list[tuple[Arra
         cx = (i + 0.5) / len(clip.actors) if several else 0.5
         size = rng.uniform(0.15, 0.17) if several else rng.uniform(0.21, 0.25)
         spread = 0.3 if several else 1.0  # neighbours keep to their own place
+        rise, x, y = 0.7 if several else 1.0, cx + jitter[0], 0.56 + jitter[1]
+        if clip.spots:
+            x, y, size = clip.spots[i]
+            spread, rise = spread * min(1.0, size / USUAL), min(1.0, size / USUAL)
         poses.append(
             (
-                cx + jitter[0] + spread * path.dx,
-                0.56 + jitter[1] + path.dy * (0.7 if several else 1.0),
+                x + spread * path.dx,
+                y + rise * path.dy,
                 size * path.scale,
                 path.angle,
                 path.stretch,

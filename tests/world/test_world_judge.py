@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,15 @@ from ccvd_cli.world.judge import (
     identity_judge,
     judges_folder,
 )
-from ccvd_cli.world.judge_material import ATTRIBUTES, OTHER, UNKNOWN, examination, material, ordinary
+from ccvd_cli.world.judge_material import (
+    JUDGED,
+    OTHER,
+    UNKNOWN,
+    examination,
+    material,
+    one_of,
+    ordinary,
+)
 
 QUICK = JudgeSettings(clips=8, steps=2, batch=4, examined=4)
 CPU = torch.device("cpu")
@@ -35,8 +44,8 @@ def test_a_judge_is_trained_once_and_kept(tmp_path: Path) -> None:
         nothing(), tmp_path, settings=QUICK, on_step=lambda stage, *_: said.append(stage)
     )
     assert said == []
-    assert second.classes == first.classes == ATTRIBUTES
-    assert second.accuracy == first.accuracy and set(first.accuracy) == set(ATTRIBUTES)
+    assert second.classes == first.classes == JUDGED
+    assert second.accuracy == first.accuracy and set(first.accuracy) == set(JUDGED)
     clips = torch.rand(2, 16, 3, 64, 64)
     for name, chances in first.log_probabilities(clips).items():
         assert torch.equal(chances, second.log_probabilities(clips)[name])
@@ -51,13 +60,13 @@ def test_another_autoencoder_needs_another_judge(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 64, 64), (2, 8, 3, 64, 64), (3, 24, 3, 96, 96)])
 def test_clips_of_any_size_are_read(shape: tuple[int, ...]) -> None:
-    judge = Judge(ATTRIBUTES)
+    judge = Judge(JUDGED)
     clips = torch.rand(shape)
     for name, chances in judge.log_probabilities(clips).items():
-        assert chances.shape == (shape[0], len(ATTRIBUTES[name]))
+        assert chances.shape == (shape[0], len(JUDGED[name]))
         assert torch.allclose(chances.exp().sum(-1), torch.ones(shape[0]), atol=1e-3)
     for seen in judge.read(clips):
-        assert all(seen[name] in ATTRIBUTES[name] for name in ATTRIBUTES)
+        assert all(seen[name] in JUDGED[name] for name in JUDGED)
 
 
 def test_the_global_seed_is_left_alone(tmp_path: Path) -> None:
@@ -80,10 +89,42 @@ def test_truth_is_deterministic_and_disguises_have_no_colour() -> None:
     assert (one.moments == two.moments).all() and (one.labels == two.labels).all()
     assert one.moments.shape == (30, 3, 64, 64, 3) and one.halved.shape == (30, 16, 32, 32, 3)
     unknown = one.labels == UNKNOWN
-    assert unknown.any(1).sum() > 3 and not unknown[:, [0, 3, 4]].any()
+    assert unknown.any(1).sum() > 3 and not unknown[:, [0, 3, 4, 5]].any()
     assert (unknown[:, 1] == unknown[:, 2]).all()
-    pixels, labels = examination(ordinary, 2, 4)
-    assert pixels.shape == (2, 16, 64, 64, 3) and labels.shape == (2, 5)
+    assert (one.windows == np.asarray([0, 0, 1, 1])).all()
+    pixels, windows, labels = examination(ordinary, 2, 4)
+    assert pixels.shape == (2, 16, 64, 64, 3) and windows.shape == (2, 4) and labels.shape == (2, 6)
+
+
+def test_a_judge_looks_through_windows_only() -> None:
+    judge = Judge({"identity": ("a", "b")})
+    clips = torch.rand(2, 4, 3, 64, 64)
+    left = torch.tensor([[0.0, 0.1, 0.5, 1.0]]).expand(2, -1)
+    before = judge.log_probabilities(clips, windows=left)["identity"]
+    elsewhere = clips.clone()
+    elsewhere[..., :6, :] = 0
+    elsewhere[..., 34:] = 0
+    assert torch.equal(judge.log_probabilities(elsewhere, windows=left)["identity"], before)
+    elsewhere[..., 20:30, 10:20] = 0
+    assert not torch.equal(judge.log_probabilities(elsewhere, windows=left)["identity"], before)
+    whole = judge.log_probabilities(clips, windows=torch.tensor([[0.0, 0, 1, 1]]).expand(2, -1))["identity"]
+    assert torch.allclose(whole, judge.log_probabilities(clips)["identity"], atol=1e-3)
+
+
+def test_a_crowds_window_shows_whom_its_label_names() -> None:
+    subjects, rng = heldout.indices("test", 10), np.random.default_rng(3)
+    names, empty = [heldout.subject(i) for i in subjects], 0
+    for _ in range(300):
+        clip, (label,), (x0, _, x1, _) = one_of(subjects, rng, crowded=1.0)
+        assert clip.spots is not None
+        inside = [a for a, s in zip(clip.actors, clip.spots, strict=True) if x0 < s.x < x1]
+        assert len(inside) <= 1
+        empty += not inside
+        if label < len(subjects):
+            assert inside[0] == names[label].actor
+        elif inside:
+            assert inside[0] not in [n.actor for n in names]
+    assert 10 < empty < 60
 
 
 def test_judges_live_in_the_home_or_the_cache(tmp_path: Path) -> None:
