@@ -59,6 +59,19 @@ class Recipe(Settings):
         lt=1,
         description="share of a batch drawn from what the frozen base itself makes of the class noun",
     )
+    attention_mask_weight: float = Field(
+        default=0.2,
+        ge=0,
+        description="with masks only: of the loss that holds the name's attention to its mask",
+    )
+    attention_mask_level: int = Field(
+        default=4, ge=1, description="attention maps of 1/level of the latents' sides meet the masks"
+    )
+    debias_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="of the appearance-debiased loss (clips; MotionDirector adds it with 1)",
+    )
     frames: int = Field(default=16, ge=2, le=128, description="frames of a training clip (motions)")
     timestep_shift: float = Field(
         default=1.0,

@@ -21,10 +21,11 @@ from .options import (
     BaseOptions,
     ClipOptions,
     LearnOptions,
+    MaskOptions,
     MotionRecipeOptions,
-    PictureRecipeOptions,
     RegionOptions,
     SampleOptions,
+    SubjectRecipeOptions,
 )
 from .wiring import command
 
@@ -131,10 +132,11 @@ class Tour:
         self._say("learn-subject", "--images", material.out, "--name", name, "--class-noun", noun)
         learn.learn_subject(
             self.session,
-            material.out,
-            LearnOptions(name=name, class_noun=noun, no_preview=True),
+            [material.out],
+            MaskOptions(),
+            LearnOptions(name=[name], class_noun=[noun], no_preview=True),
             self.base,
-            PictureRecipeOptions(
+            SubjectRecipeOptions(
                 token_steps=self.plan.token_steps, adapter_steps=self.plan.subject_steps, seed=self.seed
             ),
         )
@@ -147,7 +149,7 @@ class Tour:
         learn.learn_motion(
             self.session,
             material.out,
-            LearnOptions(name=name, class_noun=motion, no_preview=True),
+            LearnOptions(name=[name], class_noun=[motion], no_preview=True),
             self.base,
             MotionRecipeOptions(
                 token_steps=self.plan.motion_token_steps, adapter_steps=self.plan.motion_steps, seed=self.seed

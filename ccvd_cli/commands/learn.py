@@ -6,7 +6,7 @@ Names, files and settings are checked before a base is loaded, and the registry 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -17,12 +17,19 @@ import typer
 from typer import Option
 
 from ..errors import UsageError
-from ..output import duration, emit, emit_json, size
 from ..progress import progress
 from ..session import Session
+from .learned import files, report
 from .opening import find_base, open_base
-from .options import BaseOptions, LearnOptions, MotionRecipeOptions, PictureRecipeOptions
-from .previews import Previews, example_prompt, plan_previews
+from .options import (
+    BaseOptions,
+    LearnOptions,
+    MaskOptions,
+    MotionRecipeOptions,
+    PictureRecipeOptions,
+    SubjectRecipeOptions,
+)
+from .previews import Previews, plan_previews
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -30,23 +37,30 @@ if TYPE_CHECKING:
 
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
+    from ..engine.masks import Masks
     from ..engine.media import Loaded
     from ..engine.retention import Earlier
     from ..settings import Kind, Recipe, SampleSettings
 
-_NAMED = 6  # so many files are named in the summary; the rest are counted
-
 
 @dataclass(frozen=True)
 class Lesson:
-    """A concept that is about to be learned: all of it checked."""
+    """A concept that is about to be learned."""
 
-    kind: Kind
     name: str
     class_noun: str
+    loaded: Loaded
+    masks: Masks | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One concept, or several subjects together: all of it checked."""
+
+    kind: Kind
     recipe: Recipe
     sampling: SampleSettings
-    loaded: Loaded
+    lessons: Sequence[Lesson]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +71,8 @@ def register(app: typer.Typer) -> None:
         examples=(
             "ccvd learn-subject --images photos/ --class-noun dog",
             "ccvd learn-subject --images photos/ --name rex --steps 400 --seed 1",
+            "ccvd learn-subject --images photos/ --masks masks/ --class-noun dog",
+            "ccvd learn-subject --images rex/ --class-noun dog --images tom/ --class-noun cat",
         ),
         panel="Concepts and clips",
     )
@@ -85,14 +101,21 @@ def register(app: typer.Typer) -> None:
 def learn_subject(
     session: Session,
     images: Annotated[
-        Path, Option("--images", metavar="FOLDER", help="3 to 6 photos of it.", show_default=False)
+        list[Path],
+        Option(
+            "--images",
+            metavar="FOLDER",
+            help="3 to 6 photos of it; given again, of another subject to learn with it.",
+            show_default=False,
+        ),
     ],
+    within: MaskOptions,
     options: LearnOptions,
     base: BaseOptions,
-    recipe: PictureRecipeOptions,
+    recipe: SubjectRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
-    _learn(session, "subject", images, options, base, asdict(recipe))
+    _learn(session, "subject", images, options, base, asdict(recipe), within.masks)
 
 
 def learn_motion(
@@ -105,7 +128,7 @@ def learn_motion(
     recipe: MotionRecipeOptions,
 ) -> None:
     """Learn how something moves from a few clips."""
-    _learn(session, "motion", videos, options, base, asdict(recipe))
+    _learn(session, "motion", [videos], options, base, asdict(recipe))
 
 
 def learn_style(
@@ -118,81 +141,120 @@ def learn_style(
     recipe: PictureRecipeOptions,
 ) -> None:
     """Learn how pictures are drawn or lit from a few of them, whatever they show."""
-    _learn(session, "style", images, options, base, asdict(recipe))
+    _learn(session, "style", [images], options, base, asdict(recipe))
 
 
 def _learn(
     session: Session,
     kind: Kind,
-    folder: Path,
+    folders: Sequence[Path],
     options: LearnOptions,
     where: BaseOptions,
     overrides: Mapping[str, Any],
+    masks: Sequence[str] | None = None,
 ) -> None:
     started = time.monotonic()
     with session.registry() as registry:
-        name = _free_name(registry, options.name)
-        previews = plan_previews(name, options)
+        names = _free_names(registry, options.name, len(folders))
+        previews = plan_previews(names, options)
         source = where.base or "mini"
-        lesson = _prepare(session, kind, name, folder, source, options, overrides)
+        task = _prepare(session, kind, names, folders, source, options, overrides, masks)
         base = open_base(session, source, where.device, where.dtype)
         began = datetime.now(timezone.utc)
         with previews.undone_unless_kept():
-            learner = _train(session, base, lesson, _earlier(session, registry, lesson, base), previews)
-            concept = _register(session, registry, learner, lesson, base, began)
+            learners = _train(session, base, task, _earlier(session, registry, task, base), previews)
+            concepts = _register(session, registry, learners, task, base, began)
             previews.keep()
-        session.say(f"{concept.name} is in the registry.")
-        previews.final(session, base, learner, lesson.sampling)
-    _report(session, concept, lesson, previews.files, time.monotonic() - started, as_json=options.json)
+        held = " and ".join(concept.name for concept in concepts)
+        session.say(f"{held} {'is' if len(concepts) == 1 else 'are'} in the registry.")
+        previews.final(session, base, learners, task.sampling)
+    report(session, concepts, task, previews.files, time.monotonic() - started, as_json=options.json)
 
 
-def _free_name(registry: Registry, wanted: str | None) -> str:
+def _free_names(registry: Registry, wanted: Sequence[str] | None, count: int) -> list[str]:
+    """One name for each of so many concepts: those that are asked for, or else the next free ones. Raises UsageError."""
     registry.check_writable()
-    if wanted is None:
-        return registry.next_name()
-    registry.check_name(wanted)
-    return wanted
+    names = list(_one_each(wanted, count, "--name") or ())
+    for i, name in enumerate(names):
+        registry.check_name(name)
+        if name.lower() in (other.lower() for other in names[:i]):
+            raise UsageError(f"--name {name} is given twice.", "Every subject needs a name of its own.")
+    while len(names) < count:
+        names.append(registry.next_name(besides=names))
+    return names
+
+
+def _one_each(given: Sequence[str] | None, count: int, option: str) -> Sequence[str] | None:
+    """What was given for each of `count` folders; None if nothing was. Raises UsageError if it is neither."""
+    if given and len(given) != count:
+        folders = "one folder" if count == 1 else f"{count} folders"
+        raise UsageError(
+            f"{len(given)} {option} ({', '.join(given)}) for {folders} to learn from.",
+            f"Give {option} once for every folder, in the same order, or leave it out.",
+        )
+    return given or None
 
 
 def _register(
-    session: Session, registry: Registry, learner: Learner, lesson: Lesson, base: Base, began: datetime
-) -> ConceptView:
-    """Stores what was learned. That its name was taken meanwhile is no reason to lose it: it gets the next free one."""
+    session: Session,
+    registry: Registry,
+    learners: Sequence[Learner],
+    task: Task,
+    base: Base,
+    began: datetime,
+) -> list[ConceptView]:
+    """Stores what was learned, all at once. That a name was taken meanwhile is no reason to lose it: it gets the next free one."""
     from ccvd_registry import NameTaken
 
     while True:
         try:
-            return registry.add(_new_concept(learner, lesson, base, began))
-        except NameTaken:
-            taken, learner.name = learner.name, registry.next_name()
-            session.say(f"{taken} was taken meanwhile, so this is {learner.name}.")
+            news = zip(learners, task.lessons, strict=True)
+            return registry.add_all([_new_concept(x, lesson, task, base, began) for x, lesson in news])
+        except NameTaken as taken:
+            learner = next(x for x in learners if x.name == taken.name)
+            learner.name = registry.next_name(besides=[x.name for x in learners])
+            session.say(f"{taken.name} was taken meanwhile, so this is {learner.name}.")
 
 
 def _prepare(
     session: Session,
     kind: Kind,
-    name: str,
-    folder: Path,
+    names: Sequence[str],
+    folders: Sequence[Path],
     source: str,
     options: LearnOptions,
     overrides: Mapping[str, Any],
-) -> Lesson:
+    masks: Sequence[str] | None,
+) -> Task:
     """Everything that can be wrong with a request, before a model is loaded. Raises UsageError."""
     from ..settings import RECIPES, SAMPLING
     from .overrides import override
 
-    noun = " ".join((options.class_noun or "").split())
-    if "<" in noun or ">" in noun or not noun.isprintable():
-        raise UsageError(f"--class-noun '{noun}': not a noun.", "Say what kind of thing it is, such as dog.")
+    count = len(folders)
+    nouns = [_noun(noun) for noun in _one_each(options.class_noun, count, "--class-noun") or [""] * count]
+    within: Sequence[str | None] = _one_each(masks, count, "--masks") or [None] * count
     family = find_base(source).family
     recipe = override(RECIPES[family][kind], overrides)
     pixels = {"height": options.height, "width": options.width}
     sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
-    loaded = _load(kind, folder, recipe, sampling)
-    for path, reason in loaded.skipped:
-        session.say(f"Skipped {path.name}: {reason}.")
-    session.say(f"Learning {kind} {name}{f' ({noun})' if noun else ''} from {_files(loaded.used)}.")
-    return Lesson(kind, name, noun, recipe, sampling, loaded)
+    lessons = []
+    for name, noun, folder, mask in zip(names, nouns, folders, within, strict=True):
+        loaded = _load(kind, folder, recipe, sampling)
+        lessons.append(Lesson(name, noun, loaded, _load_masks(loaded, mask, sampling)))
+    for lesson in lessons:
+        for path, reason in lesson.loaded.skipped:
+            session.say(f"Skipped {path.name}: {reason}.")
+        called = f"{lesson.name} ({lesson.class_noun})" if lesson.class_noun else lesson.name
+        within_masks = ", within their masks" if lesson.masks else ""
+        session.say(f"Learning {kind} {called} from {files(lesson.loaded.used)}{within_masks}.")
+    return Task(kind, recipe, sampling, lessons)
+
+
+def _noun(given: str) -> str:
+    noun = " ".join(given.split())
+    if "<" in noun or ">" in noun or not noun.isprintable():
+        raise UsageError(f"--class-noun '{noun}': not a noun.", "Say what kind of thing it is, such as dog.")
+    return noun
 
 
 def _load(kind: Kind, folder: Path, recipe: Recipe, sampling: SampleSettings) -> Loaded:
@@ -204,40 +266,52 @@ def _load(kind: Kind, folder: Path, recipe: Recipe, sampling: SampleSettings) ->
     return media.load_images(folder, size=pixels)
 
 
-def _earlier(session: Session, registry: Registry, lesson: Lesson, base: Base) -> Earlier | None:
+def _load_masks(photos: Loaded, source: str | None, sampling: SampleSettings) -> Masks | None:
+    from ..engine.masks import load_masks
+
+    if source is None:
+        return None
+
+    return load_masks(photos, source, size=(sampling.height, sampling.width))
+
+
+def _earlier(session: Session, registry: Registry, task: Task, base: Base) -> Earlier | None:
     """The subspaces of what was learned before of this kind on this base, or None if nothing is to stay apart from them."""
     from ..engine.retention import Earlier, stored_subspaces
 
-    concepts = registry.list(kind=lesson.kind, base=base.fingerprint)
-    if not concepts or not lesson.recipe.orthogonal_weight:
+    concepts = registry.list(kind=task.kind, base=base.fingerprint)
+    if not concepts or not task.recipe.orthogonal_weight:
         return None
-    session.say(f"Staying apart from {len(concepts)} earlier {lesson.kind}{'s' * (len(concepts) > 1)}.")
-    earlier = Earlier(lesson.recipe.orthogonal_form)
+    session.say(f"Staying apart from {len(concepts)} earlier {task.kind}{'s' * (len(concepts) > 1)}.")
+    earlier = Earlier(task.recipe.orthogonal_form)
     for concept in concepts:
         earlier.add(stored_subspaces(concept))
     return earlier.to(base.device)
 
 
 def _train(
-    session: Session, base: Base, lesson: Lesson, earlier: Earlier | None, previews: Previews
-) -> Learner:
-    from ..engine import learn
+    session: Session, base: Base, task: Task, earlier: Earlier | None, previews: Previews
+) -> list[Learner]:
+    from ..engine import cotrain, learn
 
-    with progress(quiet=session.quiet) as report:
+    with progress(quiet=session.quiet) as show:
 
         def on_step(at: learn.StepReport) -> None:
-            report(at.stage, at.step, at.total, at.loss)
-            previews.on_step(base, at, lesson.sampling)
+            show(at.stage, at.step, at.total, at.loss)
+            previews.on_step(base, at, task.sampling)
 
-        return _trainer(lesson.kind)(
-            base,
-            lesson.loaded.tensors,
-            name=lesson.name,
-            class_noun=lesson.class_noun,
-            recipe=lesson.recipe,
-            on_step=on_step,
-            earlier=earlier,
-        )
+        how: dict[str, Any] = {"recipe": task.recipe, "on_step": on_step, "earlier": earlier}
+        if len(task.lessons) > 1:
+            subjects = [
+                cotrain.Subject(x.name, x.class_noun, x.loaded.tensors, x.masks.tensors if x.masks else ())
+                for x in task.lessons
+            ]
+            return cotrain.learn_subjects_together(base, subjects, **how)
+        (lesson,) = task.lessons
+        if lesson.masks:
+            how["masks"] = lesson.masks.tensors
+        train = _trainer(task.kind)
+        return [train(base, lesson.loaded.tensors, name=lesson.name, class_noun=lesson.class_noun, **how)]
 
 
 def _trainer(kind: Kind) -> Callable[..., Learner]:
@@ -248,20 +322,20 @@ def _trainer(kind: Kind) -> Callable[..., Learner]:
     return learn.learn_motion if kind == "motion" else learn.learn_subject
 
 
-def _new_concept(learner: Learner, lesson: Lesson, base: Base, began: datetime) -> Any:
+def _new_concept(learner: Learner, lesson: Lesson, task: Task, base: Base, began: datetime) -> Any:
     from ccvd_registry import DataFile, NewConcept
 
+    used = list(zip(lesson.loaded.used, lesson.loaded.digests, strict=True))
+    if lesson.masks:
+        used += zip(lesson.masks.used, lesson.masks.digests, strict=True)
     return NewConcept(
         name=learner.name,
-        kind=lesson.kind,
+        kind=task.kind,
         class_noun=lesson.class_noun,
         base=base,
-        seed=lesson.recipe.seed,
-        recipe=lesson.recipe.model_dump(mode="json"),
-        data=[
-            DataFile(file=path.name, sha256=digest)
-            for path, digest in zip(lesson.loaded.used, lesson.loaded.digests, strict=True)
-        ],
+        seed=task.recipe.seed,
+        recipe=task.recipe.model_dump(mode="json"),
+        data=[DataFile(file=path.name, sha256=digest) for path, digest in used],
         loss_curve=learner.loss_curve,
         adapter=learner.adapter_bytes(),
         embedding=learner.embedding_bytes(),
@@ -270,44 +344,3 @@ def _new_concept(learner: Learner, lesson: Lesson, base: Base, began: datetime) 
         parameters=learner.parameters,
         started=began,
     )
-
-
-def _report(
-    session: Session,
-    concept: ConceptView,
-    lesson: Lesson,
-    previews: list[Path],
-    seconds: float,
-    *,
-    as_json: bool,
-) -> None:
-    if as_json:
-        fields = ("name", "kind", "class_noun", "base", "task", "bytes", "created", "recipe")
-        emit_json(
-            {
-                **{field: getattr(concept, field) for field in fields},
-                "used": [path.name for path in lesson.loaded.used],
-                "skipped": [{"file": path.name, "reason": why} for path, why in lesson.loaded.skipped],
-                "loss": concept.loss_curve[-1] if concept.loss_curve else None,
-                "seconds": round(seconds, 1),
-                "previews": previews,
-            }
-        )
-    else:
-        emit(concept.name)
-    skipped = (
-        f"; skipped {_files([path for path, _ in lesson.loaded.skipped])}" if lesson.loaded.skipped else ""
-    )
-    session.say(
-        f"Learned {concept.kind} {concept.name} on {concept.base} in {duration(seconds)} "
-        f"({size(concept.bytes)}) from {_files(lesson.loaded.used)}{skipped}."
-    )
-    for path in previews[-1:]:
-        session.say(f"Preview: {path}")
-    session.say(f'Try: ccvd generate "{example_prompt(concept.kind, concept.name, concept.class_noun)}"')
-
-
-def _files(paths: list[Path]) -> str:
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    names = ", ".join(path.name for path in paths[:_NAMED])
-    return f"{len(paths)} file{'s' if len(paths) != 1 else ''} ({names}{more})"

@@ -99,14 +99,20 @@ class BaseOptions:
 
 @dataclass(frozen=True)
 class LearnOptions:
-    """What is learned and what is shown of it."""
+    """What is learned and what is shown of it. Names and nouns: one for each folder, or none."""
 
     name: Annotated[
-        str | None, Option("--name", help="What prompts call it.", show_default="the next free V<n>")
+        list[str] | None,
+        Option("--name", metavar="NAME", help="What prompts call it.", show_default="the next free V<n>"),
     ] = None
     class_noun: Annotated[
-        str | None,
-        Option("--class-noun", help="What kind of thing it is: dog, playing guitar ...", show_default=False),
+        list[str] | None,
+        Option(
+            "--class-noun",
+            metavar="NOUN",
+            help="What kind of thing it is: dog, playing guitar ...",
+            show_default=False,
+        ),
     ] = None
     preview: Annotated[
         Path | None,
@@ -124,6 +130,21 @@ class LearnOptions:
     ] = None
     width: Annotated[int | None, _base("--width", "As --height.", "that of the base")] = None
     json: JsonOption = False
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Where in the photos the subject is: one for each folder, or none."""
+
+    masks: Annotated[
+        list[str] | None,
+        Option(
+            "--masks",
+            metavar="FOLDER|alpha",
+            help="Pictures named as the photos, white where the subject is; alpha: the photos are transparent elsewhere.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -180,8 +201,21 @@ class PictureRecipeOptions(RecipeOptions):
 
 
 @dataclass(frozen=True)
+class SubjectRecipeOptions(PictureRecipeOptions):
+    attention_mask_weight: Annotated[
+        float | None, _recipe("--attention-mask", "With --masks: weight of its name being read there alone.")
+    ] = None
+    attention_mask_level: Annotated[
+        int | None, _recipe("--attention-mask-level", "Where: in layers of 1/N of the latents' sides.")
+    ] = None
+
+
+@dataclass(frozen=True)
 class MotionRecipeOptions(RecipeOptions):
     frames: Annotated[int | None, _recipe("--frames", "Frames taken from a clip.")] = None
+    debias_weight: Annotated[
+        float | None, _recipe("--debias", "Weight of MotionDirector's appearance-debiased loss, such as 1.")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,13 @@ from ..settings import Settings
 
 S = TypeVar("S", bound=Settings)
 
-_SHORT = {"adapter_steps": "--steps", "adapter_lr": "--lr", "orthogonal_weight": "--orthogonal"}
+_SHORT = {
+    "adapter_steps": "--steps",
+    "adapter_lr": "--lr",
+    "orthogonal_weight": "--orthogonal",
+    "attention_mask_weight": "--attention-mask",
+    "debias_weight": "--debias",
+}
 
 
 def override(defaults: S, options: Mapping[str, Any]) -> S:

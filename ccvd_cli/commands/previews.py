@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,28 +16,31 @@ from ..session import Session
 from .options import LearnOptions
 
 if TYPE_CHECKING:
+    from ccvd_registry import ConceptView
+
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
-    from ..engine.learn import StepReport
+    from ..engine.optimise import StepReport
     from ..settings import SampleSettings
 
 
-def example_prompt(kind: str, name: str, class_noun: str) -> str:
-    """A prompt that shows a concept."""
-    if kind == "motion":
-        return f"a dog performing <{name}>"
-    if kind == "style":
-        return f"a dog in <{name}> style"
-    return f"a <{name}> {class_noun} on the beach" if class_noun else f"a <{name}> on the beach"
+def example_prompt(concepts: Sequence[ConceptView | Learner]) -> str:
+    """A prompt that shows a motion or a style, or one or several subjects together."""
+    first = concepts[0]
+    if first.kind == "motion":
+        return f"a dog performing <{first.name}>"
+    if first.kind == "style":
+        return f"a dog in <{first.name}> style"
+    return " and ".join(f"a <{c.name}> {c.class_noun}".rstrip() for c in concepts) + " on the beach"
 
 
-def plan_previews(name: str, options: LearnOptions) -> Previews:
-    """Where the previews of `name` will go. Raises UsageError if they cannot be written there."""
+def plan_previews(names: Sequence[str], options: LearnOptions) -> Previews:
+    """Where the previews of these concepts, which are learned together, will go. Raises UsageError if they cannot be written there."""
     if options.no_preview:
         if options.preview or options.preview_every:
             raise UsageError("--no-preview contradicts --preview and --preview-every.", "Choose one.")
         return Previews(None, None)
-    path = options.preview or Path(f"{name}-preview.mp4")
+    path = options.preview or Path(f"{'-'.join(names)}-preview.mp4")
     try:
         check_output(path)
     except UsageError as error:
@@ -69,13 +72,15 @@ class Previews:
             with suppress(CcvdError):  # a preview that cannot be written is no reason to lose the training
                 self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
 
-    def final(self, session: Session, base: Base, learner: Learner, sampling: SampleSettings) -> None:
-        """The clip at the end. The concept is safe by then, so a full disk is only a remark."""
+    def final(
+        self, session: Session, base: Base, learners: Sequence[Learner], sampling: SampleSettings
+    ) -> None:
+        """The clip at the end. The concepts are safe by then, so a full disk is only a remark."""
         if self.path is None:
             return
         with progress(quiet=session.quiet) as report:
             try:
-                self._write(base, learner, sampling, self.path, lambda i, n: report("preview", i, n))
+                self._write(base, learners, sampling, self.path, lambda i, n: report("preview", i, n))
             except CcvdError as error:
                 session.say(f"No preview: {error.message}")
 
@@ -95,13 +100,12 @@ class Previews:
     def _write(
         self,
         base: Base,
-        learner: Learner,
+        learners: Sequence[Learner],
         sampling: SampleSettings,
         path: Path,
         on_step: Callable[[int, int], None] = lambda step, total: None,
     ) -> None:
         from ..engine import media, sample
 
-        prompt = example_prompt(learner.kind, learner.name, learner.class_noun)
-        frames = sample.generate(base, prompt, [learner], sampling, on_step)
+        frames = sample.generate(base, example_prompt(learners), learners, sampling, on_step)
         self.files += media.write_clip(frames, path, sampling.fps, scale=default_scale(sampling))

@@ -1,4 +1,4 @@
-"""Learning one concept: the stages, and the one training loop.
+"""Learning one concept, stage by stage.
 
 Stage 1 learns the concept's layer-specific tokens, stage 2 freezes them and learns the adapter. Latents are computed once; so are the
 text states as soon as the tokens stand still. The base is frozen throughout; of old concepts only
@@ -12,61 +12,42 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import CcvdError, UsageError
-from ..settings import Kind, Recipe, SampleSettings
+from ..errors import UsageError
+from ..settings import Kind, Recipe
 from .adapters import Bottleneck, Placed, attached
-from .bases.contract import Base, Site, SiteKind, TokenVectors
+from .attention_maps import layers_at, watching
+from .bases.contract import Base, Places, Site, SiteKind, TokenVectors
 from .concept import Learner, fresh_adapters
-from .losses import diffusion_loss
+from .losses import attention_mask_loss, diffusion_loss
+from .optimise import OnStep, StepReport, optimise
+from .prior import Prior, imagine
 from .retention import Earlier
-from .sample import sample
 
-
-@dataclass(frozen=True)
-class StepReport:
-    """Where a training run stands; `loss` is the mean since the last report.
-
-    `snapshot` copies the concept as it is now. Sampling with the copy leaves the training, its random numbers too, as it is.
-    """
-
-    stage: str
-    step: int
-    total: int
-    loss: float
-    snapshot: Callable[[], Learner]
-
-
-OnStep = Callable[[StepReport], None]
 T = TypeVar("T")
-REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
-PRIOR_PICTURES, PRIOR_STEPS = 16, 12
+Stage = Literal["tokens", "adapter"]
+WITHOUT_A_NOUN: dict[Kind, str] = {"subject": "thing", "motion": "moving", "style": "style"}
 FRAMES_FOR_A_CLIP = 8  # so many single frames stand for a clip of a batch
 
 
-@dataclass(frozen=True)
-class Prior:
-    """What the frozen base makes of the class noun alone: latents (N, C, 1, h, w) and the text states (1, L, T, D) they came from."""
-
-    latents: Tensor
-    text: Tensor
-
-
 class Reading(NamedTuple):
-    """A training prompt as the base reads it: text (1, L, T, D), and where in it adapters beside the clock may act, (1, T)."""
+    """A training prompt as the base reads it: text (1, L, T, D), and where in it the concept stands."""
 
     text: Tensor
-    places: Tensor
+    places: Places
 
 
 @dataclass
 class Lesson:
-    """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept."""
+    """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept.
+
+    masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `watched`: the layers whose attention follows them.
+    """
 
     base: Base
     recipe: Recipe
@@ -80,41 +61,57 @@ class Lesson:
     on_step: OnStep
     prior: Prior | None = None
     earlier: Earlier | None = None
+    masks: Tensor | None = None
+    watched: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
         self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
-        found = {p: self.base.places([p], self.placeholder) for p in self.prompts}
-        self.places = {p: named | ended for p, (named, ended) in found.items()}
+        self.places = {p: self.base.places([p], self.placeholder) for p in self.prompts}
 
     @property
     def placeholder(self) -> str:
         return f"<{self.name}>"
 
-    def _read(self, prompt: str, vectors: Tensor) -> Reading:
+    def read(self, prompt: str, vectors: Tensor) -> Reading:
         tokens = [TokenVectors(self.placeholder, vectors.expand(self.base.text_layers, -1))]
         return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
+
+    def look_within(self, masks: Sequence[Tensor]) -> None:
+        """From here on, what is learned is what lies within the masks (1, H, W) of the pictures, and the name is read there."""
+        size = self.latents.shape[-2:]
+        self.masks = F.interpolate(torch.stack(list(masks)), size=size, mode="area")[:, 0].to(
+            self.base.device
+        )
+        if self.recipe.attention_mask_weight:
+            level = self.recipe.attention_mask_level
+            self.watched = layers_at(self.base, self.latents[:1], self.empty, level)
 
     def _any(self, of: Sequence[T]) -> T:
         if len(of) == 1:
             return of[0]
         return of[int(torch.randint(len(of), (), generator=self.generator))]
 
-    def learn_tokens(self, start: Tensor, adapters: Mapping[Site, Bottleneck] | None = None) -> Tensor:
-        """Stage 1: one vector (D,) per text-conditioned layer, all from `start`, and with them the adapters given. Returns (L, D)."""
-        layers = self.base.text_layers
-        vectors = nn.Parameter(start.expand(layers if self.recipe.tokens == "per-layer" else 1, -1).clone())
+    def fresh_tokens(self) -> nn.Parameter:
+        """One vector (D,) per text-conditioned layer, or one for all, (L or 1, D): all of them start as the class noun."""
+        start = self.base.noun_vector(self.class_noun or WITHOUT_A_NOUN[self.kind])
+        rows = self.base.text_layers if self.recipe.tokens == "per-layer" else 1
+        return nn.Parameter(start.expand(rows, -1).clone())
+
+    def learn_tokens(self, adapters: Mapping[Site, Bottleneck] | None = None) -> Tensor:
+        """Stage 1: the tokens, and with them the adapters given. Returns (L, D)."""
+        vectors = self.fresh_tokens()
         if self.recipe.token_steps:
             self._train(
                 "tokens",
                 self.recipe.token_steps,
-                lambda: self._read(self._any(self.prompts), vectors),
+                lambda: self.read(self._any(self.prompts), vectors),
                 vectors,
                 adapters or {},
             )
-        return vectors.detach().expand(layers, -1).clone()
+        return vectors.detach().expand(self.base.text_layers, -1).clone()
 
     def fresh(self, *kinds: SiteKind, condition: int = 0) -> dict[Site, Bottleneck]:
         """Adapters that change nothing yet, the same for the same seed, at the recipe's sites of these kinds."""
@@ -137,53 +134,42 @@ class Lesson:
     ) -> Mapping[Site, Bottleneck]:
         """Stage 2: the adapters, the tokens standing still."""
         with torch.no_grad():
-            readings = [self._read(prompt, vectors) for prompt in self.prompts]
+            readings = [self.read(prompt, vectors) for prompt in self.prompts]
         self._train("adapter", self.recipe.adapter_steps, lambda: self._any(readings), vectors, adapters)
         return adapters
 
     def _train(
         self,
-        stage: Literal["tokens", "adapter"],
+        stage: Stage,
         steps: int,
         read: Callable[[], Reading],
         vectors: Tensor,
         adapters: Mapping[Site, Bottleneck],
     ) -> None:
-        groups: list[dict[str, Any]] = [
-            {"params": [p for a in adapters.values() for p in a.parameters()], "lr": self.recipe.adapter_lr}
-        ]
+        def on_loss(step: int, loss: float) -> None:
+            self.curve.append(loss)
+            self.on_step(StepReport(stage, step, steps, loss, lambda: [self.learner(vectors, adapters)]))
+
+        optimise(
+            stage,
+            self.groups(stage, vectors, adapters),
+            steps,
+            lambda: self.loss(read(), adapters, stage) + self.overlap(adapters),
+            self.base.dtype,
+            on_loss,
+        )
+
+    def groups(
+        self, stage: Stage, vectors: Tensor, adapters: Mapping[Site, Bottleneck]
+    ) -> list[dict[str, Any]]:
+        """What a stage trains, and how fast: adapters if there are any, and tokens in their own stage."""
+        parameters = [p for a in adapters.values() for p in a.parameters()]
+        groups: list[dict[str, Any]] = [{"params": parameters, "lr": self.recipe.adapter_lr}]
         if stage == "tokens":
             groups.append({"params": [vectors], "lr": self.recipe.token_lr})
-        parameters = [p for g in groups for p in g["params"]]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0)
-        # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01)
-        )
-        # Half precision loses gradients of a mean over so many values; bfloat16 has the range.
-        scale = 2.0**14 if self.base.dtype == torch.float16 else 1.0
-        recent: list[Tensor] = []
-        for step in range(1, steps + 1):
-            loss = self._loss(read(), adapters, stage) + self._overlap(adapters)
-            (loss * scale).backward()
-            if scale != 1:
-                torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            schedule.step()
-            recent.append(loss.detach())
-            if step % REPORT_EVERY == 0 or step == steps:
-                self.curve.append(float(torch.stack(recent).mean()))
-                recent.clear()
-                if self.curve[-1] != self.curve[-1]:
-                    raise CcvdError(
-                        f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
-                    )
-                snapshot = partial(self.learner, vectors, adapters)
-                self.on_step(StepReport(stage, step, steps, self.curve[-1], snapshot))
+        return groups
 
-    def _loss(self, reading: Reading, adapters: Mapping[Site, Bottleneck], stage: str) -> Tensor:
+    def loss(self, reading: Reading, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
 
         Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
@@ -200,7 +186,9 @@ class Lesson:
         guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
         text = torch.where(dropped[:, None, None, None], self.empty, reading.text)
-        places = reading.places & ~dropped[:, None]  # a dropped prompt does not name the motion
+        places = (reading.places.named | reading.places.ended) & ~dropped[
+            :, None
+        ]  # a dropped prompt does not name the motion
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
@@ -215,17 +203,34 @@ class Lesson:
             site: Placed([(adapter, places)]) if site.kind == "moment" else adapter
             for site, adapter in adapters.items()
         }
-        with still, attached(base.denoiser, joined, e):
-            return diffusion_loss(
+        with still, attached(base.denoiser, joined, e), watching(base.denoiser, self.watched) as maps:
+            loss = diffusion_loss(
                 base,
                 latents,
                 base.tell(text, moments),
                 self.generator,
                 shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,
+                masks=self._masks(rows, size - own),
+                debias=recipe.debias_weight,
             )
+        return loss + self._gaze(maps, reading.places.named[0], rows, ~dropped)
 
-    def _overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor | float:
+    def _masks(self, rows: Tensor, more: int) -> Tensor | None:
+        """The masks of the samples `rows`, and as many of whole pictures as there are prior pictures behind them."""
+        if self.masks is None:
+            return None
+        return torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
+
+    def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
+        """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""
+        if self.masks is None or not maps or not named.any():
+            return 0.0
+        seen = [of_layer[: len(rows)][named] for of_layer in maps.values()]
+        loss = attention_mask_loss(seen, names, self.masks[rows][named])
+        return self.recipe.attention_mask_weight * loss
+
+    def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor | float:
         """lambda times the concept orthogonal loss."""
         if self.earlier is None or not self.recipe.orthogonal_weight:
             return 0.0
@@ -258,7 +263,7 @@ def style_prompts(name: str) -> tuple[str, ...]:
     return tuple(f"{what} in <{name}> style".lstrip() for what in ("", "a picture", "a thing"))
 
 
-def learn_subject(
+def subject_lesson(
     base: Base,
     images: Sequence[Tensor],
     *,
@@ -268,15 +273,9 @@ def learn_subject(
     on_step: OnStep = lambda _: None,
     earlier: Earlier | None = None,
     kind: Kind = "subject",
-) -> Learner:
-    """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
-
-    A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given.
-
-    Raises:
-        CcvdError: the loss is not a number.
-        UsageError: a size that the base cannot make, or no site that the recipe names.
-    """
+    masks: Sequence[Tensor] = (),
+) -> Lesson:
+    """All that a subject is learned from; arguments and errors as those of `learn_subject`."""
     pictures = torch.stack(list(images))
     base.latent_shape(1, *pictures.shape[2:])
     embeds = base.embed_images(pictures)
@@ -293,12 +292,49 @@ def learn_subject(
         on_step=on_step,
         earlier=earlier,
     )
-    adapters = lesson.fresh("spatial")
-    shown, start = ("picture", "style") if kind == "style" else ("thing", "thing")
+    if masks:
+        lesson.look_within(masks)
     if recipe.prior_share:
+        shown = class_noun or ("picture" if kind == "style" else "thing")
         with base.still():
-            lesson.prior = imagine(base, f"a {class_noun or shown}", lesson.latents.shape[1:], recipe.seed)
-    tokens = lesson.learn_tokens(base.noun_vector(class_noun or start))
+            lesson.prior = imagine(base, f"a {shown}", lesson.latents.shape[1:], recipe.seed)
+    return lesson
+
+
+def learn_subject(
+    base: Base,
+    images: Sequence[Tensor],
+    *,
+    name: str,
+    class_noun: str,
+    recipe: Recipe,
+    on_step: OnStep = lambda _: None,
+    earlier: Earlier | None = None,
+    kind: Kind = "subject",
+    masks: Sequence[Tensor] = (),
+) -> Learner:
+    """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
+
+    A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given. With
+    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, only what they show is learned.
+
+    Raises:
+        CcvdError: the loss is not a number.
+        UsageError: a size that the base cannot make, or no site that the recipe names.
+    """
+    lesson = subject_lesson(
+        base,
+        images,
+        name=name,
+        class_noun=class_noun,
+        recipe=recipe,
+        on_step=on_step,
+        earlier=earlier,
+        kind=kind,
+        masks=masks,
+    )
+    adapters = lesson.fresh("spatial")
+    tokens = lesson.learn_tokens()
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 
 
@@ -341,14 +377,5 @@ def learn_motion(
     )
     adapters = lesson.fresh("temporal", "moment", condition=base.image_width)
     says_when = {site: a for site, a in adapters.items() if site.kind == "moment"}
-    tokens = lesson.learn_tokens(base.noun_vector(class_noun or "moving"), says_when)
+    tokens = lesson.learn_tokens(says_when)
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
-
-
-def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:
-    """Pictures that the base makes of a prompt, kept as latents: rehearsing them keeps its other things as they are."""
-    with torch.no_grad():
-        told, empty = base.encode_text([prompt]), base.encode_text([""])
-    text = torch.cat([empty, told]).repeat_interleave(PRIOR_PICTURES, 0)
-    settings = SampleSettings(steps=PRIOR_STEPS, guidance_scale=3.0, frames=1, seed=seed)
-    return Prior(sample(base, text, (PRIOR_PICTURES, *shape), settings), told)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,9 +26,12 @@ __all__ = [
     "contact_sheet",
     "find_images",
     "find_videos",
+    "fitted",
     "load_film",
     "load_images",
     "load_videos",
+    "read_picture",
+    "sha256",
     "write_clip",
 ]
 
@@ -36,6 +40,7 @@ _SIDECARS = frozenset(
     {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".yaml", ".yml", ".toml", ".xml", ".html", ".log"}
     | {".ini", ".db", ".srt", ".vtt", ".xmp", ".aae", ".part", ".tmp"}
 )
+Taken = TypeVar("Taken")
 _MANY = 5  # so many files are named in an error; the rest are counted
 
 
@@ -132,7 +137,7 @@ def load_film(path: Path, *, size: tuple[int, int], most: int) -> Film:
             raise UsageError(f"There is no file '{path}'.", advice)
         if not path.is_file():
             raise UsageError(f"'{path}' is not a file.", advice)
-        whole, digest = read_whole(path, size=size, most=most), _sha256(path)
+        whole, digest = read_whole(path, size=size, most=most), sha256(path)
     except Unreadable as error:
         raise UsageError(f"Cannot read '{path}': {error}.", advice) from error
     except OSError as error:
@@ -171,7 +176,7 @@ def _load(folder: Path, what: str, minimum: int, read: Callable[[Path], Pixels])
     loaded = Loaded([], [], [], [])
     for path in _find(folder, what):
         try:
-            pixels, digest = read(path), _sha256(path)
+            pixels, digest = read(path), sha256(path)
         except Unreadable as error:
             loaded.skipped.append((path, str(error)))
             continue
@@ -201,7 +206,8 @@ def _too_few(folder: Path, what: str, minimum: int, loaded: Loaded) -> UsageErro
     return UsageError(problem, f"Give at least {max(minimum, 1)} {what}(s) that a viewer can open: {kinds}.")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hex. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -211,6 +217,11 @@ def _sha256(path: Path) -> str:
 
 def _read_photo(path: Path, size: tuple[int, int]) -> Pixels:
     """One photo as uint8 (height, width, 3). Raises Unreadable."""
+    return read_picture(path, lambda image: np.asarray(_on_white(fitted(image, size)[0])))
+
+
+def read_picture(path: Path, take: Callable[[Image.Image], Taken]) -> Taken:
+    """What `take` makes of the picture in a file, which is open while it does. Raises Unreadable."""
     with warnings.catch_warnings():
         # Pillow warns of large photos and broken metadata; the photo is fine, and stderr is for progress.
         warnings.simplefilter("ignore")
@@ -218,7 +229,7 @@ def _read_photo(path: Path, size: tuple[int, int]) -> Pixels:
             if path.stat().st_size == 0:
                 raise Unreadable("empty file")
             with Image.open(path) as image:
-                return np.asarray(_upright_rgb(image, size))
+                return take(image)
         except Unreadable:
             raise
         except PermissionError as error:
@@ -232,21 +243,30 @@ def _read_photo(path: Path, size: tuple[int, int]) -> Pixels:
             raise Unreadable("cut short or damaged") from error
 
 
-def _upright_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Centre crop of `size`, RGB. Of an animation this is the first picture."""
+def fitted(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """Centre crop of `size` (height, width), upright, RGB or RGBA; and how large (width, height) the upright picture is itself.
+
+    Of an animation this is the first picture.
+    """
     height, width = size
     side = 2 * max(height, width)
+    whole = image.size
     image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
     image.load()
     try:
         upright = ImageOps.exif_transpose(image)
     except Exception:  # EXIF that cannot be parsed says nothing about orientation
         upright = image
-    small = ImageOps.fit(_eight_bit(upright), (width, height), Image.Resampling.LANCZOS)
-    if small.mode == "RGB":
-        return small
-    white = Image.new("RGBA", small.size, "white")
-    return Image.alpha_composite(white, small).convert("RGB")
+    if upright.size != image.size:
+        whole = whole[::-1]
+    return ImageOps.fit(_eight_bit(upright), (width, height), Image.Resampling.LANCZOS), whole
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -69,9 +69,10 @@ class Registry:
             if names.same(concept.name, name):
                 raise NameTaken(name, concept.name, self.next_name())
 
-    def next_name(self) -> str:
-        """`V<n>` above every V<n> ever learned here: a removed concept's number is not given to another."""
-        return names.next_after(reading.names_ever(self.database) if self._readable() else [])
+    def next_name(self, besides: Iterable[str] = ()) -> str:
+        """`V<n>` above every V<n> ever learned here, and of `besides`: a removed concept's number is not given to another."""
+        ever = reading.names_ever(self.database) if self._readable() else []
+        return names.next_after([*ever, *besides])
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -107,18 +108,24 @@ class Registry:
         return base
 
     def add(self, new: NewConcept) -> ConceptView:
-        """Stores a concept, whole or not at all. Raises IllegalName or NameTaken.
+        """Stores a concept, whole or not at all. Raises IllegalName or NameTaken."""
+        return self.add_all([new])[0]
+
+    def add_all(self, concepts: Sequence[NewConcept]) -> ConceptViews:
+        """Stores concepts as consecutive tasks, all of them or none. Raises IllegalName or NameTaken.
 
         The blobs are written before the rows that refer to them, and all under one write lock: `collect`
         in another process can not mistake them for garbage.
         """
-        if not names.is_legal(new.name):
-            raise IllegalName(new.name)
+        for new in concepts:
+            if not names.is_legal(new.name):
+                raise IllegalName(new.name)
         with self._transaction() as writer:
-            if holder := writer.holder_of(new.name):
-                raise NameTaken(new.name, holder, self.next_name())
-            writer.save_concept(new, self.blobs)
-        return self.get(new.name)
+            for new in concepts:
+                if holder := writer.holder_of(new.name):
+                    raise NameTaken(new.name, holder, self.next_name())
+                writer.save_concept(new, self.blobs)
+        return self.find(new.name for new in concepts)
 
     def remove(self, name: str) -> int:
         """Forgets a concept, then frees the blobs that nothing refers to any more. Returns the bytes freed.

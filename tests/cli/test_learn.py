@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_material import QUICK, Ccvd
 
-from ccvd_cli.engine import bases, learn
+from ccvd_cli.engine import bases, learn, prior
 
 
 def test_a_subject_is_learned_from_photos(ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_base_draws_pictures_beside_a_style_that_has_no_noun(
     asked: list[str] = []
     real = learn.imagine
     monkeypatch.setattr(learn, "imagine", lambda b, prompt, *a: asked.append(prompt) or real(b, prompt, *a))
-    monkeypatch.setattr(learn, "PRIOR_STEPS", 1)
+    monkeypatch.setattr(prior, "PRIOR_STEPS", 1)
     shared = ("learn-style", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--prior-share", 0.5)
     assert ccvd(*shared).code == 0
     assert ccvd(*shared, "--class-noun", "drawing").code == 0
@@ -235,7 +235,7 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
     def fails(base, images, *, name, class_noun, recipe, on_step, earlier):  # type: ignore[no-untyped-def]
         learner = type("Half", (), {"name": name, "kind": "subject", "class_noun": class_noun})
         for step in (5, 10, 15):
-            on_step(learn.StepReport("adapter", step, 20, 0.5, lambda: learner))
+            on_step(learn.StepReport("adapter", step, 20, 0.5, lambda: [learner]))
         seen.extend(sorted(path.name for path in cwd.iterdir()))
         raise KeyboardInterrupt
 
@@ -318,3 +318,13 @@ def test_a_second_subject_stays_apart_from_the_first_unless_told_not_to(
 def test_a_weight_below_zero_names_the_option_as_typed(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
     run = ccvd("learn-subject", "--images", photos, "--base", tiny, "--orthogonal", -1)
     assert run.code == 2 and "--orthogonal -1" in run.err
+
+
+def test_a_debiased_motion_says_so_in_its_recipe(ccvd: Ccvd, tiny: Path, clips: Path) -> None:
+    shared = ("learn-motion", "--videos", clips, "--base", tiny, *QUICK, "--frames", 4, "--no-preview")
+    assert ccvd(*shared, "--debias", 1).code == 0
+    assert json.loads(ccvd("show", "V1", "--json").out)["recipe"]["debias_weight"] == 1.0
+    run = ccvd(*shared, "--debias", -1)
+    assert run.code == 2 and "--debias -1" in run.err
+    subject = ccvd("learn-subject", "--images", clips, "--base", tiny, "--debias", 1)
+    assert subject.code == 2 and "--debias" in subject.err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ccvd_cli.engine import aggregate, learn
+from ccvd_cli.engine import aggregate, learn, prior
 from ccvd_cli.engine.adapters import Placed, attached
 from ccvd_cli.engine.aggregate import Share, fold, guide
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
@@ -140,7 +140,7 @@ def test_progress_counts_both_stages(base: Base) -> None:
 
 def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of every batch comes from the base's own picture of the noun, under the noun's prompt."""
-    monkeypatch.setattr(learn, "PRIOR_STEPS", 2)
+    monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
     monkeypatch.setattr(type(base), "tell", lambda self, text, moments: text)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = learn.diffusion_loss
@@ -341,3 +341,11 @@ def test_steps_are_reported(base: Base) -> None:
 
 def test_a_single_frame_can_be_generated(base: Base) -> None:
     assert generate(base, "a dog", [], CLIP.model_copy(update={"frames": 1})).shape == (1, 3, 32, 32)
+
+
+def test_a_loss_that_is_no_number_names_its_stage(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        learn, "diffusion_loss", lambda *_, **__: torch.tensor(float("nan"), requires_grad=True)
+    )
+    with pytest.raises(CcvdError, match="the loss of stage tokens is not a number at step 5"):
+        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from registry_material import concept
 
-from ccvd_registry import BlobStore, Registry, RegistryBusy
+from ccvd_registry import BlobStore, IllegalName, NameTaken, Registry, RegistryBusy
 from ccvd_registry.writing import Writer
 
 _PROCESSES = multiprocessing.get_context("spawn")
@@ -61,6 +61,42 @@ def test_a_failure_between_blobs_and_commit_leaves_no_row(
     assert registry.collect() > 0
     assert _files(registry) == []
     assert registry.add(concept("V1")).task == 1
+
+
+def test_several_concepts_are_added_in_order_and_at_once(registry: Registry) -> None:
+    registry.add(concept("V1"))
+    views = registry.add_all([concept("rex"), concept("Ann")])
+    assert [(view.name, view.task) for view in views] == [("rex", 2), ("Ann", 3)]
+    assert registry.list() == [registry.get("V1"), *views]
+    for view in views:
+        view.verify()
+
+
+@pytest.mark.parametrize("puts", [2, 4])
+def test_a_failure_in_one_of_several_concepts_leaves_none(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, puts: int
+) -> None:
+    registry.add(concept("V1"))
+    _fail_in_put(monkeypatch, after=puts)
+    with pytest.raises(Injected):
+        registry.add_all([concept("V2"), concept("V3")])
+    monkeypatch.undo()
+    assert [view.name for view in registry.list()] == ["V1"]
+    assert registry.next_name() == "V2"
+    assert registry.collect() > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [(("V2", "v1"), NameTaken), (("V2", "v2"), NameTaken), (("V2", "2V"), IllegalName)],
+)
+def test_a_bad_name_among_several_leaves_none(
+    registry: Registry, names: tuple[str, ...], error: type[Exception]
+) -> None:
+    registry.add(concept("V1"))
+    with pytest.raises(error):
+        registry.add_all([concept(name) for name in names])
+    assert [view.name for view in registry.list()] == ["V1"]
 
 
 def test_a_failed_removal_keeps_the_concept(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

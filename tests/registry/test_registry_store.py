@@ -116,6 +116,7 @@ def test_a_removed_concepts_number_and_order_are_not_given_again(registry: Regis
     registry.add(concept("V2"))
     registry.remove("V2")
     assert registry.next_name() == "V3"
+    assert registry.next_name(besides=["V3", "rex"]) == "V4"
     registry.check_name("V2")  # but whoever asks for it by name may have it
     assert registry.add(concept("V2")).task == 3
 

@@ -1,0 +1,236 @@
+"""Several subjects learned together, from pictures that show two of them side by side (CustomVideo, arXiv 2401.09962).
+
+Seen in one picture, subjects learn to occur together and to be told apart; every other step is on pictures of one alone, as always. Each
+keeps tokens and adapters of its own, and its adapters act only where its own picture is. Ours: in the paper, whose subjects share the
+weights that are trained, all of them are put into one picture; here it is a pair, drawn anew at each such step, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, permutations
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..settings import Recipe
+from .adapters import Bottleneck, attached
+from .attention_maps import grid_of, watching
+from .bases.contract import Base, Site, TokenVectors
+from .concept import Learner
+from .learn import Lesson, Stage, subject_lesson, subject_prompt
+from .losses import attention_mask_loss, diffusion_loss
+from .optimise import OnStep, StepReport, optimise
+from .retention import Earlier
+
+Loss = Callable[[], Tensor]
+T = TypeVar("T")
+PICTURES_PER_PAIR = 16  # of each order; kept as latents
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of several: images (3, H, W) in [-1, 1], and a mask (1, H, W) in [0, 1] for each of them or for none."""
+
+    name: str
+    class_noun: str
+    images: Sequence[Tensor]
+    masks: Sequence[Tensor] = ()
+
+
+class Beside(nn.Module):
+    """Two adapters of one site, each acting on its half of the picture; h (R, N, C), N being a grid over latents of `size`."""
+
+    def __init__(self, left: nn.Module, right: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.left, self.right, self.size = left, right, size
+
+    def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
+        _, columns = grid_of(h.shape[1], *self.size)
+        # The middle column of an odd number belongs to both.
+        share = (columns / 2 - torch.arange(columns, device=h.device)).clamp(0, 1)
+        share = share.repeat(h.shape[1] // columns)[:, None]
+        out: Tensor = share * self.left(h) + (1 - share) * self.right(h)
+        return out
+
+
+@dataclass
+class Pupil:
+    """One subject while it is learned: what from, its tokens (L or 1, D), its adapters."""
+
+    lesson: Lesson
+    tokens: nn.Parameter
+    adapters: dict[Site, Bottleneck]
+
+    def vectors(self) -> TokenVectors:
+        return TokenVectors(self.lesson.placeholder, self.tokens.expand(self.lesson.base.text_layers, -1))
+
+    def trained(self, stage: Stage) -> dict[Site, Bottleneck]:
+        return self.adapters if stage == "adapter" else {}
+
+    def learner(self) -> Learner:
+        return self.lesson.learner(self.tokens, self.adapters)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pupils in one picture, the first on the left.
+
+    latents (N, C, 1, h, w); names (2, T): where each is named in the prompt; masks (N, 2, h, w): where each is in the picture, or None.
+    """
+
+    pupils: tuple[Pupil, Pupil]
+    prompt: str
+    names: Tensor
+    latents: Tensor
+    masks: Tensor | None
+
+
+def learn_subjects_together(
+    base: Base,
+    subjects: Sequence[Subject],
+    *,
+    recipe: Recipe,
+    on_step: OnStep = lambda _: None,
+    earlier: Earlier | None = None,
+) -> list[Learner]:
+    """The learners of several subjects, in their order: tokens of all first, then adapters of all.
+
+    A stage has as many steps for each subject as the recipe says, so that it takes as long as learning them one after the other. Each stays
+    apart from the `earlier` ones; what keeps them apart from each other is that they are seen side by side. Masks hold in joint pictures
+    where both subjects have them; prior pictures are rehearsed with single ones.
+
+    Raises:
+        CcvdError: the loss is not a number.
+        UsageError: fewer than two subjects, a size that the base cannot make, or no site that the recipe names.
+    """
+    if len(subjects) < 2:
+        raise UsageError(f"{len(subjects)} subject(s) cannot be learned together", "give two or more")
+    pupils = []
+    for s in subjects:
+        lesson = subject_lesson(
+            base,
+            s.images,
+            name=s.name,
+            class_noun=s.class_noun,
+            recipe=recipe,
+            earlier=earlier,
+            masks=s.masks,
+        )
+        pupils.append(Pupil(lesson, lesson.fresh_tokens(), lesson.fresh("spatial")))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    sides = permutations(zip(subjects, pupils, strict=True), 2)
+    pairs = [_pair(base, left, right, generator) for left, right in sides]
+    together = Together(base, recipe, pupils, pairs, generator, on_step)
+    if recipe.token_steps:
+        together.train("tokens", recipe.token_steps)
+    together.train("adapter", recipe.adapter_steps)
+    return [pupil.learner() for pupil in pupils]
+
+
+def _pair(
+    base: Base, left: tuple[Subject, Pupil], right: tuple[Subject, Pupil], generator: torch.Generator
+) -> Pair:
+    (a, first), (b, second) = left, right
+    i, j = (torch.randint(len(s.images), (PICTURES_PER_PAIR,), generator=generator) for s in (a, b))
+    pictures = torch.cat([_squeezed(a.images, i, "left"), _squeezed(b.images, j, "right")], -1)
+    prompt = f"{subject_prompt(a.name, a.class_noun)} and {subject_prompt(b.name, b.class_noun)}"
+    latents = base.encode_video(pictures[:, None])
+    names = torch.cat([base.places([prompt], p.lesson.placeholder).named for p in (first, second)])
+    masks = None
+    if a.masks and b.masks:
+        mine, other = _squeezed(a.masks, i, "left"), _squeezed(b.masks, j, "right")
+        where = [torch.cat([mine, 0 * other], -1), torch.cat([0 * mine, other], -1)]
+        masks = F.interpolate(torch.cat(where, 1), size=latents.shape[-2:], mode="area").to(base.device)
+    return Pair((first, second), prompt, names, latents, masks)
+
+
+def _squeezed(pictures: Sequence[Tensor], rows: Tensor, side: str) -> Tensor:
+    """The pictures `rows` (N,), each as wide as its half of a picture: (N, C, H, W / 2)."""
+    stack = torch.stack(list(pictures))[rows]
+    height, width = stack.shape[-2:]
+    half = width // 2 if side == "left" else width - width // 2
+    return F.interpolate(stack, size=(height, half), mode="bilinear", antialias=True)
+
+
+@dataclass
+class Together:
+    """The stages of learning several subjects. Pupils are changed in place."""
+
+    base: Base
+    recipe: Recipe
+    pupils: Sequence[Pupil]
+    pairs: Sequence[Pair]
+    generator: torch.Generator
+    on_step: OnStep
+
+    def train(self, stage: Stage, steps_each: int) -> None:
+        """One stage: a pair and a single subject in turn; pairs in random order, subjects one after the other."""
+        steps = steps_each * len(self.pupils)
+        joint = [self._side_by_side(pair, stage) for pair in self.pairs]
+        turns = cycle([loss for pupil in self.pupils for loss in (None, self._alone(pupil, stage))])
+
+        def next_loss() -> Tensor:
+            alone = next(turns)
+            return alone() if alone else joint[int(self._draw(len(joint), ()))]()
+
+        def on_loss(step: int, loss: float) -> None:
+            for pupil in self.pupils:
+                pupil.lesson.curve.append(loss)
+            self.on_step(StepReport(stage, step, steps, loss, lambda: [p.learner() for p in self.pupils]))
+
+        groups = [g for p in self.pupils for g in p.lesson.groups(stage, p.tokens, p.trained(stage))]
+        optimise(stage, groups, steps, next_loss, self.base.dtype, on_loss)
+
+    def _alone(self, pupil: Pupil, stage: Stage) -> Loss:
+        lesson, adapters = pupil.lesson, pupil.trained(stage)
+        read = _read(stage, lambda: lesson.read(lesson.prompts[0], pupil.tokens))
+        return lambda: lesson.loss(read(), adapters, stage) + lesson.overlap(adapters)
+
+    def _side_by_side(self, pair: Pair, stage: Stage) -> Loss:
+        base, recipe, (first, second) = self.base, self.recipe, pair.pupils
+        size = pair.latents.shape[-2], pair.latents.shape[-1]
+        right = second.trained(stage)
+        beside = {site: Beside(left, right[site], size) for site, left in first.trained(stage).items()}
+        read = _read(stage, lambda: base.encode_text([pair.prompt], [p.vectors() for p in pair.pupils]))
+
+        def loss() -> Tensor:
+            rows = self._draw(len(pair.latents), (recipe.batch_size,))
+            dropped = torch.rand(recipe.batch_size, generator=self.generator) < recipe.text_dropout
+            moments, named = self._draw(recipe.frames, (recipe.batch_size, 1)), ~dropped.to(base.device)
+            text = torch.where(named[:, None, None, None], read(), first.lesson.empty)
+            masks = None if pair.masks is None else pair.masks[rows]
+            watched = watching(base.denoiser, first.lesson.watched if pair.masks is not None else ())
+            with base.still(), attached(base.denoiser, beside), watched as maps:
+                error = diffusion_loss(
+                    base,
+                    pair.latents[rows],
+                    base.tell(text, moments),
+                    self.generator,
+                    shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
+                    offset_noise=recipe.offset_noise,
+                    masks=None if masks is None else masks.sum(1),
+                )
+            if masks is not None and maps and named.any():
+                seen = [of_layer[named] for of_layer in maps.values()]
+                for names, mask in zip(pair.names, masks[named].unbind(1), strict=True):
+                    error = error + recipe.attention_mask_weight * attention_mask_loss(seen, names, mask)
+            return error + sum(p.lesson.overlap(p.trained(stage)) for p in pair.pupils)
+
+        return loss
+
+    def _draw(self, below: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(below, shape, generator=self.generator)
+
+
+def _read(stage: Stage, read: Callable[[], T]) -> Callable[[], T]:
+    """`read`, which in the second stage is done once: the tokens stand still."""
+    if stage == "tokens":
+        return read
+    with torch.no_grad():
+        told = read()
+    return lambda: told

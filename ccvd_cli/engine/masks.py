@@ -1,0 +1,128 @@
+"""Masks beside photos: where in each of them the subject is. White is the subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import UsageError
+from .clip_reader import Unreadable
+from .media import Loaded, find_images, fitted, read_picture, sha256
+
+ALPHA = "alpha"
+_BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject
+_MANY = 5
+
+
+@dataclass(frozen=True)
+class Masks:
+    """`tensors`: float32 (1, height, width) in [0, 1], one per photo; `used` and `digests` (sha256, hex): files, none for alpha."""
+
+    tensors: list[Tensor]
+    used: list[Path]
+    digests: list[str]
+
+
+def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
+    """The mask of every photo that was read, turned, cropped and resized as the photo was.
+
+    Args:
+        photos: what `load_images` gave.
+        source: a folder with a picture for every photo, of the photo's size and with its name up to the suffix; or `alpha`: what a photo
+            does not leave transparent is the subject.
+        size: (height, width) in pixels, as for the photos.
+
+    Raises:
+        UsageError: a photo without a mask, a mask without a photo, one of another size than its photo, unreadable or black.
+    """
+    if source == ALPHA:
+        return Masks([_alpha(path, size) for path in photos.used], [], [])
+    folder = Path(source)
+    masks = _by_stem(folder)
+    _check_pairs(photos, masks, folder)
+    used = [masks[path.stem] for path in photos.used]
+    tensors = [_mask(mask, photo, size) for mask, photo in zip(used, photos.used, strict=True)]
+    return Masks(tensors, used, [sha256(path) for path in used])
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    masks: dict[str, Path] = {}
+    for path in find_images(folder):
+        if path.stem in masks:
+            raise UsageError(
+                f"Two masks are called '{path.stem}': {masks[path.stem].name} and {path.name}.", "Keep one."
+            )
+        masks[path.stem] = path
+    return masks
+
+
+def _check_pairs(photos: Loaded, masks: dict[str, Path], folder: Path) -> None:
+    if any(path.absolute() == photo.absolute() for path in masks.values() for photo in photos.used):
+        raise UsageError(
+            f"'{folder}' holds the photos themselves, not their masks.",
+            "Give the folder of the masks; or `--masks alpha`, if the photos are transparent around the subject.",
+        )
+    bare = [path.name for path in photos.used if path.stem not in masks]
+    if bare:
+        raise UsageError(
+            f"No mask for {_listed(bare)} in '{folder}'.",
+            f"Its name is that of the photo, such as {Path(bare[0]).stem}.png; white is the subject.",
+        )
+    known = {path.stem for path in photos.used} | {path.stem for path, _ in photos.skipped}
+    lonely = [path.name for stem, path in masks.items() if stem not in known]
+    if lonely:
+        raise UsageError(
+            f"No photo for mask {_listed(lonely)} of '{folder}'.", "Name it as its photo, or take it away."
+        )
+
+
+def _mask(path: Path, photo: Path, size: tuple[int, int]) -> Tensor:
+    try:
+        image, own = read_picture(path, lambda image: fitted(image, size))
+    except Unreadable as error:
+        raise UsageError(f"Cannot read mask '{path}': {error}.", "Save it as PNG.") from error
+    its = read_picture(photo, lambda image: fitted(image, size)[1])
+    if own != its:
+        raise UsageError(
+            f"Mask '{path}' is {own[0]}x{own[1]} pixels, its photo {photo.name} {its[0]}x{its[1]}.",
+            "A mask is drawn on the whole photo, as a viewer shows it.",
+        )
+    return _checked(_grey(image), f"Mask '{path}'")
+
+
+def _alpha(photo: Path, size: tuple[int, int]) -> Tensor:
+    image = read_picture(photo, lambda image: fitted(image, size)[0])
+    if image.mode != "RGBA":
+        raise UsageError(
+            f"Photo '{photo}' has no alpha channel to take its mask from.",
+            "Give a folder of masks with --masks, or photos that are transparent around the subject.",
+        )
+    return _checked(image.getchannel("A"), f"The alpha channel of '{photo}'")
+
+
+def _checked(mask: Image.Image, what: str) -> Tensor:
+    pixels = np.asarray(mask)
+    if pixels.max() < _BLACK:
+        raise UsageError(
+            f"{what} is black where the photo is looked at, its centre (at most {pixels.max()} of 255).",
+            "White is the subject; crop the photo and its mask to it.",
+        )
+    return torch.from_numpy(pixels.astype(np.float32) / 255)[None]
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Brightness; what is transparent is as good as black."""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("L")
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:_MANY]) + (f" and {len(every) - _MANY} more" if len(every) > _MANY else "")

@@ -1,0 +1,70 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CcvdError
+from .concept import Learner
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Where a training run stands; `loss` is the mean since the last report.
+
+    `snapshot` copies the concepts as they are now, mostly one. Sampling with the copy leaves the training, its random numbers too, as it is.
+    """
+
+    stage: str
+    step: int
+    total: int
+    loss: float
+    snapshot: Callable[[], list[Learner]]
+
+
+OnStep = Callable[[StepReport], None]
+REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
+
+
+def optimise(
+    stage: str,
+    groups: Sequence[dict[str, Any]],
+    steps: int,
+    loss: Callable[[], Tensor],
+    dtype: torch.dtype,
+    on_loss: Callable[[int, float], None],
+) -> None:
+    """AdamW without decay over `groups` of parameters, each with its rate, for so many steps of a base that computes in `dtype`.
+
+    `on_loss` hears the step and the mean loss since it last did, every few steps and at the end. Raises CcvdError if that is not a number.
+    """
+    parameters = [p for g in groups for p in g["params"]]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0)
+    # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01))
+    # Half precision loses gradients of a mean over so many values; bfloat16 has the range.
+    scale = 2.0**14 if dtype == torch.float16 else 1.0
+    recent: list[Tensor] = []
+    for step in range(1, steps + 1):
+        now = loss()
+        (now * scale).backward()
+        if scale != 1:
+            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        recent.append(now.detach())
+        if step % REPORT_EVERY == 0 or step == steps:
+            mean = float(torch.stack(recent).mean())
+            recent.clear()
+            if mean != mean:
+                raise CcvdError(
+                    f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
+                )
+            on_loss(step, mean)

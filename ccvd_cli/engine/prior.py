@@ -1,0 +1,32 @@
+"""What the frozen base makes of a class noun, to be rehearsed beside a concept's own pictures (DreamBooth, arXiv 2208.12242)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..settings import SampleSettings
+from .bases.contract import Base
+from .sample import sample
+
+PRIOR_PICTURES, PRIOR_STEPS = 16, 12
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the frozen base makes of the class noun alone: latents (N, C, 1, h, w) and the text states (1, L, T, D) they came from."""
+
+    latents: Tensor
+    text: Tensor
+
+
+def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:
+    """Pictures that the base makes of a prompt, kept as latents: rehearsing them keeps its other things as they are."""
+    with torch.no_grad():
+        told, empty = base.encode_text([prompt]), base.encode_text([""])
+    text = torch.cat([empty, told]).repeat_interleave(PRIOR_PICTURES, 0)
+    settings = SampleSettings(steps=PRIOR_STEPS, guidance_scale=3.0, frames=1, seed=seed)
+    return Prior(sample(base, text, (PRIOR_PICTURES, *shape), settings), told)

@@ -1,0 +1,123 @@
+"""`--masks`: what is kept, and what is refused before a base is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_material import QUICK, Ccvd
+from PIL import Image
+
+from ccvd_cli.engine import bases, learn
+
+
+def draw(folder: Path, name: str, size: tuple[int, int] = (50, 40), white: int = 255) -> None:
+    folder.mkdir(exist_ok=True)
+    mask = Image.new("L", size)
+    mask.paste(white, (10, 10, 30, 30))
+    mask.save(folder / name)
+
+
+def test_a_subject_is_learned_within_its_masks(
+    ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("0.png", "1.png", "note.png"):
+        draw(cwd / "masks", name)
+    given: list[tuple[int, ...]] = []
+    real = learn.learn_subject
+    monkeypatch.setattr(
+        learn,
+        "learn_subject",
+        lambda *a, masks, **k: given.extend(m.shape for m in masks) or real(*a, masks=masks, **k),
+    )
+    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview")
+    run = ccvd(*shared, "--masks", "masks", "--attention-mask", 0.5, "--attention-mask-level", 2)
+    assert (run.code, run.out) == (0, "V1\n"), run.err
+    assert "from 2 files (0.jpg, 1.jpg), within their masks." in run.err
+    assert given == [(1, 64, 64)] * 2
+    shown = json.loads(ccvd("show", "V1", "--json").out)
+    assert [file["file"] for file in shown["data"]] == ["0.jpg", "1.jpg", "0.png", "1.png"]
+    assert shown["recipe"]["attention_mask_weight"] == 0.5
+    assert shown["recipe"]["attention_mask_level"] == 2
+
+
+def test_the_alpha_channel_of_the_photos_is_a_mask(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    (cwd / "cut").mkdir()
+    pixels = np.full((40, 40, 4), 200, np.uint8)
+    pixels[:, 20:, 3] = 0
+    Image.fromarray(pixels).save(cwd / "cut" / "a.png")
+    shared = ("learn-subject", "--images", "cut", "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
+    assert ccvd(*shared, "--name", "whole").code == 0
+    assert ccvd(*shared, "--name", "within", "--masks", "alpha").code == 0
+    digests = [json.loads(ccvd("show", n, "--json").out)["digests"] for n in ("whole", "within")]
+    assert digests[0]["adapter"] != digests[1]["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ("smaller", "is 25x20 pixels, its photo 1.jpg 50x40"),
+        ("turned", "is 40x50 pixels, its photo 0.jpg 50x40"),
+        ("one", "No mask for 1.jpg in 'one'"),
+        ("three", "No photo for mask 2.png of 'three'"),
+        ("twice", "Two masks are called '0': 0.bmp and 0.png"),
+        ("black", "Mask 'black/0.png' is black"),
+        ("classes", "(at most 1 of 255)"),
+        ("broken", "Cannot read mask 'broken/1.png': not an image"),
+        ("empty", "'empty'"),
+        ("nowhere", "'nowhere'"),
+        ("alpha", "has no alpha channel"),
+        ("photos", "holds the photos themselves"),
+    ],
+)
+def test_a_bad_mask_is_one_line_and_leaves_nothing(
+    ccvd: Ccvd,
+    tiny: Path,
+    photos: Path,
+    cwd: Path,
+    ccvd_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    masks: str,
+    said: str,
+) -> None:
+    for folder in ("smaller", "turned", "one", "three", "twice", "black", "classes", "broken"):
+        draw(cwd / folder, "0.png")
+        if folder != "one":
+            draw(cwd / folder, "1.png")
+    draw(cwd / "smaller", "1.png", (25, 20))
+    draw(cwd / "turned", "0.png", (40, 50))
+    draw(cwd / "three", "2.png")
+    draw(cwd / "twice", "0.bmp")
+    draw(cwd / "black", "0.png", white=0)
+    draw(cwd / "classes", "0.png", white=1)
+    (cwd / "broken" / "1.png").write_text("no mask")
+    (cwd / "empty").mkdir()
+    before = sorted(cwd.rglob("*"))
+    monkeypatch.setattr(bases, "open_base", None)  # must not be reached
+    source = photos if masks == "photos" else masks
+    run = ccvd("learn-subject", "--images", photos, "--masks", source, "--base", tiny, *QUICK)
+    assert (run.code, run.out) == (2, "")
+    error = [line for line in run.err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and said in error[0]
+    assert sorted(cwd.rglob("*")) == before and not ccvd_home.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--attention-mask", -1), "--attention-mask -1"),
+        (("--attention-mask-level", 0), "--attention-mask-level 0"),
+    ],
+)
+def test_bad_weights_name_the_option(
+    ccvd: Ccvd, tiny: Path, photos: Path, options: tuple[object, ...], said: str
+) -> None:
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, *options)
+    assert run.code == 2 and said in run.err
+
+
+def test_motions_have_no_masks(ccvd: Ccvd, tiny: Path, clips: Path) -> None:
+    run = ccvd("learn-motion", "--videos", clips, "--base", tiny, "--masks", "masks")
+    assert run.code == 2 and "--masks" in run.err

@@ -1,0 +1,193 @@
+"""Masks: read as their photos are, and what is learned within them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from media_material import quarters
+from PIL import Image
+from test_learn_and_sample import QUICK, pictures
+
+from ccvd_cli.engine import learn, prior
+from ccvd_cli.engine.attention_maps import watching
+from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.concept import Learner
+from ccvd_cli.engine.learn import learn_subject
+from ccvd_cli.engine.losses import attention_mask_loss, masked_error
+from ccvd_cli.engine.masks import load_masks
+from ccvd_cli.engine.media import load_images
+from ccvd_cli.errors import UsageError
+
+# -- files ------------------------------------------------------------------------------------------------------------------
+
+
+def where_red(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor[0] > 0.5) & (tensor[1] < -0.5) & (tensor[2] < -0.5)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "photos", tmp_path / "masks"
+
+
+def red_mask(height: int, width: int) -> Image.Image:
+    return Image.fromarray((quarters(height, width) == (255, 0, 0)).all(-1))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (100, 60), (900, 1300)])
+def test_a_mask_is_turned_cropped_and_resized_as_its_photo(
+    folders: tuple[Path, Path], orientation: int, height: int, width: int
+) -> None:
+    photos, masks = folders
+    shown = Image.fromarray(quarters(height, width))
+    undo = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = shown.transpose(undo[orientation]) if orientation in undo else shown
+    stored.save(photos / "a.jpg", exif=exif, quality=95)
+    red_mask(height, width).save(masks / "a.png")
+    loaded = load_images(photos, size=(32, 48))
+    (mask,) = load_masks(loaded, str(masks), size=(32, 48)).tensors
+    assert mask.shape == (1, 32, 48) and mask.dtype == torch.float32
+    assert ((mask[0] > 0.5) == where_red(loaded.tensors[0])).float().mean() > 0.94
+    assert 0.2 < mask.mean() < 0.3
+
+
+def test_masks_follow_the_order_of_the_photos_and_forget_the_skipped(folders: tuple[Path, Path]) -> None:
+    photos, masks = folders
+    for i, name in enumerate(("b", "a", "broken")):
+        Image.new("RGB", (20, 20)).save(photos / f"{name}.jpg")
+        Image.new("L", (20, 20), 200 + i).save(masks / f"{name}.webp", lossless=True)
+    (photos / "broken.jpg").write_text("not a photo")
+    read = load_masks(load_images(photos, size=(8, 8)), str(masks), size=(8, 8))
+    assert [path.name for path in read.used] == ["a.webp", "b.webp"]
+    assert [round(float(mask.mean()) * 255) for mask in read.tensors] == [201, 200]
+    assert len(set(read.digests)) == 2
+
+
+def test_alpha_is_the_mask_of_a_transparent_photo(folders: tuple[Path, Path]) -> None:
+    photos, _ = folders
+    image = Image.fromarray(quarters(64, 64)).convert("RGBA")
+    image.putalpha(red_mask(64, 64).convert("L"))
+    image.save(photos / "a.png")
+    loaded = load_images(photos, size=(32, 32))
+    masks = load_masks(loaded, "alpha", size=(32, 32))
+    assert ((masks.tensors[0][0] > 0.5) == where_red(loaded.tensors[0])).float().mean() > 0.94
+    assert masks.used == [] and loaded.tensors[0][:, -4:, -4:].min() == 1  # what is behind stays white
+
+
+def test_a_transparent_part_of_a_mask_is_black(folders: tuple[Path, Path]) -> None:
+    photos, masks = folders
+    Image.fromarray(quarters(64, 64)).save(photos / "a.png")
+    cut = Image.new("RGBA", (64, 64), "white")
+    cut.paste((255, 255, 255, 0), (32, 0, 64, 64))
+    cut.save(masks / "a.png")
+    mask = load_masks(load_images(photos, size=(32, 32)), str(masks), size=(32, 32)).tensors[0]
+    assert mask[0, :, :14].min() > 0.99 and mask[0, :, 18:].max() < 0.01
+
+
+def test_a_mask_that_is_black_where_the_photo_is_looked_at(folders: tuple[Path, Path]) -> None:
+    photos, masks = folders
+    Image.new("RGB", (300, 100)).save(photos / "a.png")
+    mask = Image.new("L", (300, 100))
+    mask.paste(255, (0, 0, 50, 100))  # left of the centre crop
+    mask.save(masks / "a.png")
+    with pytest.raises(UsageError, match=r"a\.png' is black where the photo is looked at"):
+        load_masks(load_images(photos, size=(32, 32)), str(masks), size=(32, 32))
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------------
+
+
+def test_only_errors_within_the_mask_cost() -> None:
+    target, masks = torch.randn(2, 4, 1, 8, 8), torch.zeros(2, 8, 8)
+    masks[0, :4], masks[1, 0, 0] = 1, 1
+    elsewhere = target + 5 * (masks[:, None, None] == 0)
+    assert masked_error(elsewhere, target, masks) == 0
+    everywhere = masked_error(target + 3, target, masks)  # a sample counts the same however small its mask
+    assert torch.allclose(everywhere, torch.tensor(9.0))
+    first = target.clone()
+    first[1, :, :, 0, 0] += 2
+    assert torch.allclose(masked_error(first, target, masks), torch.tensor(2.0))
+
+
+def test_a_map_like_its_mask_costs_nothing() -> None:
+    masks = torch.zeros(2, 8, 8)
+    masks[:, :4] = 1
+    places = torch.tensor([False, True, False])
+    seen = torch.rand(2, 16, 3)
+    seen[:, :, 1] = torch.tensor([1.0] * 8 + [0.0] * 8)
+    assert attention_mask_loss([seen], places, masks) < 1e-12
+    seen[0, 0, 1] = 0
+    assert torch.allclose(attention_mask_loss([seen], places, masks), torch.tensor(1 / 32))
+    seen[:, :, 1] = 1 - torch.tensor([1.0] * 8 + [0.0] * 8)
+    assert attention_mask_loss([seen], places, masks) > 0.9
+
+
+# -- learning ---------------------------------------------------------------------------------------------------------------
+
+
+def left_half() -> torch.Tensor:
+    mask = torch.zeros(1, 32, 32)
+    mask[..., :16] = 1
+    return mask
+
+
+def gaze(base: Base, learner: Learner, picture: torch.Tensor) -> float:
+    """How far the name is read elsewhere than in the left half."""
+    prompt, tokens = "a <V1> dog", learner.token_vectors()
+    names = [site.name for site in base.sites_of("spatial")]
+    latents = base.encode_video(picture[None, None])
+    with torch.no_grad(), base.still(), watching(base.denoiser, names) as maps:
+        base.predict(latents, torch.tensor([300]), base.encode_text([prompt], [tokens]))
+    mask = torch.nn.functional.interpolate(left_half()[None], size=latents.shape[-2:], mode="area")[0]
+    place = base.places([prompt], tokens.placeholder).named[0]
+    return float(attention_mask_loss(maps.values(), place, mask))
+
+
+def test_a_name_learns_to_be_read_within_its_mask(base: Base) -> None:
+    picture = torch.ones(3, 32, 32)
+    picture[..., 16:] = -1
+    recipe = QUICK.model_copy(update={"token_steps": 40, "token_lr": 0.1, "adapter_steps": 1})
+    recipe = recipe.model_copy(update={"text_dropout": 0.0, "attention_mask_level": 1})
+    off = {}
+    for weight in (0.0, 20.0):
+        own = recipe.model_copy(update={"attention_mask_weight": weight})
+        told = learn_subject(base, [picture], name="V1", class_noun="dog", recipe=own, masks=[left_half()])
+        off[weight] = gaze(base, told, picture)
+    assert off[20.0] < 0.98 * off[0.0]
+
+
+def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Base) -> None:
+    images, masks = pictures(), [left_half()] * 3
+
+    def learned(masked: bool, weight: float, dropout: float) -> bytes:
+        recipe = QUICK.model_copy(update={"attention_mask_weight": weight, "text_dropout": dropout})
+        more = {"masks": masks} if masked else {}
+        return learn_subject(base, images, name="V1", class_noun="dog", recipe=recipe, **more).adapter_bytes()
+
+    assert learned(False, 0.2, 0.0) == learned(False, 9.0, 0.0)  # the weight is for masks only
+    assert len({learned(False, 0.2, 0.0), learned(True, 0.0, 0.0), learned(True, 0.2, 0.0)}) == 3
+    assert learned(True, 0.0, 1.0) == learned(True, 9.0, 1.0)
+
+
+def test_prior_pictures_are_learned_whole(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
+    seen: list[torch.Tensor] = []
+    real = learn.diffusion_loss
+    monkeypatch.setattr(
+        learn, "diffusion_loss", lambda *a, masks, **k: seen.append(masks) or real(*a, masks=masks, **k)
+    )
+    update = {"prior_share": 0.5, "batch_size": 4, "token_steps": 1, "adapter_steps": 1}
+    recipe = QUICK.model_copy(update=update)
+    learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)
+    latents = base.latent_shape(1, 32, 32)[2:]
+    assert [masks.shape for masks in seen] == [(4, *latents)] * 2
+    assert [float(mask.mean()) for mask in seen[0]] == [0.5, 0.5, 1, 1]
+    assert np.allclose(seen[1][0, :, : latents[1] // 2], 1)
