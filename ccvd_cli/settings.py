@@ -43,6 +43,9 @@ class Recipe(Settings):
     tokens: TokenMode = Field(
         default="per-layer", description="one vector per text-conditioned layer, or one for all of them"
     )
+    token_start: str = Field(
+        default="", description="the word whose vector the tokens start from; empty: the class noun"
+    )
     orthogonal_weight: float = Field(
         default=0.1, ge=0, description="lambda of the concept orthogonal loss; 0 turns it off"
     )

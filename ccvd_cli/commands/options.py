@@ -164,6 +164,9 @@ class RecipeOptions:
     tokens: Annotated[
         TokenMode | None, _recipe("--tokens", "One token per text-conditioned layer, or one for all.")
     ] = None
+    token_start: Annotated[
+        str | None, _recipe("--token-start", "Word that its tokens start from, instead of the class noun.")
+    ] = None
     orthogonal_weight: Annotated[
         float | None,
         _recipe("--orthogonal", "Weight of staying apart from earlier concepts; 0 turns it off."),

@@ -1,8 +1,8 @@
 """Learning one concept, stage by stage.
 
 Stage 1 learns the concept's layer-specific tokens, stage 2 freezes them and learns the adapter. Latents are computed once; so are the
-text states as soon as the tokens stand still. The base is frozen throughout; of old concepts only
-their subspaces are read, and none is touched.
+text states as soon as the tokens stand still. The base is frozen throughout; of old concepts only their subspaces
+are read, and none is touched.
 """
 
 from __future__ import annotations
@@ -95,8 +95,9 @@ class Lesson:
         return of[int(torch.randint(len(of), (), generator=self.generator))]
 
     def fresh_tokens(self) -> nn.Parameter:
-        """One vector (D,) per text-conditioned layer, or one for all, (L or 1, D): all of them start as the class noun."""
-        start = self.base.noun_vector(self.class_noun or WITHOUT_A_NOUN[self.kind])
+        """One vector (D,) per text-conditioned layer, or one for all, (L or 1, D): all start as the recipe's word, or the class noun."""
+        noun = self.class_noun or WITHOUT_A_NOUN[self.kind]
+        start = self.base.noun_vector(self.recipe.token_start or noun)
         rows = self.base.text_layers if self.recipe.tokens == "per-layer" else 1
         return nn.Parameter(start.expand(rows, -1).clone())
 
@@ -186,9 +187,8 @@ class Lesson:
         guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
         latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
         text = torch.where(dropped[:, None, None, None], self.empty, reading.text)
-        places = (reading.places.named | reading.places.ended) & ~dropped[
-            :, None
-        ]  # a dropped prompt does not name the motion
+        speaks = reading.places.named | reading.places.ended
+        places = speaks & ~dropped[:, None]  # a dropped prompt does not name the motion
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
             latents = torch.cat([latents, self.prior.latents[more]])
@@ -312,11 +312,13 @@ def learn_subject(
     earlier: Earlier | None = None,
     kind: Kind = "subject",
     masks: Sequence[Tensor] = (),
+    onto: Mapping[str, Bottleneck] | None = None,
 ) -> Learner:
     """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
 
     A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given. With
-    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, only what they show is learned.
+    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, only what they show is learned. `onto`: adapters by site name that are
+    trained on instead of fresh ones, as plain fine-tuning from task to task does.
 
     Raises:
         CcvdError: the loss is not a number.
@@ -334,6 +336,8 @@ def learn_subject(
         masks=masks,
     )
     adapters = lesson.fresh("spatial")
+    for site, adapter in adapters.items() if onto is not None else ():
+        adapter.load_state_dict(onto[site.name].state_dict())
     tokens = lesson.learn_tokens()
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 

@@ -349,3 +349,18 @@ def test_a_loss_that_is_no_number_names_its_stage(base: Base, monkeypatch: pytes
     )
     with pytest.raises(CcvdError, match="the loss of stage tokens is not a number at step 5"):
         learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK)
+
+
+def test_tokens_start_from_the_recipes_word(base: Base) -> None:
+    recipe = QUICK.model_copy(update={"token_steps": 0, "token_start": "cat"})
+    learner = learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe)
+    assert torch.equal(learner.tokens[0], base.noun_vector("cat"))
+
+
+def test_fine_tuning_goes_on_from_another_adapter_and_leaves_it_alone(base: Base, subject: Learner) -> None:
+    before = subject.adapter_bytes()
+    recipe = QUICK.model_copy(update={"adapter_steps": 1, "adapter_lr": 1e-6})
+    onto = learn_subject(base, pictures(), name="V5", class_noun="cat", recipe=recipe, onto=subject.adapters)
+    for name, adapter in onto.adapters.items():
+        assert torch.allclose(adapter.up.weight, subject.adapters[name].up.weight, atol=1e-4)
+    assert subject.adapter_bytes() == before
