@@ -336,8 +336,9 @@ def learn_subject(
         masks=masks,
     )
     adapters = lesson.fresh("spatial")
-    for site, adapter in adapters.items() if onto is not None else ():
-        adapter.load_state_dict(onto[site.name].state_dict())
+    if onto is not None:
+        for site, adapter in adapters.items():
+            adapter.load_state_dict(onto[site.name].state_dict())
     tokens = lesson.learn_tokens()
     return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
 
