@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from .errors import UsageError
@@ -61,7 +61,8 @@ def told_apart(prompt: str, nouns: Mapping[str, str]) -> list[str]:
     """What a prompt says of each of its subjects alone, in their order.
 
     'a <V1> dog and a <V2> cat jumping on the beach' -> 'a <V1> dog jumping on the beach', 'a <V2> cat jumping on the beach'. What stands
-    between two subjects belongs to the first of them; where something does, a `performing <V4>` behind the last belongs to that one alone.
+    between two subjects belongs to the first of them, and then what answers to it behind the last belongs to that one alone: of 'a <V1> dog
+    performing <V4> and a <V2> cat performing <V5> in the snow' both are in the snow.
 
     Args:
         nouns: of the subjects, the class noun by the concept's name.
@@ -73,16 +74,22 @@ def told_apart(prompt: str, nouns: Mapping[str, str]) -> list[str]:
     head, tail = prompt[: spans[0][0]], prompt[spans[-1][1] :]
     gaps = [prompt[end:start] for (_, end), (start, _) in pairwise(spans)]
     between = [_CONNECTIVE.sub("", gap).strip() for gap in gaps]
-    shared = _PERFORMED.sub("", tail) if any(between) else tail
-    tails = [f" {own}{shared}" for own in between] + [tail]
-    return [
-        " ".join(f"{head}{prompt[start:end]}{after}".split())
-        for (start, end), after in zip(spans, tails, strict=True)
-    ]
+    tails = [f" {own} {_shared(tail, between)}" for own in between] + [tail]
+    told = [f"{head}{prompt[start:end]}{after}" for (start, end), after in zip(spans, tails, strict=True)]
+    return [" ".join(text.split()).replace(" ,", ",").rstrip(",") for text in told]
 
 
 _CONNECTIVE = re.compile(r"(?:[\s,;]|\b(?:and|with|beside|next to|behind|near|while)\b)+$", re.IGNORECASE)
-_PERFORMED = re.compile(r"^\s*performing\s+<[^<>]*>", re.IGNORECASE)
+_PLACE = re.compile(r"\s+(?=(?:in|on|at|under|inside|by|near)\b)", re.IGNORECASE)
+
+
+def _shared(tail: str, between: Sequence[str]) -> str:
+    """Of what stands behind the last subject, that which is said of all. Nothing between the subjects: all of it."""
+    if not any(between):
+        return tail
+    _, *places = _PLACE.split(f" {tail.lstrip()}" if _PLACE.match(f" {tail.lstrip()}") else tail)
+    own_place = any(_PLACE.match(f" {own}") for own in between)  # then the last subject has its own as well
+    return " ".join(places[own_place:])
 
 
 def _spoken_of(prompt: str, name: str, noun: str) -> re.Match[str] | None:

@@ -34,6 +34,7 @@ def draw(regions: Sequence[Region], size: tuple[int, int], frames: int, path: Pa
             label = f"{region.prompt}{f'  frame {frame}' if moving else ''}"
             pen.text((corners[0] + 8, corners[1] + 6 + 20 * (i % 3)), label, colour, font)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
     except OSError as error:
         raise CcvdError(f"Cannot write '{path}': {error.strerror}.", "Choose another file.") from error

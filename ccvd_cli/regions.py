@@ -124,8 +124,8 @@ def read(path: Path) -> list[Region]:
     return [_checked(entry, f"'{path}', region {i}") for i, entry in enumerate(listed, 1)]
 
 
-def check(regions: Iterable[Region], prompt: str, *, frames: int, cells: tuple[int, int]) -> None:
-    """Whether regions fit a prompt and a clip of `frames` frames, whose latents are `cells` (width, height).
+def check(regions: Iterable[Region], *, frames: int, cells: tuple[int, int]) -> None:
+    """Whether regions fit a clip of `frames` frames, whose latents are `cells` (width, height).
 
     Raises:
         UsageError: more regions than concepts, a region that names none, a frame that the clip has not, or a box smaller than a cell.
@@ -150,9 +150,9 @@ def check(regions: Iterable[Region], prompt: str, *, frames: int, cells: tuple[i
                     f"The box {_plain((x0, y0, x1, y1))} is too small.", f"Make it at least {least}."
                 )
     names = {name for region in regions for name in region.names}
-    if len(regions) > len(names | set(prompts.named(prompt))):
+    if len(regions) > len(names):
         raise UsageError(
-            f"There are {len(regions)} regions, but only {len(names)} concepts in them.",
+            f"There are {len(regions)} regions, but only {len(names)} concept{'s' * (len(names) != 1)} in them.",
             "Give each concept one region; a moving one has keyframes.",
         )
 
@@ -196,4 +196,4 @@ def _checked(given: Any, where: str) -> Region:
 
 
 def _plain(box: Box) -> str:
-    return ",".join(f"{v:g}" for v in box)
+    return ",".join(f"{v:.9g}" for v in box)

@@ -64,7 +64,7 @@ class Sidecar(Settings):
     `edit` is None for a clip from nothing; else `settings` have no fps, and `scale` is 1.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     prompt: str
     seed: int
     settings: dict[str, Any]
@@ -81,7 +81,8 @@ class Sidecar(Settings):
 
     @property
     def sample_settings(self) -> SampleSettings:
-        return SampleSettings(**self.settings, seed=self.seed)
+        alike = {"aggregation": "mean"} if self.format == 1 else {}  # format 1 knew no other way
+        return SampleSettings(**{**alike, **self.settings}, seed=self.seed)
 
 
 def describe(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ccvd_cli.prompts import named, told_apart
 
-NOUNS = {"V1": "dog", "V2": "cat", "V3": "car"}
+NOUNS = {"V1": "dog", "V2": "cat", "V3": "car", "V10": "cat"}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,16 @@ NOUNS = {"V1": "dog", "V2": "cat", "V3": "car"}
                 "a <V2> cat performing <V5> in the snow in <V7> style",
             ],
         ),
+        (
+            "a <V1> dog on the left and a <V2> cat on the right in the snow",
+            ["a <V1> dog on the left in the snow", "a <V2> cat on the right in the snow"],
+        ),
+        (
+            "a <V1> dog jumping and a <V2> cat spinning on the beach",
+            ["a <V1> dog jumping on the beach", "a <V2> cat spinning on the beach"],
+        ),
+        ("a <V1> dog and a <V2> cat, in the snow", ["a <V1> dog, in the snow", "a <V2> cat, in the snow"]),
+        ("a <V1> dog and a <V10> cat", ["a <V1> dog", "a <V10> cat"]),
         ("a <V1> and a <V2> performing <V4>", ["a <V1> performing <V4>", "a <V2> performing <V4>"]),
         ("a <V1> dog on the moon", ["a <V1> dog on the moon"]),
         ("a red dog", []),
@@ -39,7 +49,7 @@ def test_subjects_are_told_apart(prompt: str, apart: list[str]) -> None:
 
 
 @given(
-    st.permutations(list(NOUNS)),
+    st.permutations(["V1", "V2", "V3"]),
     st.lists(st.sampled_from([" and ", ", ", " with ", " chasing "]), min_size=2, max_size=2),
     st.sampled_from(["", " on the beach", " performing <V9> in the snow"]),
 )

@@ -118,17 +118,17 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, content: str, says: str) -> N
         (["a dog @ 0,0,0.5,1"], "names no concept"),
         (["<V1> @ 0: 0,0,1,1 ; 16: 0,0,1,1"], "has a box at frame 16; the clip's last frame is 15"),
         (["<V1> @ 0,0,0.03,1"], "The box 0,0,0.03,1 is too small"),
-        (["<V1> @ 0,0,0.5,1", "<V1> @ 0.5,0,1,1"], "There are 2 regions, but only 1 concepts"),
+        (["<V1> @ 0,0,0.5,1", "<V1> @ 0.5,0,1,1"], "There are 2 regions, but only 1 concept in them"),
     ],
 )
 def test_regions_that_do_not_fit(regions: list[str], says: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check(map(parse, regions), "a <V1> dog", frames=16, cells=(16, 16))
+        check(map(parse, regions), frames=16, cells=(16, 16))
     assert says in caught.value.message
 
 
 def test_regions_that_fit() -> None:
-    check([parse(DOG), parse("<V2> @ 0,0,0.0625,1")], "two friends", frames=16, cells=(16, 16))
+    check([parse(DOG), parse("<V2> @ 0,0,0.0625,1")], frames=16, cells=(16, 16))
     row = side_by_side(["a <V1> dog", "a <V2> cat", "a <V3> car"])
     assert [r.names for r in row] == [["V1"], ["V2"], ["V3"]]
     edges = [r.box_at(0) for r in row]

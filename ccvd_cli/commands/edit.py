@@ -100,12 +100,11 @@ def edit(
     with session.registry() as registry:
         request = _prepare(session, registry, Given(video, prompt, how, out, sampling, regions, base))
         if regions.preview_regions:
-            placing.preview(regions, request.settings)
-            emit(str(regions.preview_regions))
+            placing.preview(regions, request.settings, as_json=out.json)
             return
         opened = load(session, registry, request)
         if regions.explain:
-            explain(session, opened)
+            explain(opened)
         told, files = _make(session, request, opened)
         assert told.edit is not None
         said = {**told.settings, "edit": told.edit.model_dump()}
@@ -137,12 +136,11 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
     if path.exists() and video.exists() and path.samefile(video):
         raise UsageError(f"--out '{path}' is the clip itself.", "Choose another --out.")
     film = media.load_film(video, size=(settings.height, settings.width), most=settings.frames)
-    rows = placing.placed(session, prompt, concepts, asked, given.regions)
-    changed: dict[str, Any] = {"frames": len(film.frames), "regions": tuple(rows)}
+    changed: dict[str, Any] = {"frames": len(film.frames)}
     if wanted.method == "ddim":
         changed["scheduler"] = "ddim"
     settings = settings.model_copy(update=changed)
-    placing.check_fit(settings, prompt, found.stride)
+    settings = placing.placed(session, prompt, concepts, settings, found, given.regions, automatic=False)
     return Edit(
         prompt=prompt,
         concepts=concepts,

@@ -107,12 +107,11 @@ def generate(
                 "Both a prompt and --from were given.", "The sidecar holds the prompt: give one."
             )
         if regions.preview_regions:
-            placing.preview(regions, request.settings)
-            emit(str(regions.preview_regions))
+            placing.preview(regions, request.settings, as_json=clips.json)
             return
         opened = load(session, registry, request)
         if regions.explain:
-            explain(session, opened)
+            explain(opened)
         made = []
         for path, settings in request.clips():
             told, files = _make(session, request, opened, path, settings)
@@ -140,9 +139,7 @@ def _from_prompt(session: Session, registry: Registry, prompt: str | None, given
     source = given.base.base or base_of(concepts)
     seed, found = seed_or_random(given.clips.seed), find_base(source)
     settings = sample_settings(SAMPLING[found.family], given.sampling, seed)
-    rows = placing.placed(session, prompt, concepts, asked, given.regions)
-    settings = settings.model_copy(update={"regions": tuple(rows)})
-    placing.check_fit(settings, prompt, found.stride)
+    settings = placing.placed(session, prompt, concepts, settings, found, given.regions)
     return Clips(
         prompt=prompt,
         concepts=concepts,
@@ -173,10 +170,13 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         if now.get(package, version) != version:
             session.say(f"Made with {package} {version}, here is {now[package]}: frames may differ a little.")
     source = given.base.base or last_seen(told.base.name, told.base.location)
-    find_base(source)
     settings = sample_settings(told.sample_settings, given.sampling, given.clips.seed)
-    if given.regions.region or given.regions.regions:
+    if given.regions.region or given.regions.regions or given.regions.auto_regions:
         raise UsageError("Both regions and --from were given.", "The sidecar holds the regions: give one.")
+    if given.regions.auto_regions is False:
+        settings = settings.model_copy(update={"regions": ()})
+    placing.check_fit(settings, find_base(source))
+    asked = given.sampling
     return Clips(
         prompt=told.prompt,
         concepts=concepts,
@@ -186,7 +186,7 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         device=given.base.device or told.device,
         dtype=given.base.dtype or DType(told.dtype),
         scale=given.clips.scale or told.scale,
-        closed=True,
+        closed=(asked.aggregation, asked.relevance_threshold, asked.top_k) == (None, None, None),
         paths=_paths(told.prompt, settings, given.clips),
     )
 

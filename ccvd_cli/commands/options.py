@@ -68,9 +68,9 @@ def _base(name: str, help: str, default: str, metavar: str | None = None) -> Any
     return Option(name, help=help, show_default=default, metavar=metavar, rich_help_panel="Base model")
 
 
-def _concepts(name: str, help: str, metavar: str | None = None, default: bool | None = None) -> Any:
+def _concepts(name: str, help: str, metavar: str | None = None) -> Any:
     return Option(
-        name, help=help, metavar=metavar, show_default=default is True, rich_help_panel="Concepts and regions"
+        name, help=help, metavar=metavar, show_default=False, rich_help_panel="Concepts and regions"
     )
 
 
@@ -272,18 +272,19 @@ class RegionOptions:
         Path | None, _concepts("--regions", "The same from a YAML or JSON file.", metavar="FILE")
     ] = None
     auto_regions: Annotated[
-        bool,
+        bool | None,
         _concepts(
-            "--auto-regions/--no-auto-regions", "Several subjects get boxes side by side.", default=True
+            "--auto-regions/--no-auto-regions",
+            "Several subjects get boxes side by side; by default in clips from nothing.",
         ),
-    ] = True
+    ] = None
     preview_regions: Annotated[
         Path | None,
         _concepts("--preview-regions", "Draw the boxes into this .png and stop.", metavar="FILE"),
     ] = None
     explain: Annotated[
         bool,
-        _concepts("--explain", "Say how much each concept takes part, and why.", default=False),
+        _concepts("--explain", "Say how much each concept takes part, and why."),
     ] = False
 
 

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 
 from .. import prompts, regions
 from ..errors import UsageError
+from ..output import emit, emit_json
 from ..session import Session
 from .options import RegionOptions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
 
+    from ..engine.bases import Found
     from ..regions import Region
     from ..settings import SampleSettings
 
+MOST = 4  # subjects that are placed side by side; boxes of more would be slits
+
 
 def given_regions(options: RegionOptions) -> list[Region]:
-    """Those of --region and --regions. Raises UsageError for any that is no region."""
+    """Those of --region and --regions. Raises UsageError for any that is none."""
     found = [regions.parse(text) for text in options.region or ()]
     return found + (regions.read(options.regions) if options.regions else [])
 
@@ -27,15 +31,35 @@ def placed(
     session: Session,
     prompt: str,
     concepts: Sequence[ConceptView],
-    given: Sequence[Region],
+    settings: SampleSettings,
+    found: Found,
     options: RegionOptions,
-) -> list[Region]:
-    """The given regions; without any, and unless that is switched off, a box for each of several subjects."""
-    if given or not options.auto_regions:
-        return list(given)
+    *,
+    automatic: bool = True,
+) -> SampleSettings:
+    """`settings` with the given regions; without any, and if `automatic`, with a box for each of several subjects.
+
+    Raises:
+        UsageError: a region does not fit the clip.
+    """
+    given = given_regions(options)
+    if not given and (automatic if options.auto_regions is None else options.auto_regions):
+        given = _side_by_side(session, prompt, concepts)
+    return check_fit(settings.model_copy(update={"regions": tuple(given)}), found)
+
+
+def check_fit(settings: SampleSettings, found: Found) -> SampleSettings:
+    """The same settings. Raises UsageError for regions that do not fit the clip."""
+    if settings.regions:
+        cells = max(1, settings.width // found.stride), max(1, settings.height // found.stride)
+        regions.check(settings.regions, frames=settings.frames, cells=cells)
+    return settings
+
+
+def _side_by_side(session: Session, prompt: str, concepts: Sequence[ConceptView]) -> list[Region]:
     nouns = {c.name: c.class_noun for c in concepts if c.kind == "subject"}
     apart = prompts.told_apart(prompt, nouns)
-    if len(apart) < 2:
+    if not 2 <= len(apart) <= MOST:
         return []
     row = regions.side_by_side(apart)
     session.say("Side by side, so that nobody is left out (--no-auto-regions leaves it to the base):")
@@ -44,14 +68,8 @@ def placed(
     return row
 
 
-def check_fit(settings: SampleSettings, prompt: str, stride: int) -> None:
-    """Raises UsageError for regions that do not fit the prompt or the clip."""
-    cells = settings.width // stride, settings.height // stride
-    regions.check(settings.regions, prompt, frames=settings.frames, cells=cells)
-
-
-def preview(options: RegionOptions, settings: SampleSettings) -> None:
-    """Draws the boxes into --preview-regions. Raises UsageError without a box, or for a file that cannot be written."""
+def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) -> None:
+    """Draws the boxes into --preview-regions, and says so on stdout. Raises UsageError without a box, or for a file that cannot be written."""
     from ..outputs import check_output
     from ..region_preview import draw
 
@@ -67,3 +85,7 @@ def preview(options: RegionOptions, settings: SampleSettings) -> None:
         )
     check_output(options.preview_regions)
     draw(settings.regions, (settings.width, settings.height), settings.frames, options.preview_regions)
+    if as_json:
+        emit_json({"regions": [str(r) for r in settings.regions], "preview": options.preview_regions})
+    else:
+        emit(str(options.preview_regions))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,14 +117,14 @@ def load(session: Session, registry: Registry, request: Request) -> Opened:
             f"Base '{request.source}' is not the one of {names or 'this clip'}: its weights differ.",
             "Give that one with --base" + (f", or learn {names} again." if names else "."),
         )
-    concepts = [*request.concepts, *_joining(registry, base, request)]
+    concepts = [*request.concepts, *_uninvited(registry, base, request)]
     for concept in concepts:
         concept.verify()
     learners = [Learner.load(concept, base) for concept in concepts]
     return Opened(base, concepts, learners, _shares(base, request, learners))
 
 
-def _joining(registry: Registry, base: Base, request: Request) -> list[ConceptView]:
+def _uninvited(registry: Registry, base: Base, request: Request) -> list[ConceptView]:
     """Concepts that the prompt does not name and that take part all the same. Only their prototypes are read to know."""
     from ..engine.aggregate import Candidate, weigh
     from ..engine.concept import stored_prototypes, stored_tokens
@@ -133,9 +134,10 @@ def _joining(registry: Registry, base: Base, request: Request) -> list[ConceptVi
         return []
     known = {concept.name: concept for concept in registry.list(base=base.fingerprint)}
     named = {concept.name for concept in request.concepts}
-    states = base.encode_text([request.prompt], [stored_tokens(c, base) for c in request.concepts])
+    told = [request.prompt, *(region.prompt for region in settings.regions)]
+    states = base.encode_text(told, [stored_tokens(c, base) for c in request.concepts])
     among = [Candidate(c.name, c.kind, stored_prototypes(c)) for c in known.values()]
-    shares = weigh(base, [request.prompt], states, among, settings)
+    shares = weigh(base, told, states, among, settings)
     return [known[share.name] for share in shares if share.name not in named]
 
 
@@ -151,14 +153,14 @@ def _shares(base: Base, request: Request, learners: Sequence[Learner]) -> list[S
     ]
 
 
-def explain(session: Session, opened: Opened) -> None:
-    """How much each concept takes part in the prompt and in each region, the mean over layers."""
+def explain(opened: Opened) -> None:
+    """How much each concept takes part in the prompt and in each region, the mean over layers; on stderr, since it was asked for."""
     kinds = {concept.name: concept.kind for concept in opened.concepts}
-    for share in opened.shares:
-        who = f"{share.concept} ({kinds[share.concept]})"
-        session.say(f"{who}: weight {share.weight:.2f}, {share.why}, in '{share.prompt}'")
-    if not opened.shares:
-        session.say("No concept takes part: the base alone answers.")
+    lines = [
+        f"{s.concept} ({kinds[s.concept]}): weight {s.weight:.2f}, {s.why}, in '{s.prompt}'"
+        for s in opened.shares
+    ]
+    print("\n".join(lines or ["No concept takes part: the base alone answers."]), file=sys.stderr, flush=True)
 
 
 def record(

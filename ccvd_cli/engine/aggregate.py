@@ -24,7 +24,7 @@ from .bases.contract import Base, Site
 from .concept import Learner
 
 POWER = 4
-NEGLIGIBLE = 0.01  # a concept of a smaller mean weight is not worth opening
+NEGLIGIBLE = 0.01  # who is not named, and weighs less than this share of the weightiest, is not worth opening
 Why = Literal["named", "relevant"]
 
 
@@ -52,7 +52,7 @@ class Share:
 
 
 def candidates(learners: Sequence[Learner]) -> list[Candidate]:
-    return [Candidate(x.name, x.kind, x.text_prototypes) for x in learners]
+    return [Candidate(x.name, x.kind, x.text_prototypes.cpu()) for x in learners]
 
 
 def relevance(states: Tensor, words: Tensor, prototypes: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ def _weighed(
             return []
         equal = settings.aggregation == "mean"
         weights = torch.full_like(relevances, 1 / len(members)) if equal else zeta(relevances)
-        heard = weights.mean(1) >= (0 if equal else NEGLIGIBLE)
+        asked, means = torch.tensor([c.name in named for c in members]), weights.mean(1)
+        heard = asked | (means >= NEGLIGIBLE * means.max())
         members = [c for c, hears in zip(members, heard.tolist(), strict=True) if hears]
         weights = weights[heard] / weights[heard].sum(0)
     return [
@@ -145,8 +146,8 @@ def guide(learners: Sequence[Learner]) -> Tensor | None:
 
 def fold(base: Base, learners: Sequence[Learner], shares: Sequence[Share]) -> dict[Site, Wide]:
     """One wide adapter per spatial or temporal site that any of the learners touches."""
-    by_name, e = {s.name: s for s in shares}, guide(learners)
-    folded = {}
+    by_name = {s.name: s for s in shares}
+    e, folded = guide([x for x in learners if x.name in by_name]), {}
     for site in base.sites_of("spatial", "temporal"):
         parts = [
             (x.adapters[site.name], float(by_name[x.name].weights[site.layer]), e)
@@ -165,7 +166,7 @@ def speaking(
 
     At its own name a motion acts alone; at the end of a prompt that names several, by their weights. `shares`: of each row.
     """
-    e, spoken = guide(learners), {}
+    e, spoken = _guides(learners, shares), {}
     for site in base.sites_of("moment"):
         parts = []
         for x in learners:
@@ -178,6 +179,16 @@ def speaking(
         if parts:
             spoken[site] = Placed(parts)
     return spoken
+
+
+def _guides(learners: Sequence[Learner], shares: Sequence[Sequence[Share]]) -> Tensor | None:
+    """The guide of each row, (B, E); zeros, which guide nowhere, where no subject takes part."""
+    width = learners[0].image_prototypes.shape[-1] if learners else 0
+    told = [guide([x for x in learners if any(s.name == x.name for s in row)]) for row in shares]
+    if not width or not any(e is not None for e in told):
+        return None
+    nothing = torch.zeros(1, width, device=learners[0].image_prototypes.device)
+    return torch.cat([nothing if e is None else e for e in told])
 
 
 def _mean_of(name: str, shares: Sequence[Share]) -> float:

@@ -83,7 +83,7 @@ class Learner:
             CcvdError: its tensors do not fit the base.
         """
         sites = {s.name: s for s in base.sites}
-        with _readable(stored):
+        with readable(stored):
             prototypes = load_file(stored.prototype_path)
             learner = cls(
                 stored.name,
@@ -106,7 +106,7 @@ class Learner:
 
 def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
     """A registered concept's tokens. Raises CcvdError if they do not fit the base."""
-    with _readable(stored):
+    with readable(stored):
         tokens = load_file(stored.embedding_path)["tokens"].float()
     if tokens.shape != (base.text_layers, base.text_width):
         raise CcvdError(
@@ -119,13 +119,13 @@ def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
 
 def stored_prototypes(stored: Stored) -> Tensor:
     """A registered concept's text prototypes, (L, D); nothing else of it is read. Raises CcvdError."""
-    with _readable(stored), safe_open(stored.prototype_path, "pt") as file:
+    with readable(stored), safe_open(stored.prototype_path, "pt") as file:
         prototypes: Tensor = file.get_tensor("text")
         return prototypes.float()
 
 
 @contextmanager
-def _readable(stored: Stored) -> Iterator[None]:
+def readable(stored: Stored) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, KeyError, OSError, RuntimeError) as error:

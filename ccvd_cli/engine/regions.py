@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..regions import Box, Region
 from .adapters import Wide
-from .attention import LayerTextAttention, attention_map, cross_attention_names
+from .attention import LayerTextAttention, attention_map
 from .bases.contract import Base, Site, SiteKind
 
 ALPHA = 0.1
@@ -103,10 +103,9 @@ class Voices:
     def rows(self) -> int:
         return FIRST + (self.layout.voices - 1 if self.guided else 0)
 
-    def heard_in(self, voice: int) -> list[int]:
-        """The rows of a batch in which a voice is heard: those of the prompt, in its place, and its own, everywhere."""
-        own = [FIRST + voice - 1] if voice and self.guided else []
-        return [EMPTY, PROMPT, *own]
+    def own_row(self, voice: int) -> int | None:
+        """The row of a batch in which a region's voice is heard everywhere; the prompt's has none."""
+        return FIRST + voice - 1 if voice and self.guided else None
 
     def neglect(self) -> Tensor:
         """omega, (K,); forgets the attention that it is computed from."""
@@ -127,12 +126,10 @@ class RegionalAdapter(nn.Module):
         parts = h.unflatten(0, (self.voices.rows, -1))  # (R, F, N, C) or (R, N, F, C)
         out = torch.zeros_like(parts)
         for voice, wide in self.wides:
-            heard = self.voices.heard_in(voice)
-            here = parts[heard[0] : heard[1] + 1]
-            share = self._share(voice, parts.shape)
-            out[EMPTY:FIRST] += share * _each(wide, here)
-            for row in heard[2:]:
-                out[row] += _each(wide, parts[row : row + 1])[0]
+            out[EMPTY:FIRST] += self._share(voice, parts.shape) * _each(wide, parts[EMPTY:FIRST])
+            own = self.voices.own_row(voice)
+            if own is not None:
+                out[own] += _each(wide, parts[own : own + 1])[0]
         return out.flatten(0, 1)
 
     def _share(self, voice: int, shape: torch.Size) -> Tensor:
@@ -167,7 +164,8 @@ class RegionAttention:
             rows[PROMPT] = shares[0] * rows[PROMPT] + (shares[1:] * told).sum(0)
         if voices.guided:
             maps = attention_map(attn, parts[FIRST:].flatten(0, 1), self.plain.slice(voices.text))
-            heard = (maps.reshape(count, -1, maps.shape[-1]) * voices.concepts[:, None]).sum(-1)  # (K, F * N)
+            maps = maps.reshape(count, -1, maps.shape[-1])  # (K, F * N, T)
+            heard = (maps * voices.concepts[:, None]).sum(-1) / voices.concepts.sum(1, keepdim=True)
             inside = (shares[1:, ..., 0] > 0).flatten(1).to(heard)
             voices.attention.append((heard * inside).sum(1) / inside.sum(1))
         return out
@@ -197,7 +195,7 @@ class RegionGuidance:
 @contextmanager
 def spoken(base: Base, voices: Voices) -> Iterator[dict[Site, RegionalAdapter]]:
     """Within it, every cross-attention listens to the voices. Yields the adapters to attach."""
-    layers: list[Any] = [base.denoiser.get_submodule(n) for n in cross_attention_names(base.denoiser)]
+    layers: list[Any] = [base.denoiser.get_submodule(s.name) for s in base.sites_of("spatial")]
     plain = [layer.processor for layer in layers]
     kinds: tuple[SiteKind, ...] = ("spatial", "temporal")
     sites = [s for s in base.sites_of(*kinds) if any(s in a for a in voices.adapters)]

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import CcvdError
 from ..settings import OrthogonalForm
 from .adapters import Bottleneck
 from .bases.contract import Site
-from .concept import Stored
+from .concept import Stored, readable
 
 _UP = "/up.weight"
 
@@ -27,30 +26,56 @@ _UP = "/up.weight"
 class Earlier:
     """The subspaces of earlier concepts, accumulated once: a step costs the same after one concept as after a thousand.
 
-    `mean-abs`: sum_j mean |R_j^T R_u|. Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C; beyond that a square B
-    with B B^T = S S^T takes their place. B^T R_u vanishes exactly where every R_j^T R_u does, and has the same sum of squares.
+    `mean-abs`: sum_j mean |R_j^T R_u|. Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C; beyond that S S^T, and a
+    square B with B B^T = S S^T takes their place. B^T R_u vanishes exactly where every R_j^T R_u does and has the same sum of squares; times
+    sqrt(n / C), its sum of absolute values is about the same too.
     `abs-trace`: |tr(sum_j R_j^T R_u)| / (C H), the paper's inner product, its sum over concepts taken inside; of adapters of another
     hidden width it takes the columns that both have.
     """
 
     def __init__(self, form: OrthogonalForm = "mean-abs") -> None:
         self.form, self.count = form, 0
+        self._summed: dict[str, Tensor] = {}  # abs-trace: sum_j R_j; mean-abs: S S^T
+        self._columns: dict[str, list[Tensor]] = {}  # mean-abs: S, as long as it is the smaller one
+        self._number: dict[str, int] = {}  # of its columns, n
         self._kept: dict[str, Tensor] = {}
 
     def add(self, subspaces: Mapping[str, Tensor]) -> None:
         """Takes in one earlier concept: W_up (C, H) by site name."""
         self.count += 1
-        join = _stacked if self.form == "mean-abs" else _summed
+        self._kept.clear()
         for site, up in subspaces.items():
-            self._kept[site] = join(self._kept.get(site), up.float())
+            if self.form == "abs-trace":
+                self._summed[site] = _padded_sum(self._summed.get(site), up.float())
+                continue
+            columns = up.float() / up.shape[1]
+            self._summed[site] = self._summed.get(site, 0) + columns @ columns.T
+            self._number[site] = self._number.get(site, 0) + columns.shape[1]
+            few = self._number[site] <= len(columns)
+            self._columns[site] = [*self._columns.get(site, []), columns] if few else []
+
+    def kept(self, site: str) -> Tensor:
+        """What the site's new adapter is held against: sum_j R_j (C, H), or B (C, n or C)."""
+        if site not in self._kept:
+            summed = self._summed[site]
+            if self.form == "abs-trace":
+                self._kept[site] = summed
+            elif self._columns[site]:
+                self._kept[site] = torch.cat(self._columns[site], 1)
+            else:
+                values, vectors = torch.linalg.eigh(summed)
+                square = vectors * values.clamp(min=0).sqrt()
+                self._kept[site] = square * (self._number[site] / len(square)) ** 0.5
+        return self._kept[site]
 
     def to(self, device: torch.device) -> Earlier:
-        self._kept = {site: kept.to(device) for site, kept in self._kept.items()}
+        """Works out what is kept, there."""
+        self._kept = {site: self.kept(site).to(device) for site in self._summed}
         return self
 
     def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor:
         """sum_l |<R, R_u,l>| of the adapters that are being learned, a scalar; 0 where no earlier concept has an adapter."""
-        shared = [(self._kept[s.name], a.up.weight) for s, a in adapters.items() if s.name in self._kept]
+        shared = [(self.kept(s.name), a.up.weight) for s, a in adapters.items() if s.name in self._summed]
         terms = [self._inner(kept, up.float()) for kept, up in shared]
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
@@ -61,19 +86,11 @@ class Earlier:
         return (kept[:, :both] * up[:, :both]).sum().abs() / up.numel()
 
 
-def _stacked(kept: Tensor | None, up: Tensor) -> Tensor:
-    columns = up / up.shape[1]
-    if kept is not None:
-        columns = torch.cat([kept, columns], 1)
-    if columns.shape[1] > columns.shape[0]:
-        columns = torch.linalg.qr(columns.T, mode="r").R.T
-    return columns
-
-
-def _summed(kept: Tensor | None, up: Tensor) -> Tensor:
-    if kept is None:
+def _padded_sum(summed: Tensor | None, up: Tensor) -> Tensor:
+    """The narrower of two matrices (C, H) is taken to have columns of zeros behind its own."""
+    if summed is None:
         return up
-    wide, narrow = (kept, up) if kept.shape[1] >= up.shape[1] else (up, kept)
+    wide, narrow = (summed, up) if summed.shape[1] >= up.shape[1] else (up, summed)
     return torch.cat([wide[:, : narrow.shape[1]] + narrow, wide[:, narrow.shape[1] :]], 1)
 
 
@@ -83,12 +100,6 @@ def stored_subspaces(concept: Stored) -> dict[str, Tensor]:
     Raises:
         CcvdError: its file is not what was stored.
     """
-    try:
-        with safe_open(concept.adapter_path, "pt") as file:
-            names = [k for k in file.keys() if k.endswith(_UP)]  # noqa: SIM118  not a mapping
-            return {k.removesuffix(_UP): file.get_tensor(k) for k in names}
-    except (SafetensorError, OSError) as error:
-        raise CcvdError(
-            f"concept {concept.name} cannot be read: {error}",
-            f"remove {concept.name}, or give --orthogonal 0",
-        ) from error
+    with readable(concept), safe_open(concept.adapter_path, "pt") as file:
+        names = [k for k in file.keys() if k.endswith(_UP)]  # noqa: SIM118  not a mapping
+        return {k.removesuffix(_UP): file.get_tensor(k) for k in names}

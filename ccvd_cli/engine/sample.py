@@ -109,6 +109,8 @@ def generate_batch(
         ValueError: several prompts with regions.
     """
     if settings.regions:
+        if len(prompts) > 1:
+            raise ValueError(f"regions belong to one prompt, not to {list(prompts)}")
         (prompt,) = prompts
         return _in_regions(base, prompt, learners, settings, on_step, start)
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
@@ -163,15 +165,25 @@ def _in_regions(
 def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings) -> list[Row]:
     """The rows of a clip in regions: the empty prompt, the prompt and each region's, and who takes part in them.
 
-    In a region these are the concepts of its prompt, and those that the prompt names and no region does.
+    In a region these are the concepts of its prompt; and motions and styles that no region names, which act everywhere. They are weighed by
+    what the region's prompt and the clip's say together.
+
+    Raises:
+        ValueError: a region names nobody, or somebody who is not among the learners.
     """
     rows = ["", prompt, *(r.prompt for r in settings.regions)]
-    within = [set(r.names) for r in settings.regions]
-    anywhere = {x.name for x in learners} - set().union(*within)
+    within, known = [set(r.names) for r in settings.regions], {x.name for x in learners}
+    for region, own in zip(settings.regions, within, strict=True):
+        if not own or own - known:
+            raise ValueError(
+                f"the region '{region}' names {sorted(own) or 'nobody'}; known are {sorted(known)}"
+            )
+    alone = known - set().union(*within)
+    anywhere = {x.name for x in learners if x.name in alone and x.kind != "subject"}
     states = base.encode_text(rows, [x.token_vectors() for x in learners])
     shares: list[list[Share]] = [[]]
-    for i, own in enumerate([set[str](), *within], 1):
-        who = candidates([x for x in learners if x.name in anywhere | own])
+    for i, names in enumerate([alone, *(anywhere | own for own in within)], 1):
+        who = candidates([x for x in learners if x.name in names])
         shares.append(weigh(base, [rows[i], prompt], states[[i, 1]], who, settings))
     return list(zip(rows, shares, strict=True))
 
@@ -182,7 +194,7 @@ def _told(
     """What frames read of rows. A picture has no moment."""
     if settings.frames == 1:
         return text
-    prompts, shares = [prompt for prompt, _ in rows], [taking_part for _, taking_part in rows]
+    prompts, shares = [prompt for prompt, _ in rows], [who for _, who in rows]
     with attached(base.denoiser, speaking(base, prompts, learners, shares)):
         return base.tell(text, torch.arange(settings.frames)[None])
 

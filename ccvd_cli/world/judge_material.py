@@ -181,10 +181,14 @@ _SPACE = 8_800
 
 
 def world_digest() -> str:
-    """sha256 over what everything looks like: a judge of another world is worth nothing."""
+    """sha256 over what everything looks like and how truth is drawn: a judge of another world is worth nothing."""
     digest = hashlib.sha256()
     for k in range(max(map(len, ATTRIBUTES.values()))):
         noun, colour, texture, scene, motion = (names[k % len(names)] for names in ATTRIBUTES.values())
         who = replace(subject(k).actor, noun=noun, colour=COLOURS[colour], texture=texture)
         digest.update(render(Clip((who,), scene, motion, seed=k), 4).tobytes())
+        digest.update(render(Clip((who,), scene, style=list(STYLES)[k % len(STYLES)], seed=k), 1).tobytes())
+    rng = np.random.default_rng(_SPACE)
+    for truth in [ordinary(rng) for _ in range(20)] + [one_of(range(4), rng) for _ in range(20)]:
+        digest.update(repr(truth).encode())
     return digest.hexdigest()

@@ -89,6 +89,10 @@ def test_boxes_are_drawn_without_a_model(
     assert run.code == 0, run.err
     assert run.out == "boxes.png\n" and sorted(p.name for p in cwd.iterdir()) == ["boxes.png"]
     picture = Image.open(cwd / "boxes.png")
+    told = ccvd("generate", BOTH, "--preview-regions", "new/boxes.png", "--json", *FEW)
+    assert (
+        told.code == 0 and len(json.loads(told.out)["regions"]) == 2 and (cwd / "new" / "boxes.png").is_file()
+    )
     assert picture.size == (512, 512) and len(picture.getcolors(100_000) or []) > 3
 
 
@@ -120,6 +124,34 @@ def test_what_is_refused_leaves_nothing(ccvd: Ccvd, taught: Path, cwd: Path) -> 
 
 
 def test_a_sidecar_has_its_own_regions(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
-    assert ccvd("generate", "a <V1> dog", "--out", "a.gif", *FEW).code == 0
+    assert ccvd("generate", BOTH, "--out", "a.gif", *FEW).code == 0
     run = ccvd("generate", "--from", "a.gif", "--region", LEFT)
     assert run.code == 2 and "Both regions and --from" in run.err
+    assert ccvd("generate", "--from", "a.gif", "--out", "b.gif", "--no-auto-regions").code == 0
+    assert json.loads((cwd / "b.gif.json").read_text())["settings"]["regions"] == []
+    assert ccvd("generate", "--from", "b.gif", "--out", "c.gif", "--aggregation", "mean").code == 0
+    assert {c["name"] for c in json.loads((cwd / "c.gif.json").read_text())["concepts"]} == {"V1", "V2", "V3"}
+    told = json.loads((cwd / "a.gif.json").read_text())
+    told["settings"]["regions"][0]["keyframes"][0]["frame"] = 9
+    (cwd / "a.gif.json").write_text(json.dumps(told))
+    late = ccvd("generate", "--from", "a.gif", "--out", "d.gif")
+    assert late.code == 2 and "the clip's last frame is 2" in late.err and not (cwd / "d.gif").exists()
+
+
+def test_a_sidecar_of_the_first_format_weighed_all_alike(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    assert ccvd("generate", BOTH, "--out", "a.gif", "--no-auto-regions", *FEW).code == 0
+    told = json.loads((cwd / "a.gif.json").read_text())
+    for new in (
+        "aggregation",
+        "relevance_threshold",
+        "top_k",
+        "regions",
+        "region_attention",
+        "noise_guidance",
+    ):
+        del told["settings"][new]
+    del told["shares"]
+    (cwd / "old.gif.json").write_text(json.dumps({**told, "format": 1}))
+    assert ccvd("generate", "--from", "old.gif.json", "--out", "b.gif").code == 0
+    again = json.loads((cwd / "b.gif.json").read_text())
+    assert [s["weight"] for s in again["shares"]] == [0.5, 0.5]

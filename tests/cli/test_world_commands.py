@@ -12,6 +12,7 @@ from cli_material import Ccvd
 
 from ccvd_cli.engine.media import load_images, load_videos
 from ccvd_cli.world import heldout, judge
+from ccvd_cli.world.judge_material import ATTRIBUTES
 
 
 def captions(folder: Path) -> list[dict[str, Any]]:
@@ -141,4 +142,4 @@ def test_adherence_prints_a_table_and_draws_a_sheet(
     assert (cwd / "sheet.png").stat().st_size > 1000
     assert len(list((ccvd_home / "judges").glob("attributes-*.safetensors"))) == 1
     told = json.loads(ccvd("world", "adherence", *options, "--json", "--quiet").out)
-    assert told["clips"] == 3 and set(told["attributes"]) == {*judge.ATTRIBUTES, "all"}
+    assert told["clips"] == 3 and set(told["attributes"]) == {*ATTRIBUTES, "all"}

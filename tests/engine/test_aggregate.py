@@ -135,3 +135,42 @@ def test_two_motions_speak_each_at_its_own_name_and_share_the_end(base: Base) ->
         assert torch.equal(places[1][named[0]], torch.ones(1)) and not places[0].any()
         assert torch.allclose(places[1][ended[0]], torch.tensor(share.mean))
     assert not one[2].any() and two[2].any()  # V1 has no part in the third
+
+
+def test_nobody_who_is_named_is_dropped_however_many_there_are(base: Base) -> None:
+    one = concept(base, "V1")
+    crowd = [Candidate(f"V{i}", "subject", one.text_prototypes) for i in range(1, 152)]
+    faint = Candidate("V900", "subject", -one.text_prototypes)
+    states = base.encode_text(["a <V1> dog"], [one.token_vectors()])
+    how = SampleSettings(aggregation="relevance", top_k=500)
+    shares = weigh(base, ["a <V1> dog and a <V900> cat"], states, [*crowd, faint], how)
+    assert len(shares) == 152 and {"V1", "V900"} <= {s.name for s in shares}
+    assert torch.allclose(sum(s.weights for s in shares), torch.ones(base.text_layers), atol=1e-4)
+
+
+def test_appearance_is_guided_by_a_subject_that_takes_part(base: Base) -> None:
+    if not base.image_width:
+        pytest.skip("no image encoder")
+    one, two, motion = concept(base, "V1"), concept(base, "V2"), concept(base, "V3", "motion")
+    for x in (one, two):
+        x.image_prototypes = torch.randn(2, base.image_width)
+    motion.adapters = {
+        s.name: trained(s.width, 4, base.image_width) for s in base.sites_of("temporal", "moment")
+    }
+    shares = [Share(x.name, x.kind, "named", torch.ones(base.text_layers)) for x in (one, two, motion)]
+    site = base.sites_of("temporal")[0]
+    h = torch.randn(2, 5, site.width)
+    adapter = motion.adapters[site.name]
+    for who, guided in (([0, 2], one), ([1, 2], two), ([2], None)):
+        wide = fold(base, [one, two, motion], [shares[k] for k in who])[site]
+        expected = adapter(h, guided.image_prototypes[:1] if guided else None)
+        assert torch.allclose(wide(h), expected, atol=1e-4)
+    if base.tells_moments:
+        (moment,) = base.sites_of("moment")
+        rows = ["performing <V3>", "a <V2> cat performing <V3>"]
+        (placed,) = speaking(base, rows, [one, two, motion], [shares[2:], shares[1:]]).values()
+        h = torch.randn(2, 24, moment.width)
+        wide = placed.adapters[0]
+        for row, e in ((0, None), (1, two.image_prototypes[:1])):
+            expected = motion.adapters[moment.name](h[row : row + 1], e)
+            assert torch.allclose(wide(h)[row], expected[0], atol=1e-4)

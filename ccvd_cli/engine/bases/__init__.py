@@ -30,8 +30,11 @@ class Found:
 
     @property
     def stride(self) -> int:
-        """Pixels of a frame per cell of its latents, in each direction."""
-        return stride(json.loads((self.folder / "vae" / "config.json").read_text()))
+        """Pixels of a frame per cell of its latents, in each direction. Raises UsageError if the base does not say."""
+        try:
+            return stride(json.loads((self.folder / "vae" / "config.json").read_text()))
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"base {self.name!r}: vae/config.json cannot be read ({error})") from error
 
 
 def stride(config: Mapping[str, Any]) -> int:

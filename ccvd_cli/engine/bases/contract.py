@@ -22,6 +22,8 @@ SiteKind = Literal["spatial", "temporal", "moment"]
 class Site:
     """A place where an adapter may join the frozen denoiser: spatial and temporal layers, or where text is told the moment of a frame.
 
+    The spatial ones are the text-conditioned attentions, all of them, in the order that numbers the layers.
+
     name: the module beside which the adapter acts; norm: the normalisation in front of it, whose input is the block's hidden state;
     layer: the text-conditioned layer whose relevance weights it follows; width: channels of the hidden state.
     """
