@@ -26,9 +26,10 @@ _UP = "/up.weight"
 class Earlier:
     """The subspaces of earlier concepts, accumulated once: a step costs the same after one concept as after a thousand.
 
-    `mean-abs`: sum_j mean |R_j^T R_u|. Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C; beyond that S S^T, and a
-    square B with B B^T = S S^T takes their place. B^T R_u vanishes exactly where every R_j^T R_u does and has the same sum of squares; times
-    sqrt(n / C), its sum of absolute values is about the same too.
+    `mean-abs`: the mean over j of mean |R_j^T R_u|; ours is a mean there too, since their sum drowns the diffusion loss when there are many.
+    Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C; beyond that S S^T, and a square B with B B^T = S S^T takes
+    their place. B^T R_u vanishes exactly where every R_j^T R_u does and has the same sum of squares; times sqrt(n / C), its sum of absolute
+    values is about the same too.
     `abs-trace`: |tr(sum_j R_j^T R_u)| / (C H), the paper's inner product, its sum over concepts taken inside; of adapters of another
     hidden width it takes the columns that both have.
     """
@@ -38,6 +39,7 @@ class Earlier:
         self._summed: dict[str, Tensor] = {}  # abs-trace: sum_j R_j; mean-abs: S S^T
         self._columns: dict[str, list[Tensor]] = {}  # mean-abs: S, as long as it is the smaller one
         self._number: dict[str, int] = {}  # of its columns, n
+        self._adapters: dict[str, int] = {}  # earlier ones that the site has
         self._kept: dict[str, Tensor] = {}
 
     def add(self, subspaces: Mapping[str, Tensor]) -> None:
@@ -49,23 +51,24 @@ class Earlier:
                 self._summed[site] = _padded_sum(self._summed.get(site), up.float())
                 continue
             columns = up.float() / up.shape[1]
+            self._adapters[site] = self._adapters.get(site, 0) + 1
             self._summed[site] = self._summed.get(site, 0) + columns @ columns.T
             self._number[site] = self._number.get(site, 0) + columns.shape[1]
             few = self._number[site] <= len(columns)
             self._columns[site] = [*self._columns.get(site, []), columns] if few else []
 
     def kept(self, site: str) -> Tensor:
-        """What the site's new adapter is held against: sum_j R_j (C, H), or B (C, n or C)."""
+        """What the site's new adapter is held against: sum_j R_j (C, H); or S or B (C, n or C), over the number of adapters."""
         if site not in self._kept:
             summed = self._summed[site]
             if self.form == "abs-trace":
                 self._kept[site] = summed
             elif self._columns[site]:
-                self._kept[site] = torch.cat(self._columns[site], 1)
+                self._kept[site] = torch.cat(self._columns[site], 1) / self._adapters[site]
             else:
                 values, vectors = torch.linalg.eigh(summed)
-                square = vectors * values.clamp(min=0).sqrt()
-                self._kept[site] = square * (self._number[site] / len(square)) ** 0.5
+                longer = (self._number[site] / len(summed)) ** 0.5
+                self._kept[site] = vectors * values.clamp(min=0).sqrt() * longer / self._adapters[site]
         return self._kept[site]
 
     def to(self, device: torch.device) -> Earlier:

@@ -28,18 +28,14 @@ def adapter(hidden: int) -> Bottleneck:
     return trained(SITE.width, hidden).requires_grad_(True)
 
 
-def test_mean_abs_is_the_sum_over_concepts_and_layers_of_the_mean_overlap() -> None:
+def test_mean_abs_is_the_mean_overlap_over_concepts_summed_over_layers() -> None:
     old = [subspaces(3, SITE, OTHER), subspaces(2, SITE)]
     earlier, new = Earlier(), {SITE: adapter(4), OTHER: adapter(4)}
     for concept in old:
         earlier.add(concept)
-    expected = sum(
-        (concept[site.name].T @ a.up.weight).abs().mean()
-        for concept in old
-        for site, a in new.items()
-        if site.name in concept
-    )
-    assert torch.allclose(earlier.overlap(new), torch.as_tensor(expected))
+    here = [(concept["here"].T @ new[SITE].up.weight).abs().mean() for concept in old]
+    there = (old[0]["there"].T @ new[OTHER].up.weight).abs().mean()
+    assert torch.allclose(earlier.overlap(new), (here[0] + here[1]) / 2 + there)
     assert earlier.count == 2
 
 
@@ -71,18 +67,18 @@ def test_however_many_concepts_the_squares_of_the_overlap_are_kept(count: int, h
         earlier.add(concept)
     expected = sum((concept["here"].T @ new / hidden).square().sum() for concept in old)
     longer = max(1.0, count * hidden / 8)
-    found = (earlier.kept("here").T @ new).square().sum() / longer
+    found = (count * earlier.kept("here").T @ new).square().sum() / longer
     assert torch.allclose(found, torch.as_tensor(expected), rtol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 35, 200])
-def test_the_overlap_is_about_the_sum_over_concepts(count: int) -> None:
+def test_the_overlap_is_about_the_mean_over_concepts(count: int) -> None:
     wide = Site("here", "here", "spatial", 0, 64)
     old, earlier, new = [subspaces(64, wide) for _ in range(count)], Earlier(), trained(64, 64)
     for concept in old:
         earlier.add(concept)
-    expected = sum((concept["here"].T @ new.up.weight).abs().mean() for concept in old)
-    assert torch.allclose(earlier.overlap({wide: new}), torch.as_tensor(expected), rtol=0.1)
+    expected = torch.stack([(concept["here"].T @ new.up.weight).abs().mean() for concept in old]).mean()
+    assert torch.allclose(earlier.overlap({wide: new}), expected, rtol=0.1)
 
 
 def test_what_is_orthogonal_to_all_of_them_costs_nothing() -> None:
