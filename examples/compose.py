@@ -1,4 +1,4 @@
-"""Concepts together, and concepts after many others: the figures and sheets of the README.
+"""How well concepts go together, and how well they outlast others: figures and sheets.
 
 Held-out concepts of the world (split `test`) are learned once, by the default recipes, into the registry `--home`, and used from there; what
 is there already is not learned again. A judge trained on rendered truth says who is seen in every region's box, strictly ("somebody else" and
