@@ -18,7 +18,9 @@ from .errors import CcvdError, UsageError
 from .settings import EditSettings, SampleSettings, Settings
 
 if TYPE_CHECKING:
-    from ccvd_registry import BaseLike, ConceptView, Registry
+    from ccvd_registry import ConceptView, Registry
+
+    from .engine.bases.contract import Base
 
 _RECORDED = ("torch", "diffusers", "transformers")
 
@@ -89,10 +91,8 @@ def describe(
     prompt: str,
     settings: SampleSettings,
     concepts: Sequence[ConceptView],
-    base: BaseLike,
+    base: Base,
     *,
-    device: str,
-    dtype: Any,
     scale: int,
     files: Sequence[Path],
     shares: Sequence[SidecarShare] = (),
@@ -111,8 +111,8 @@ def describe(
         base=SidecarBase(
             name=base.name, family=base.family, fingerprint=base.fingerprint, location=str(base.location)
         ),
-        device=device,
-        dtype=dtype,
+        device=str(base.device),
+        dtype=str(base.dtype).removeprefix("torch."),  # type: ignore[arg-type]  # one of those that can be asked for
         scale=scale,
         files=[file.name for file in files],
         created=datetime.now(timezone.utc),

@@ -15,7 +15,6 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ccvd_cli.engine.retention import Earlier, stored_subspaces
 from ccvd_cli.engine.sample import generate
 from ccvd_cli.prompts import told_apart
 from ccvd_cli.regions import side_by_side
+from ccvd_cli.registering import new_concept
 from ccvd_cli.settings import RECIPES, SAMPLING, Kind, SampleSettings
 from ccvd_cli.world import heldout
 from ccvd_cli.world.adherence import Rate
@@ -39,7 +39,7 @@ from ccvd_cli.world.judge import Autoencoder, Judge, attribute_judge, identity_j
 from ccvd_cli.world.judge_material import OTHER
 from ccvd_cli.world.parts import pixels
 from ccvd_cli.world.scenes import PLACES
-from ccvd_registry import NewConcept, Registry
+from ccvd_registry import Registry
 
 CPU = torch.device("cpu")
 
@@ -56,7 +56,8 @@ class Collection:
         known = {c.name: c for c in self.registry.list(base=self.base.fingerprint)}
         if name not in known:
             print(f"learning {name}", flush=True)
-            self._store(self._learn(name))
+            learner = self._learn(name)
+            self.registry.add(new_concept(learner, self.base, RECIPES["mini"][learner.kind]))
             known = {c.name: c for c in self.registry.list(base=self.base.fingerprint)}
         return Learner.load(known[name], self.base)
 
@@ -87,27 +88,6 @@ class Collection:
         if kind == "motion":
             return learn_motion(self.base, material, **how)
         return learn_subject(self.base, material, kind=kind, **how)
-
-    def _store(self, learner: Learner) -> None:
-        recipe = RECIPES["mini"][learner.kind]
-        self.registry.add(
-            NewConcept(
-                name=learner.name,
-                kind=learner.kind,
-                class_noun=learner.class_noun,
-                base=self.base,
-                seed=recipe.seed,
-                recipe=recipe.model_dump(mode="json"),
-                data=[],
-                loss_curve=learner.loss_curve,
-                adapter=learner.adapter_bytes(),
-                embedding=learner.embedding_bytes(),
-                prototype=learner.prototype_bytes(),
-                sites=len(learner.adapters),
-                parameters=learner.parameters,
-                started=datetime.now(timezone.utc),
-            )
-        )
 
 
 @dataclass

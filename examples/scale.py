@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,9 @@ def invent(home: Path, count: int) -> None:
 
     from ccvd_cli.engine.bases import open_base
     from ccvd_cli.engine.concept import Learner, fresh_adapters
+    from ccvd_cli.registering import new_concept
     from ccvd_cli.settings import RECIPES
-    from ccvd_registry import NewConcept, Registry
+    from ccvd_registry import Registry
 
     base, recipe = open_base("mini"), RECIPES["mini"]["subject"]
     torch.manual_seed(0)
@@ -47,24 +47,8 @@ def invent(home: Path, count: int) -> None:
             tokens = 0.02 * torch.randn(base.text_layers, base.text_width)
             prototypes, picture = torch.randn_like(tokens), torch.randn(5, base.image_width)
             learner = Learner(f"V{i}", "subject", "dog", tokens, adapters[i % 10], prototypes, picture)
-            registry.add(
-                NewConcept(
-                    name=learner.name,
-                    kind="subject",
-                    class_noun="dog",
-                    base=base,
-                    seed=0,
-                    recipe=recipe.model_dump(mode="json"),
-                    data=[],
-                    loss_curve=[0.1] * 140,
-                    adapter=learner.adapter_bytes(),
-                    embedding=learner.embedding_bytes(),
-                    prototype=learner.prototype_bytes(),
-                    sites=len(learner.adapters),
-                    parameters=learner.parameters,
-                    started=datetime.now(timezone.utc),
-                )
-            )
+            learner.loss_curve = [0.1] * 140
+            registry.add(new_concept(learner, base, recipe))
 
 
 def learning(home: Path, counts: list[int], steps: int, rounds: int) -> dict[int, float]:
@@ -73,6 +57,7 @@ def learning(home: Path, counts: list[int], steps: int, rounds: int) -> dict[int
 
     from ccvd_cli.engine import learn
     from ccvd_cli.engine.bases import open_base
+    from ccvd_cli.engine.optimise import REPORT_EVERY
     from ccvd_cli.engine.retention import Earlier, stored_subspaces
     from ccvd_cli.settings import RECIPES
     from ccvd_registry import Registry
@@ -99,7 +84,7 @@ def learning(home: Path, counts: list[int], steps: int, rounds: int) -> dict[int
                 on_step=lambda report, seen=seen: seen.append(time.perf_counter()),  # type: ignore[misc]
                 earlier=earlier[count],
             )
-            seconds[count] += [(b - a) / learn.REPORT_EVERY for a, b in pairwise(seen[1:])]
+            seconds[count] += [(b - a) / REPORT_EVERY for a, b in pairwise(seen[1:])]
     return {count: statistics.median(s) for count, s in seconds.items()}
 
 

@@ -16,19 +16,14 @@ from ..outputs import check_output
 from ..progress import progress
 from ..session import Session
 from . import placing
-from .opening import find_base
 from .options import BaseOptions, EditOptions, OutOptions, PictureOptions, RegionOptions, Scheduler
 from .request import (
     Opened,
     Request,
-    base_of,
-    common_base,
+    begin,
     explain,
-    find_concepts,
     load,
     record,
-    sample_settings,
-    seed_or_random,
 )
 from .wiring import command
 
@@ -120,15 +115,10 @@ def edit(
 def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
     """Everything that can be wrong with a request, before a model is loaded. Raises UsageError."""
     from ..engine import media
-    from ..settings import SAMPLING
 
     prompt, video = given.prompt, given.video
-    asked = placing.given_regions(given.regions)
-    concepts = find_concepts(registry, prompt, [region.prompt for region in asked])
-    fingerprint = common_base(concepts)
-    source = given.base.base or base_of(concepts)
-    found, wanted = find_base(source), _how(given.how, given.sampling)
-    settings = sample_settings(SAMPLING[found.family], given.sampling, seed_or_random(given.out.seed))
+    asked = begin(registry, prompt, given.regions, given.sampling, given.base, given.out.seed)
+    wanted, settings = _how(given.how, given.sampling), asked.settings
     if settings.frames < 2:
         raise UsageError(f"--frames {settings.frames}: a clip has two frames or more.")
     path = given.out.out or default_path(prompt, settings.seed)
@@ -140,15 +130,9 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
     if wanted.method == "ddim":
         changed["scheduler"] = "ddim"
     settings = settings.model_copy(update=changed)
-    settings = placing.placed(session, prompt, concepts, settings, found, given.regions, automatic=False)
+    settings = placing.placed(session, asked, settings, given.regions, automatic=False)
     return Edit(
-        prompt=prompt,
-        concepts=concepts,
-        source=source,
-        fingerprint=fingerprint,
-        settings=settings,
-        device=given.base.device,
-        dtype=given.base.dtype,
+        **{**vars(asked), "settings": settings},
         video=video,
         film=film,
         how=wanted,
@@ -194,8 +178,6 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
         settings,
         opened.concepts,
         base,
-        device=str(base.device),
-        dtype=str(base.dtype).removeprefix("torch."),
         scale=1,
         files=files,
         shares=opened.shares,

@@ -17,20 +17,16 @@ from ..outputs import check_output
 from ..progress import progress
 from ..session import Session
 from . import placing
-from .opening import find_base
 from .options import BaseOptions, ClipOptions, DType, RegionOptions, SampleOptions
 from .request import (
     Opened,
     Request,
-    base_of,
-    common_base,
+    begin,
     explain,
-    find_concepts,
     last_seen,
     load,
     record,
     sample_settings,
-    seed_or_random,
 )
 from .wiring import command
 
@@ -129,25 +125,12 @@ def generate(
 
 
 def _from_prompt(session: Session, registry: Registry, prompt: str | None, given: Given) -> Clips:
-    from ..settings import SAMPLING
-
     if prompt is None:
         raise UsageError("There is no prompt.", 'Say what to show, such as "a <V1> dog surfing".')
-    asked = placing.given_regions(given.regions)
-    concepts = find_concepts(registry, prompt, [region.prompt for region in asked])
-    fingerprint = common_base(concepts)
-    source = given.base.base or base_of(concepts)
-    seed, found = seed_or_random(given.clips.seed), find_base(source)
-    settings = sample_settings(SAMPLING[found.family], given.sampling, seed)
-    settings = placing.placed(session, prompt, concepts, settings, found, given.regions)
+    asked = begin(registry, prompt, given.regions, given.sampling, given.base, given.clips.seed)
+    settings = placing.placed(session, asked, asked.settings, given.regions)
     return Clips(
-        prompt=prompt,
-        concepts=concepts,
-        source=source,
-        fingerprint=fingerprint,
-        settings=settings,
-        device=given.base.device,
-        dtype=given.base.dtype,
+        **{**vars(asked), "settings": settings},
         scale=given.clips.scale or default_scale(settings),
         paths=_paths(prompt, settings, given.clips),
     )
@@ -175,7 +158,7 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         raise UsageError("Both regions and --from were given.", "The sidecar holds the regions: give one.")
     if given.regions.auto_regions is False:
         settings = settings.model_copy(update={"regions": ()})
-    placing.check_fit(settings, find_base(source))
+    placing.check_fit(settings, source)
     asked = given.sampling
     return Clips(
         prompt=told.prompt,
@@ -226,8 +209,6 @@ def _make(
         settings,
         opened.concepts,
         opened.base,
-        device=str(opened.base.device),
-        dtype=str(opened.base.dtype).removeprefix("torch."),
         scale=request.scale,
         files=files,
         shares=opened.shares,

@@ -18,6 +18,7 @@ from typer import Option
 
 from ..errors import UsageError
 from ..progress import progress
+from ..registering import new_concept
 from ..session import Session
 from .learned import files, report
 from .opening import find_base, open_base
@@ -33,7 +34,7 @@ from .previews import Previews, plan_previews
 from .wiring import command
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView, Registry
+    from ccvd_registry import ConceptView, DataFile, Registry
 
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
@@ -209,7 +210,10 @@ def _register(
     while True:
         try:
             news = zip(learners, task.lessons, strict=True)
-            return registry.add_all([_new_concept(x, lesson, task, base, began) for x, lesson in news])
+            made = [
+                new_concept(x, base, task.recipe, data=_data(lesson), started=began) for x, lesson in news
+            ]
+            return registry.add_all(made)
         except NameTaken as taken:
             learner = next(x for x in learners if x.name == taken.name)
             learner.name = registry.next_name(besides=[x.name for x in learners])
@@ -322,25 +326,9 @@ def _trainer(kind: Kind) -> Callable[..., Learner]:
     return learn.learn_motion if kind == "motion" else learn.learn_subject
 
 
-def _new_concept(learner: Learner, lesson: Lesson, task: Task, base: Base, began: datetime) -> Any:
-    from ccvd_registry import DataFile, NewConcept
-
+def _data(lesson: Lesson) -> list[DataFile]:
+    """The files that it was learned from, masks included."""
     used = list(zip(lesson.loaded.used, lesson.loaded.digests, strict=True))
     if lesson.masks:
         used += zip(lesson.masks.used, lesson.masks.digests, strict=True)
-    return NewConcept(
-        name=learner.name,
-        kind=task.kind,
-        class_noun=lesson.class_noun,
-        base=base,
-        seed=task.recipe.seed,
-        recipe=task.recipe.model_dump(mode="json"),
-        data=[DataFile(file=path.name, sha256=digest) for path, digest in used],
-        loss_curve=learner.loss_curve,
-        adapter=learner.adapter_bytes(),
-        embedding=learner.embedding_bytes(),
-        prototype=learner.prototype_bytes(),
-        sites=len(learner.adapters),
-        parameters=learner.parameters,
-        started=began,
-    )
+    return [{"file": path.name, "sha256": digest} for path, digest in used]

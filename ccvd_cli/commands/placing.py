@@ -9,14 +9,15 @@ from .. import prompts, regions
 from ..errors import UsageError
 from ..output import emit, emit_json
 from ..session import Session
+from .opening import find_base
 from .options import RegionOptions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
 
-    from ..engine.bases import Found
     from ..regions import Region
     from ..settings import SampleSettings
+    from .request import Request
 
 MOST = 4  # subjects that are placed side by side; boxes of more would be slits
 
@@ -29,10 +30,8 @@ def given_regions(options: RegionOptions) -> list[Region]:
 
 def placed(
     session: Session,
-    prompt: str,
-    concepts: Sequence[ConceptView],
+    request: Request,
     settings: SampleSettings,
-    found: Found,
     options: RegionOptions,
     *,
     automatic: bool = True,
@@ -44,14 +43,15 @@ def placed(
     """
     given = given_regions(options)
     if not given and (automatic if options.auto_regions is None else options.auto_regions):
-        given = _side_by_side(session, prompt, concepts)
-    return check_fit(settings.model_copy(update={"regions": tuple(given)}), found)
+        given = _side_by_side(session, request.prompt, request.concepts)
+    return check_fit(settings.model_copy(update={"regions": tuple(given)}), request.source)
 
 
-def check_fit(settings: SampleSettings, found: Found) -> SampleSettings:
-    """The same settings. Raises UsageError for regions that do not fit the clip."""
+def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
+    """The same settings. Raises UsageError for regions that do not fit the clip, on the base `source`."""
     if settings.regions:
-        cells = max(1, settings.width // found.stride), max(1, settings.height // found.stride)
+        stride = find_base(source).stride
+        cells = max(1, settings.width // stride), max(1, settings.height // stride)
         regions.check(settings.regions, frames=settings.frames, cells=cells)
     return settings
 

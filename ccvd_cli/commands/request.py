@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .. import prompts
 from ..errors import UsageError
 from ..session import Session
-from .opening import open_base
-from .options import DType
+from .opening import find_base, open_base
+from .options import BaseOptions, DType, RegionOptions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, Registry
@@ -41,6 +41,32 @@ class Request:
 
 
 # --- before a base is loaded -------------------------------------------------------------------------
+
+
+def begin(
+    registry: Registry,
+    prompt: str,
+    regions: RegionOptions,
+    sampling: Any,
+    base: BaseOptions,
+    seed: int | None,
+) -> Request:
+    """What a prompt and the prompts of given regions ask for, by a bundle of `sampling` options. Raises UsageError."""
+    from ..settings import SAMPLING
+    from .placing import given_regions
+
+    concepts = find_concepts(registry, prompt, [region.prompt for region in given_regions(regions)])
+    source = base.base or base_of(concepts)
+    seed = random.randrange(_RANDOM_SEEDS) if seed is None else seed
+    return Request(
+        prompt=prompt,
+        concepts=concepts,
+        source=source,
+        fingerprint=common_base(concepts),
+        settings=sample_settings(SAMPLING[find_base(source).family], sampling, seed),
+        device=base.device,
+        dtype=base.dtype,
+    )
 
 
 def find_concepts(registry: Registry, prompt: str, more: Sequence[str] = ()) -> list[ConceptView]:
@@ -82,10 +108,6 @@ def sample_settings(defaults: SampleSettings, options: Any, seed: int | None) ->
     from .overrides import override
 
     return override(defaults, {**asdict(options), "seed": seed})
-
-
-def seed_or_random(seed: int | None) -> int:
-    return random.randrange(_RANDOM_SEEDS) if seed is None else seed
 
 
 # --- with a base -------------------------------------------------------------------------------------

@@ -1,0 +1,44 @@
+"""What was learned -> what the registry stores of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from .settings import Recipe
+
+if TYPE_CHECKING:
+    from ccvd_registry import DataFile, NewConcept
+
+    from .engine.bases.contract import Base
+    from .engine.concept import Learner
+
+
+def new_concept(
+    learner: Learner,
+    base: Base,
+    recipe: Recipe,
+    *,
+    data: Sequence[DataFile] = (),
+    started: datetime | None = None,
+) -> NewConcept:
+    """A learner with how it was learned: `data` are the files, `started` is aware (None: now)."""
+    from ccvd_registry import NewConcept
+
+    return NewConcept(
+        name=learner.name,
+        kind=learner.kind,
+        class_noun=learner.class_noun,
+        base=base,
+        seed=recipe.seed,
+        recipe=recipe.model_dump(mode="json"),
+        data=list(data),
+        loss_curve=learner.loss_curve,
+        adapter=learner.adapter_bytes(),
+        embedding=learner.embedding_bytes(),
+        prototype=learner.prototype_bytes(),
+        sites=len(learner.adapters),
+        parameters=learner.parameters,
+        started=started or datetime.now(timezone.utc),
+    )
