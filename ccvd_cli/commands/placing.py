@@ -36,15 +36,15 @@ def placed(
     *,
     automatic: bool = True,
 ) -> SampleSettings:
-    """`settings` with the given regions; without any, and if `automatic`, with a box for each of several subjects.
+    """`settings` as they are if they have regions; without any, and if `automatic`, with a box for each of several subjects.
 
     Raises:
         UsageError: a region does not fit the clip.
     """
-    given = given_regions(options)
-    if not given and (automatic if options.auto_regions is None else options.auto_regions):
-        given = _side_by_side(session, request.prompt, request.concepts)
-    return check_fit(settings.model_copy(update={"regions": tuple(given)}), request.source)
+    if not settings.regions and (automatic if options.auto_regions is None else options.auto_regions):
+        row = _side_by_side(session, request.prompt, request.concepts)
+        settings = settings.model_copy(update={"regions": tuple(row)})
+    return check_fit(settings, request.source)
 
 
 def check_fit(settings: SampleSettings, source: str) -> SampleSettings:

@@ -55,15 +55,17 @@ def begin(
     from ..settings import SAMPLING
     from .placing import given_regions
 
-    concepts = find_concepts(registry, prompt, [region.prompt for region in given_regions(regions)])
+    given = given_regions(regions)
+    concepts = find_concepts(registry, prompt, [region.prompt for region in given])
     source = base.base or base_of(concepts)
     seed = random.randrange(_RANDOM_SEEDS) if seed is None else seed
+    settings = sample_settings(SAMPLING[find_base(source).family], sampling, seed)
     return Request(
         prompt=prompt,
         concepts=concepts,
         source=source,
         fingerprint=common_base(concepts),
-        settings=sample_settings(SAMPLING[find_base(source).family], sampling, seed),
+        settings=settings.model_copy(update={"regions": tuple(given)}),
         device=base.device,
         dtype=base.dtype,
     )

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..regions import Box, Region
 from .adapters import Wide
 from .attention import LayerTextAttention, attention_map
+from .attention_maps import grid_of
 from .bases.contract import Base, Site, SiteKind
 
 ALPHA = 0.1
@@ -52,8 +53,7 @@ class Layout:
     def shares(self, cells: int) -> Tensor:
         """(V, F, cells), summing to 1 over the voices: the grid has the latents' proportions, row by row."""
         if cells not in self._shares:
-            scale = math.sqrt(self.height * self.width / cells)
-            masks = self.masks(round(self.height / scale), round(self.width / scale)).flatten(2)
+            masks = self.masks(*grid_of(cells, self.height, self.width)).flatten(2)
             covered = masks.sum(0, keepdim=True)
             shares = torch.cat([(covered == 0).float(), masks / covered.clamp(min=1)])
             self._shares[cells] = shares.to(self.device)

@@ -136,8 +136,7 @@ def _in_regions(
 ) -> Tensor:
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
     shape = base.latent_shape(settings.frames, settings.height, settings.width)
-    rows = taking_part(base, prompt, learners, settings)
-    states = base.encode_text([row for row, _ in rows], [x.token_vectors() for x in learners])
+    rows, states = _cast(base, prompt, learners, settings)
     text = _told(base, rows, states, learners, settings)
     named = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
     adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
@@ -171,6 +170,13 @@ def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: 
     Raises:
         ValueError: a region names nobody, or somebody who is not among the learners.
     """
+    return _cast(base, prompt, learners, settings)[0]
+
+
+def _cast(
+    base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings
+) -> tuple[list[Row], Tensor]:
+    """The rows of `taking_part`, and their text states (R, L, T, D)."""
     rows = ["", prompt, *(r.prompt for r in settings.regions)]
     within, known = [set(r.names) for r in settings.regions], {x.name for x in learners}
     for region, own in zip(settings.regions, within, strict=True):
@@ -185,7 +191,7 @@ def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: 
     for i, names in enumerate([alone, *(anywhere | own for own in within)], 1):
         who = candidates([x for x in learners if x.name in names])
         shares.append(weigh(base, [rows[i], prompt], states[[i, 1]], who, settings))
-    return list(zip(rows, shares, strict=True))
+    return list(zip(rows, shares, strict=True)), states
 
 
 def _told(
