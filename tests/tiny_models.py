@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from ccvd_cli.engine.attention import Clock
-from ccvd_cli.engine.bases.mini import CLOCK_FILE
+from ccvd_cli.engine.attention import Atlas, Clock
+from ccvd_cli.engine.bases.mini import PART_FILE
 from ccvd_cli.world import models
 
 WIDTH = 32
@@ -48,11 +48,10 @@ def _image_encoder(folder: Path) -> None:
     CLIPVisionModelWithProjection(config).save_pretrained(folder / "image_encoder")
 
 
-def _clock(folder: Path) -> None:
+def _told(folder: Path, module: Clock | Atlas) -> None:
     folder.mkdir()
-    clock = Clock(WIDTH, features=32)
-    torch.nn.init.normal_(clock.outwards.weight, std=0.3)
-    save_file(clock.state_dict(), folder / CLOCK_FILE)
+    torch.nn.init.normal_(module.outwards.weight, std=0.3)
+    save_file(module.state_dict(), folder / PART_FILE)
 
 
 def _scramble_output(unet: Path) -> None:
@@ -94,7 +93,8 @@ def build_mini(folder: Path, seed: int = 0) -> Path:
     ).save_pretrained(folder / "vae")
     _text(folder)
     _image_encoder(folder)
-    _clock(folder / "clock")
+    _told(folder / "clock", Clock(WIDTH, features=32))
+    _told(folder / "atlas", Atlas(WIDTH, features=32))
     models.scheduler().save_pretrained(folder / "scheduler")
     return folder
 

@@ -44,6 +44,35 @@ class Clock(nn.Module):
         return told.unflatten(0, moments.shape)
 
 
+class Atlas(nn.Module):
+    """Tells a region's text states where its box is, as a `Clock` tells when:
+
+    h' = h + W_out (phi(box) * (W_in h + b)),    phi(box) = sin, cos(k pi v) for k = 1 .. 4, v in the centre's x, y, width, height.
+    """
+
+    HARMONICS = 4
+
+    def __init__(self, width: int, features: int = 192) -> None:
+        super().__init__()
+        self.inwards = nn.Linear(width, features)
+        self.outwards = nn.Linear(features, width, bias=False)
+        nn.init.zeros_(self.outwards.weight)
+
+    def waves(self, boxes: Tensor) -> Tensor:
+        """phi of boxes (..., 4) as x0, y0, x1, y1 -> (..., features)."""
+        low, high = boxes.split(2, -1)
+        k = torch.arange(1, self.HARMONICS + 1, device=boxes.device)
+        angle = (torch.cat([(low + high) / 2, high - low], -1)[..., None] * k * math.pi).flatten(-2)
+        phi = torch.cat([angle.sin(), angle.cos()], -1)
+        return phi.tile((self.inwards.out_features // phi.shape[-1],))
+
+    def forward(self, text: Tensor, boxes: Tensor) -> Tensor:
+        """Text states (..., T, D) of boxes (..., 4) -> the same shape."""
+        phi = self.waves(boxes).to(text.dtype)[..., None, :]
+        told: Tensor = text + self.outwards(phi * self.inwards(text))
+        return told
+
+
 class LayerTextAttention:
     """Cross-attention of one layer to its own slice of the text states.
 

@@ -14,7 +14,6 @@ Besides, each region's prompt is asked for a noise estimate of the whole frame, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..regions import Box, Region
+from ..regions import Region
 from .adapters import Wide
 from .attention import LayerTextAttention, attention_map
 from .attention_maps import grid_of
@@ -44,10 +43,10 @@ class Layout:
     def __init__(
         self, regions: Sequence[Region], shape: tuple[int, int, int, int], device: torch.device
     ) -> None:
-        """shape: (C, F, h, w) of the clip's latents."""
+        """shape: (C, F, h, w) of the clip's latents. `boxes` are (K, F, 4)."""
         _, self.frames, self.height, self.width = shape
         self.voices, self.device = 1 + len(regions), device
-        self._boxes = [[r.box_at(f) for f in range(self.frames)] for r in regions]
+        self.boxes = torch.tensor([[r.box_at(f) for f in range(self.frames)] for r in regions])
         self._shares: dict[int, Tensor] = {}
 
     def shares(self, cells: int) -> Tensor:
@@ -61,26 +60,22 @@ class Layout:
 
     def masks(self, height: int, width: int) -> Tensor:
         """(K, F, height, width), 1 inside the boxes."""
-        masks = torch.zeros(self.voices - 1, self.frames, height, width)
-        for mask, boxes in zip(masks, self._boxes, strict=True):
-            for frame, box in zip(mask, boxes, strict=True):
-                rows, columns = cells_of(box, height, width)
-                frame[rows, columns] = 1
-        return masks
+        return covered(self.boxes, height, width).float()
 
 
-def cells_of(box: Box, height: int, width: int) -> tuple[slice, slice]:
-    """The cells that lie in a box whole; where there are none, the one in its middle."""
+def covered(boxes: Tensor, height: int, width: int) -> Tensor:
+    """The cells that lie in boxes (..., 4) whole, (..., height, width), true or false; where there are none, the one in a box's middle."""
 
-    def span(low: float, high: float, count: int) -> slice:
-        first, last = math.ceil(low * count - 1e-6), math.floor(high * count + 1e-6)
-        if last <= first:
-            first = min(int((low + high) / 2 * count), count - 1)
-            last = first + 1
-        return slice(first, last)
+    def span(low: Tensor, high: Tensor, count: int) -> Tensor:
+        first, last = (low * count - 1e-5).ceil(), (high * count + 1e-5).floor()
+        middle = ((low + high) / 2 * count).floor().clamp(max=count - 1)
+        none = last <= first
+        first, last = torch.where(none, middle, first), torch.where(none, middle + 1, last)
+        cells = torch.arange(count, device=low.device)
+        return (cells >= first[..., None]) & (cells < last[..., None])
 
-    x0, y0, x1, y1 = box
-    return span(y0, y1, height), span(x0, x1, width)
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return span(y0, y1, height)[..., :, None] & span(x0, x1, width)[..., None, :]
 
 
 @dataclass

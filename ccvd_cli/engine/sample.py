@@ -137,11 +137,16 @@ def _in_regions(
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
     shape = base.latent_shape(settings.frames, settings.height, settings.width)
     rows, states = _cast(base, prompt, learners, settings)
+    layout = Layout(settings.regions, shape, base.device)
     text = _told(base, rows, states, learners, settings)
+    placed = base.situate(text[2:], layout.boxes)
+    if placed.ndim > text.ndim:  # frames read their own boxes, then
+        text = text[:, :, None].expand(-1, -1, settings.frames, -1, -1)
+    text = torch.cat([text[:2], placed])
     named = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
     adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
     voices = Voices(
-        Layout(settings.regions, shape, base.device),
+        layout,
         text[2:],
         torch.stack([torch.stack(places).any(0) for places in named]).float(),
         adapters,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .captions import dressed, random_clip
 from .heldout import looks_heldout
 from .motions import trajectory
-from .render import FRAMES, Clip, boxes, render
+from .render import FRAMES, Clip, render
 from .styles import STYLES
 from .textures import textures
 
@@ -79,18 +79,6 @@ def undrawn(n: int, seed: int, *, strangers: bool = False) -> list[Clip]:
     for i in range(0, n, CHUNK):
         clips += [clip for clip, _ in _pairs(seed + i // CHUNK, strangers)]
     return clips[:n]
-
-
-def actor_masks(clips: list[Clip], size: int) -> npt.NDArray[np.bool_]:
-    """Where actors are: (N, F, size, size)."""
-    masks = np.zeros((len(clips), FRAMES, size, size), bool)
-    centres = (np.arange(size) + 0.5) / size
-    for mask, clip in zip(masks, clips, strict=True):
-        for x0, y0, x1, y1 in boxes(clip).transpose(0, 2, 1):
-            across = (x0[:, None] < centres) & (centres < x1[:, None])
-            down = (y0[:, None] < centres) & (centres < y1[:, None])
-            mask |= down[:, :, None] & across[:, None, :]
-    return masks
 
 
 def headings(clips: list[Clip]) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ text encoder of this size, nouns are not learned. What a caption and a moment sa
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,18 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..engine.attention import Clock, install_processors
-from ..engine.bases.mini import at_frames, load_clock, still
+from ..engine.attention import Atlas, Clock, install_processors
+from ..engine.bases.mini import at_frames, load_atlas, load_clock, still
 from . import models
-from .corpus import MATERIAL, actor_masks, described, headings, undrawn
+from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
+from .corpus import MATERIAL, described, headings, undrawn
 from .looks import OWN, LookReader, looks
 from .parts import INDEX, load_part, pixels, ship, tokenize
-from .render import Clip
+from .render import Clip, boxes
 from .training import Run, autocast, group, ramp
 
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
 POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
+BOXED = 0.6  # of batches: every actor has a box and a prompt of its own
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
 # caption and its moment, which pictures teach as well and cheapest; more frames then teach what stays the same between them.
 CURRICULUM = ((0.35, 6, 40, 2), (0.70, 3, 24, 6), (1.01, 2, 12, 16))
@@ -73,33 +76,43 @@ class Denoising:
         """`seed` draws the corpus, and with `step`, where the run stands, what is taken from it."""
         self.unet, self.text, self.device = modules["unet"], modules["text"], device
         self.clock: Clock = modules["clock"]
+        self.atlas: Atlas = modules["atlas"]
         words = models.tokenizer(folder / "model" / "tokenizer")
         install_processors(self.unet, device)
         self.latents, captions, clips = corpus_latents(folder, device, seed)
-        self.actors = torch.from_numpy(actor_masks(clips, self.latents.shape[-1]))
+        self.actors = all_boxes(clips, boxes)
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
         self.own = int(words(OWN, add_special_tokens=False).input_ids[0])
         self.seen = torch.from_numpy(looks(clips))
+        rng = np.random.default_rng(seed + step)
+        self.boxes = all_boxes(clips, lambda clip: loose_boxes(clip, rng))
+        self.alone = tokenize(words, all_prompts(clips, rng)).unflatten(0, (len(clips), -1))
+        self.present = torch.arange(self.alone.shape[1]) < torch.tensor([[len(c.actors)] for c in clips])
+        self.crowds = self.present[:, 1].nonzero()[:, 0]
         self.looks: LookReader = modules["looks"]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
 
-    def pictures(self, count: int, actor_weight: float) -> Tensor:
-        """v-loss of single frames, without motion modules; most batches are told when their frames are."""
-        rows = self._rows(count)
-        moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
-        with still(self.unet):
-            return self._loss(rows, moments, shift=1.0, actor_weight=actor_weight, told=self._coin())
+    def pictures(self, count: int, actor_weight: float, *, boxed: bool) -> Tensor:
+        """v-loss of single frames, without motion modules; most batches are told when their frames are.
 
-    def clips(self, count: int, frames: int, actor_weight: float) -> Tensor:
+        Who stands where is decided in the noise, and boxes say it; so they are learned there.
+        """
+        rows, shift = self._rows(count, crowds=boxed), 3.0 if boxed else 1.0
+        moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
+        told = self.coin(0.85)
+        with still(self.unet):
+            return self._loss(rows, moments, shift=shift, actor_weight=actor_weight, told=told, boxed=boxed)
+
+    def clips(self, count: int, frames: int, actor_weight: float, *, boxed: bool) -> Tensor:
         """v-loss of clips, of which only some frames are seen."""
+        rows = self._rows(count, crowds=boxed)
         moments = torch.randperm(self.latents.shape[1], generator=self.generator)[:frames].sort().values
         with at_frames(self.unet, moments):
-            return self._loss(
-                self._rows(count), moments.expand(count, -1), shift=2.5, actor_weight=actor_weight
-            )
+            frames_of = moments.expand(count, -1)
+            return self._loss(rows, frames_of, shift=2.5, actor_weight=actor_weight, boxed=boxed)
 
     def poses(self, count: int) -> Tensor:
         """Where captions and moments say that actors are, and how they are turned, read off the last text state by a linear map.
@@ -109,34 +122,51 @@ class Denoising:
         """
         rows = self._rows(count)
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
+        who = torch.randint(60, (count,), generator=self.generator) % self.present[rows].sum(1)
+        one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
+        ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows]).to(self.device)
+        inside = self._inside(rows, moments[:, None])[:, 0]
+        inside[one] = within(self.actors[rows, who, moments][one], inside.shape[-1])
         with autocast(self.device):
-            text = self.text(input_ids=self.ids[rows].to(self.device)).last_hidden_state
-            guess = self.reader(self.clock(text, moments[:, None].to(self.device))[:, 0, -1])
+            text = self.text(input_ids=ids).last_hidden_state
+            told = self.clock(text, moments[:, None].to(self.device))[:, 0]
+            placed = self.atlas(told, self.boxes[rows, who, moments].to(self.device))
+            guess = self.reader(torch.where(one[:, None].to(self.device), placed[:, -1], told[:, -1]))
         cells, turned = guess.float().split([POSE[0], POSE[1]], -1)
-        inside = F.avg_pool2d(self.actors[rows, moments].float(), 2).flatten(1).to(self.device)
+        inside = F.avg_pool2d(inside.float(), 2).flatten(1).to(self.device)
         heading = self.headings[rows, moments].to(self.device)
         return F.binary_cross_entropy_with_logits(cells, inside) + 0.3 * F.mse_loss(turned, heading)
 
-    def _coin(self) -> bool:
-        return bool(torch.rand((), generator=self.generator) < 0.85)
+    def coin(self, chance: float) -> bool:
+        return bool(torch.rand((), generator=self.generator) < chance)
 
-    def _rows(self, count: int) -> Tensor:
-        return torch.randint(len(self.latents), (count,), generator=self.generator)
+    def _rows(self, count: int, *, crowds: bool = False) -> Tensor:
+        """Clips at random; with `crowds`, half of them with several actors."""
+        rows = torch.randint(len(self.latents), (count,), generator=self.generator)
+        if crowds:
+            among = torch.randint(len(self.crowds), (count // 2,), generator=self.generator)
+            rows[: count // 2] = self.crowds[among]
+        return rows
 
     def _loss(
-        self, rows: Tensor, moments: Tensor, *, shift: float, actor_weight: float, told: bool = True
+        self,
+        rows: Tensor,
+        moments: Tensor,
+        *,
+        shift: float,
+        actor_weight: float,
+        told: bool = True,
+        boxed: bool = False,
     ) -> Tensor:
         """Mean squared error in v, of the same weight at every noise level, `actor_weight` times as much where actors are.
 
         Min-SNR weights vanish with the SNR, and at its low end the layout and the path of a clip are decided. An actor covers a tenth of
         the frame, and what the caption says of it is most of what is said: unweighted, a small model learns the scenes alone for long.
-        `shift` > 1 favours high noise; `told`: frames are told their moments, (N, F). One caption in ten is left empty, for classifier-free
-        guidance.
+        `shift` > 1 favours high noise; `told`: frames are told their moments, (N, F); `boxed`: actors have prompts of their own in their
+        boxes. One clip in ten is told nothing, for classifier-free guidance.
         """
         x = self.latents[rows[:, None], moments].float().to(self.device).transpose(1, 2)
-        drop = torch.rand(len(rows), generator=self.generator) < 0.1
-        ids = torch.where(drop[:, None], self.empty, self.ids[rows]).to(self.device)
-        inside = self.actors[rows[:, None], moments].float().to(self.device)[:, None]
+        inside = self._inside(rows, moments).float().to(self.device)[:, None]
         weights = 1 + (actor_weight - 1) * inside
         u = torch.rand(len(rows), generator=self.generator)
         u = shift * u / (1 + (shift - 1) * u)
@@ -145,19 +175,70 @@ class Denoising:
         noise = torch.randn(x.shape, generator=self.generator).to(self.device)
         noisy = self.schedule.add_noise(x, noise, t)
         target = self.schedule.get_velocity(x, noise, t)
-        known = torch.rand(len(rows), 1, generator=self.generator) < 0.9
-        mine = (ids == self.own) & known.to(self.device)
-        with autocast(self.device), self.looks.told(self.text, mine, self.seen[rows], self.generator):
-            text = self.text(input_ids=ids).last_hidden_state
-            if told:
-                text = self.clock(text, moments.to(self.device)).flatten(0, 1)
-            seen = self.unet(noisy, t, text).sample
+        drop = torch.rand(len(rows), generator=self.generator) < 0.1
+        with autocast(self.device):
+            if boxed:
+                text, listening = self._told_in_boxes(rows, moments, drop, told=told)
+            else:
+                text, listening = self._told(rows, moments, drop, told=told), nullcontext()
+            with listening:
+                seen = self.unet(noisy, t, text).sample
         return ((seen.float() - target).square() * weights).mean() / weights.mean()
 
+    def _told(self, rows: Tensor, moments: Tensor, drop: Tensor, *, told: bool) -> Tensor:
+        """Text states of captions, (N, T, D), or of every frame, (N * F, T, D)."""
+        ids = torch.where(drop[:, None], self.empty, self.ids[rows])
+        text = self._read(ids, self.seen[rows])
+        return self.clock(text, moments.to(self.device)).flatten(0, 1) if told else text
 
-def _learn_poses(task: Denoising, run: Run, steps: int) -> None:
-    """Before any picture, in two minutes: the text encoder and its clock say where things are when."""
-    groups = [group(run.modules[name], lr) for name, lr in (("text", 5e-4), ("clock", 2e-3), ("poses", 2e-3))]
+    def _told_in_boxes(
+        self, rows: Tensor, moments: Tensor, drop: Tensor, *, told: bool
+    ) -> tuple[Tensor, AbstractContextManager[None]]:
+        """Text states of captions and, behind them, of every box; and the context in which the denoiser knows which is for whom.
+
+        One caption in six is left out where the boxes are told, and in one clip of six but one box is.
+        """
+        count, frames = moments.shape
+        present = self.present[rows] & ~drop[:, None]
+        chance = torch.rand(count, 2, generator=self.generator) < 1 / 6
+        only = torch.randint(present.shape[1], (count, 1), generator=self.generator)
+        single = present & (torch.arange(present.shape[1]) == only)
+        present = torch.where(chance[:, :1] & single.any(1, keepdim=True), single, present)
+        voices = 1 + present.shape[1]
+        ids = torch.cat([self.ids[rows][:, None], self.alone[rows]], 1)  # (N, V, T)
+        ids[:, 0] = torch.where((drop | chance[:, 1])[:, None], self.empty, ids[:, 0])
+        seen = self.seen[rows]
+        each = seen[:, :, None].expand(-1, -1, seen.shape[1], -1)
+        text = self._read(ids.flatten(0, 1), torch.cat([seen[:, None], each], 1).flatten(0, 1))
+        if told:
+            text = self.clock(text, moments.repeat_interleave(voices, 0).to(self.device))
+            text = text.unflatten(0, (count, voices)).transpose(1, 2)  # (N, F, V, T, D)
+        else:
+            text = text.unflatten(0, (count, voices))[:, None].expand(-1, frames, -1, -1, -1)
+        where = self.boxes[rows[:, None], :, moments].to(self.device)  # (N, F, V - 1, 4)
+        text = torch.cat([text[:, :, :1], self.atlas(text[:, :, 1:], where)], 2)
+        there = present.repeat_interleave(frames, 0).to(self.device)
+        sizes = [self.latents.shape[-1] >> k for k in range(len(models.CHANNELS))]
+        return text.flatten(2, 3).flatten(0, 1), heard(
+            self.unet, where.flatten(0, 1), there, ids.shape[-1], sizes
+        )
+
+    def _inside(self, rows: Tensor, moments: Tensor) -> Tensor:
+        """Where any actor is: (N, F, h, w), true or false."""
+        return within(self.actors[rows[:, None], :, moments], self.latents.shape[-1]).any(2)
+
+    def _read(self, ids: Tensor, seen: Tensor) -> Tensor:
+        """Text states (N, T, D) of ids (N, T); nine in ten rows are told the looks (N, 3, LOOK) of whom they call their own."""
+        known = torch.rand(len(ids), 1, generator=self.generator) < 0.9
+        mine = ((ids == self.own) & known).to(self.device)
+        with self.looks.told(self.text, mine, seen, self.generator):
+            text: Tensor = self.text(input_ids=ids.to(self.device)).last_hidden_state
+        return text
+
+
+def _learn_poses(task: Denoising, run: Run, steps: int, rates: dict[str, float]) -> None:
+    """Before any picture, in two minutes: the text encoder, its clock and its atlas say where things are when."""
+    groups = [group(run.modules[name], lr) for name, lr in rates.items()]
     optimizer = torch.optim.AdamW(groups, fused=True)
     losses: list[Tensor] = []
     for step in range(steps):
@@ -180,16 +261,17 @@ def _actor_weight(progress: float) -> float:
 def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Single frames: what things look like, and where they are when. The text encoder starts as CLIP's and learns with the denoiser."""
     unet, text = models.video_unet(models.image_unet()), load_part(folder, "text_encoder").train()
-    _train(folder, device, minutes, seed, "image", unet, text, Clock(models.TEXT_WIDTH))
+    told = Clock(models.TEXT_WIDTH), Atlas(models.TEXT_WIDTH)
+    _train(folder, device, minutes, seed, "image", unet, text, *told)
 
 
 def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Clips: motion modules join the picture model; some steps are pictures without them, so that it stays one."""
     # A stretch without its checkpoint starts from the shipped weights: the image stage's, or an earlier video stage's.
     unet, text = load_part(folder, "unet").train(), load_part(folder, "text_encoder").train()
-    _train(
-        folder, device, minutes, seed, "video", unet, text, load_clock(folder / "model", models.TEXT_WIDTH)
-    )
+    model, width = folder / "model", models.TEXT_WIDTH
+    atlas = load_atlas(model, width) if (model / "atlas").is_dir() else Atlas(width)
+    _train(folder, device, minutes, seed, "video", unet, text, load_clock(model, width), atlas)
 
 
 def _train(
@@ -201,6 +283,7 @@ def _train(
     unet: Any,
     text: Any,
     clock: Clock,
+    atlas: Atlas,
 ) -> None:
     modules = {
         "unet": unet,
@@ -208,24 +291,29 @@ def _train(
         "clock": clock,
         "poses": torch.nn.Linear(models.TEXT_WIDTH, sum(POSE)),
         "looks": LookReader(text.get_input_embeddings().weight),
+        "atlas": atlas,
     }
-    rates = (1e-3, 4e-4, 1e-3, 1e-3, 1e-3)
+    rates = (1e-3, 4e-4, 1e-3, 1e-3, 1e-3, 1e-3)
     groups = [group(m.to(device), lr) for m, lr in zip(modules.values(), rates, strict=True)]
     run = Run(folder, stage, modules, groups, minutes=minutes)
     task = Denoising(folder, device, modules, seed, run.step)
     if stage == "image" and not run.step:
-        _learn_poses(task, run, POSE_STEPS)
+        _learn_poses(task, run, POSE_STEPS, {"text": 5e-4, "clock": 2e-3, "atlas": 3e-3, "poses": 2e-3})
+    elif not atlas.outwards.weight.any():  # weights from before there was an atlas
+        _learn_poses(task, run, POSE_STEPS, {"atlas": 3e-3, "poses": 1e-3})
     run.restart_clock()
     with run:
         while run.running():
             weight = _actor_weight(run.progress())
             every, clips, frames = next((e, c, f) for share, e, c, f in CURRICULUM if run.progress() < share)
+            boxed = task.coin(BOXED)
+            what = "boxed " * boxed
             if stage == "image" or run.step % every:
-                losses = {"picture": task.pictures(PICTURES, weight)}
+                losses = {f"{what}picture": task.pictures(PICTURES, weight, boxed=boxed)}
             else:
-                losses = {f"clip{frames}": task.clips(clips, frames, weight)}
+                losses = {f"{what}clip{frames}": task.clips(clips, frames, weight, boxed=boxed)}
             if run.step % 4 == 0:
-                losses["poses"] = 0.1 * task.poses(128)
+                losses["poses"] = 0.2 * task.poses(128)
             run.update(losses, lr_scale=ramp(run.progress(), run.step, hold=0.7))
             if run.step % 300 == 0:
                 ship_denoiser(folder, run)
@@ -234,7 +322,7 @@ def _train(
 
 def ship_denoiser(folder: Path, run: Run) -> None:
     """Write the averaged denoiser and text encoder as the model folder's newest."""
-    for name, part in (("unet", "unet"), ("text", "text_encoder"), ("clock", "clock")):
+    for name, part in (("unet", "unet"), ("text", "text_encoder"), ("clock", "clock"), ("atlas", "atlas")):
         module = run.modules[name]
         kept = {k: v.clone() for k, v in module.state_dict().items()}
         module.load_state_dict(kept | run.averages[name].state())

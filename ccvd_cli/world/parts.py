@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.bases.mini import CLOCK_FILE
+from ..engine.bases.mini import PART_FILE
 from . import models
 
 INDEX = {"_class_name": "AnimateDiffPipeline"}
@@ -34,9 +34,9 @@ def ship(folder: Path, name: str, module: Any) -> None:
     from safetensors.torch import save_file
 
     target, half = folder / "model" / name, deepcopy(module).half()
-    if name == "clock":
+    if name in ("clock", "atlas"):
         target.mkdir(parents=True, exist_ok=True)
-        save_file(half.state_dict(), target / CLOCK_FILE)
+        save_file(half.state_dict(), target / PART_FILE)
         return
     if hasattr(half, "register_to_config"):
         half.register_to_config(_name_or_path="")  # where a stretch started from is nobody's business

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention
 from test_adapters import trained
 
 from ccvd_cli.engine.adapters import Placed, attached
-from ccvd_cli.engine.attention import Clock, LayerTextAttention
+from ccvd_cli.engine.attention import Atlas, Clock, LayerTextAttention
 from ccvd_cli.engine.bases import open_base
 
 
@@ -42,6 +42,24 @@ def test_a_moment_meets_every_word() -> None:
     expected = h + clock.outwards.weight @ (phi * (clock.inwards.weight @ h + clock.inwards.bias))
     assert torch.allclose(told[1, 2, 4], expected, atol=1e-5)
     assert torch.equal(told[1, 0], told[1, 1])
+
+
+def test_an_atlas_tells_every_frame_its_box() -> None:
+    """h + W_out (phi * (W_in h + b)), written out for one state; a fresh one says nothing."""
+    atlas, text = Atlas(12, features=32), torch.randn(2, 3, 7, 12)
+    boxes = torch.tensor([[0.0, 0.2, 0.5, 1.0], [0.5, 0.2, 1.0, 1.0], [0.0, 0.2, 0.5, 1.0]]).expand(2, -1, -1)
+    assert torch.equal(atlas(text, boxes), text)
+    torch.nn.init.normal_(atlas.outwards.weight)
+    told = atlas(text, boxes)
+    angles = torch.tensor([[k * torch.pi * v for k in (1, 2, 3, 4)] for v in (0.75, 0.6, 0.5, 0.8)]).flatten()
+    phi = torch.cat([angles.sin(), angles.cos()])
+    expected = text[1, 1, 4] + atlas.outwards.weight @ (
+        phi * (atlas.inwards.weight @ text[1, 1, 4] + atlas.inwards.bias)
+    )
+    assert torch.allclose(told[1, 1, 4], expected, atol=1e-4)
+    same = text[:1, :1].expand(-1, 3, -1, -1)
+    left, right, again = atlas(same, boxes[:1])[0]
+    assert torch.equal(left, again) and not torch.allclose(left, right, atol=1e-2)
 
 
 def test_every_frame_reads_its_own_text() -> None:

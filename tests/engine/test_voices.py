@@ -13,7 +13,7 @@ from ccvd_cli.engine.aggregate import Share, fold
 from ccvd_cli.engine.attention import LayerTextAttention, attention_map
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
-from ccvd_cli.engine.regions import Layout, RegionGuidance, Voices, cells_of
+from ccvd_cli.engine.regions import Layout, RegionGuidance, Voices, covered
 from ccvd_cli.engine.sample import generate, generate_batch, taking_part
 from ccvd_cli.regions import Region, parse
 from ccvd_cli.settings import SampleSettings
@@ -31,10 +31,12 @@ def test_every_box_has_a_cell_and_none_that_it_does_not_touch(
     a: float, b: float, c: float, d: float, height: int, width: int
 ) -> None:
     (x0, x1), (y0, y1) = sorted((a, b)), sorted((c, d))
-    rows, columns = cells_of((x0, y0, x1, y1), height, width)
-    for cells, low, high, count in ((rows, y0, y1, height), (columns, x0, x1, width)):
-        assert 0 <= cells.start < cells.stop <= count
-        assert cells.start + 1 > low * count - 1e-3 and cells.stop - 1 < high * count + 1e-3
+    cells = covered(torch.tensor([x0, y0, x1, y1]), height, width)
+    assert cells.shape == (height, width) and cells.any()
+    for across, low, high, count in ((cells.any(1), y0, y1, height), (cells.any(0), x0, x1, width)):
+        first, last = across.nonzero()[[0, -1], 0].tolist()
+        assert first + 1 > low * count - 1e-3 and last < high * count + 1e-3
+    assert cells.sum() == cells.any(1).sum() * cells.any(0).sum()
 
 
 @settings(max_examples=30, deadline=None)
@@ -90,8 +92,9 @@ def test_switches_and_boxes_change_the_clip_and_nothing_stays_behind(base: Base)
         assert type(base.denoiser.get_submodule(site.name).processor) is LayerTextAttention
 
 
-def test_one_region_over_the_whole_frame_is_that_prompt(base: Base) -> None:
-    """Whatever else is said is drowned out: only where the region is, is anybody heard."""
+def test_one_region_over_the_whole_frame_is_that_prompt(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is said is drowned out: only where the region is, is anybody heard. Of its box it is not told here."""
+    monkeypatch.setattr(base, "situate", lambda text, boxes: text)
     dog = [concept(base, "V1")]
     alone = generated(base, dog, "a <V1> dog")
     for guided in (False, True):
@@ -100,6 +103,21 @@ def test_one_region_over_the_whole_frame_is_that_prompt(base: Base) -> None:
         )
         # With guidance a tenth of the estimate is still the prompt's own, which hears the region everywhere too.
         assert torch.allclose(region, alone, atol=1e-3)
+
+
+def test_regions_are_told_their_boxes_where_the_base_tells_those(base: Base) -> None:
+    text, boxes = torch.randn(2, base.text_layers, 3, 5, base.text_width), torch.rand(2, 3, 4)
+    told = base.situate(text, boxes)
+    if base.family != "mini":
+        assert told is text
+        return
+    assert told.shape == text.shape
+    changed = boxes.clone()
+    changed[1, 2] = torch.tensor([0.0, 0.0, 0.1, 0.1])
+    differs = (base.situate(text, changed) - told).abs().flatten(3).amax((1, 3)) > 1e-4
+    assert differs.tolist() == [[False] * 3, [False, False, True]]
+    untold = base.situate(text[:, :, 0], boxes)  # of a picture, which has no moment
+    assert torch.allclose(untold[:, :, 1], base.situate(text[:, :, :1], boxes)[:, :, 1])
 
 
 def voiced(base: Base, *regions: Region, guided: bool = True) -> Voices:

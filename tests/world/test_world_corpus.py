@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccvd_cli.world.corpus import actor_masks, described, headings, undrawn
+from ccvd_cli.world.corpus import described, headings, undrawn
 from ccvd_cli.world.motions import MOTIONS
 
 
 def test_undrawn_clips_are_those_that_are_described() -> None:
     assert undrawn(30, 5) == described(30, 5).clips
-
-
-def test_masks_follow_what_moves() -> None:
-    clips = [c for c in undrawn(250, 0) if len(c.actors) == 1]
-    masks = actor_masks(clips, 16)
-    columns = (masks.sum(2) * np.arange(16)).sum(-1) / masks.sum((2, 3))
-    for clip, column in zip(clips, columns, strict=True):
-        gone = column[-1] - column[0]
-        wanted = {"moving left": -1, "moving right": 1}.get(clip.motion, 0)
-        assert np.sign(gone) * (abs(gone) > 4) == wanted
 
 
 def test_headings_turn_only_what_spins_and_mirror_what_goes_left() -> None:

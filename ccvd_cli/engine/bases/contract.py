@@ -127,6 +127,12 @@ class Base(ABC):
         """
         return text
 
+    def situate(self, text: Tensor, boxes: Tensor) -> Tensor:
+        """What regions read: text (B, L, T, D), or what `tell` made of it, with boxes (B, F, 4) -> (B, L, F, T, D), where this base was
+        trained to be told boxes; else `text`.
+        """
+        return text
+
     @property
     def tells_moments(self) -> bool:
         """Whether the text that a frame reads says which frame it is."""

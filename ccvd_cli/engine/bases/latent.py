@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CcvdError, UsageError
-from ..attention import Clock, cross_attention_names, install_processors
+from ..attention import Atlas, Clock, cross_attention_names, install_processors
 from . import stride
 from .contract import Base, Places, Site, SiteKind, TokenVectors
 
-_PARTS = ("clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_PARTS = ("atlas", "clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
 _HASHED = {".json", ".txt", ".safetensors"}
 # part -> how its path under a temporal container maps to the spatial attention beside it
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
@@ -91,8 +91,9 @@ class LatentBase(Base):
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)
         self.image_encoder = self._load_image_encoder(folder)
         self.text_width = int(self.text_encoder.config.hidden_size)
-        self.clock = self.load_clock(folder)
-        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder, self.clock):
+        self.clock, self.atlas = self.load_clock(folder), self.load_atlas(folder)
+        told = self.clock, self.atlas
+        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder, *told):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
         self.text_layers = install_processors(self.denoiser, device)
@@ -142,6 +143,10 @@ class LatentBase(Base):
 
     def load_clock(self, folder: Path) -> Clock | None:
         """The clock of a base that tells frames their moments, and was trained so."""
+        return None
+
+    def load_atlas(self, folder: Path) -> Atlas | None:
+        """The atlas of a base that tells regions their boxes, and was trained so."""
         return None
 
     def _autocast(self) -> torch.autocast:
@@ -310,6 +315,13 @@ class LatentBase(Base):
         moments = moments.to(text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
         with self._autocast():
             return self.clock(text.flatten(0, 1), moments).unflatten(0, text.shape[:2])
+
+    def situate(self, text: Tensor, boxes: Tensor) -> Tensor:
+        if self.atlas is None:
+            return text
+        each = text if text.ndim == 5 else text[:, :, None].expand(-1, -1, boxes.shape[1], -1, -1)
+        with self._autocast():
+            return self.atlas(each, boxes.to(text.device)[:, None])
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():

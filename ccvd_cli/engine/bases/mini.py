@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UsageError
-from ..attention import Clock
+from ..attention import Atlas, Clock
 from .latent import LatentBase
 
-CLOCK_FILE = "model.safetensors"
+PART_FILE = "model.safetensors"
 
 
 @contextmanager
@@ -53,12 +53,24 @@ def at_frames(denoiser: nn.Module, indices: Tensor) -> Iterator[None]:
 
 def load_clock(folder: Path, width: int) -> Clock:
     """The clock of a model folder, in float32."""
-    from safetensors.torch import load_file
-
-    state = {k: v.float() for k, v in load_file(folder / "clock" / CLOCK_FILE).items()}
+    state = _part(folder / "clock")
     clock = Clock(width, features=len(state["inwards.bias"]))
     clock.load_state_dict(state)
     return clock
+
+
+def load_atlas(folder: Path, width: int) -> Atlas:
+    """The atlas of a model folder, in float32."""
+    state = _part(folder / "atlas")
+    atlas = Atlas(width, features=len(state["inwards.bias"]))
+    atlas.load_state_dict(state)
+    return atlas
+
+
+def _part(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return {k: v.float() for k, v in load_file(folder / PART_FILE).items()}
 
 
 class MotionModelBase(LatentBase):
@@ -76,6 +88,9 @@ class MotionModelBase(LatentBase):
 
     def load_clock(self, folder: Path) -> Clock | None:
         return load_clock(folder, self.text_width) if (folder / "clock").is_dir() else None
+
+    def load_atlas(self, folder: Path) -> Atlas | None:
+        return load_atlas(folder, self.text_width) if (folder / "atlas").is_dir() else None
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         longest = int(self.denoiser.config["motion_max_seq_length"])
