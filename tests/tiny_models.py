@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from ccvd_cli.engine.attention import Atlas, Clock
-from ccvd_cli.engine.bases.mini import PART_FILE
+from ccvd_cli.engine.told import FILE, Atlas, Clock
 from ccvd_cli.world import models
 
 WIDTH = 32
@@ -51,7 +50,7 @@ def _image_encoder(folder: Path) -> None:
 def _told(folder: Path, module: Clock | Atlas) -> None:
     folder.mkdir()
     torch.nn.init.normal_(module.outwards.weight, std=0.3)
-    save_file(module.state_dict(), folder / PART_FILE)
+    save_file(module.state_dict(), folder / FILE)
 
 
 def _scramble_output(unet: Path) -> None:

@@ -2,75 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-
-class Clock(nn.Module):
-    """Tells every frame when it is, through its text states:
-
-        h_f = h + W_out (phi(f) * (W_in h + b)),    phi(f) = sin, cos(k pi f / 16) for k = 1 .. 8.
-
-    It takes the product: "moving left" and "moving right" differ in what a moment means. A vector that is merely added to all text
-    states of a frame adds the same to every key, which changes no attention weight, so words and moments would never meet.
-    """
-
-    HARMONICS, HALF_TURN = 8, 16
-
-    def __init__(self, width: int, features: int = 192) -> None:
-        super().__init__()
-        self.inwards = nn.Linear(width, features)
-        self.outwards = nn.Linear(features, width, bias=False)
-        nn.init.zeros_(self.outwards.weight)
-        self.told = nn.Identity()  # a site: what is attached beside it says what else a moment means
-
-    def waves(self, moments: Tensor) -> Tensor:
-        """phi at moments (...) -> (..., features), every wave in as many features."""
-        k = torch.arange(1, self.HARMONICS + 1, device=moments.device)
-        angle = moments[..., None] * k * (math.pi / self.HALF_TURN)
-        phi = torch.cat([angle.sin(), angle.cos()], -1)
-        return phi.tile((self.inwards.out_features // phi.shape[-1],))
-
-    def forward(self, text: Tensor, moments: Tensor) -> Tensor:
-        """Text states (N, T, D) at moments (N, F) -> those of every frame, (N, F, T, D)."""
-        frames = moments.shape[1]
-        phi = self.waves(moments).to(text.dtype).flatten(0, 1)[:, None]
-        change = self.outwards(phi * self.inwards(text).repeat_interleave(frames, 0))
-        told: Tensor = self.told(text.repeat_interleave(frames, 0) + change)
-        return told.unflatten(0, moments.shape)
-
-
-class Atlas(nn.Module):
-    """Tells a region's text states where its box is, as a `Clock` tells when:
-
-    h' = h + W_out (phi(box) * (W_in h + b)),    phi(box) = sin, cos(k pi v) for k = 1 .. 4, v in the centre's x, y, width, height.
-    """
-
-    HARMONICS = 4
-
-    def __init__(self, width: int, features: int = 192) -> None:
-        super().__init__()
-        self.inwards = nn.Linear(width, features)
-        self.outwards = nn.Linear(features, width, bias=False)
-        nn.init.zeros_(self.outwards.weight)
-
-    def waves(self, boxes: Tensor) -> Tensor:
-        """phi of boxes (..., 4) as x0, y0, x1, y1 -> (..., features)."""
-        low, high = boxes.split(2, -1)
-        k = torch.arange(1, self.HARMONICS + 1, device=boxes.device)
-        angle = (torch.cat([(low + high) / 2, high - low], -1)[..., None] * k * math.pi).flatten(-2)
-        phi = torch.cat([angle.sin(), angle.cos()], -1)
-        return phi.tile((self.inwards.out_features // phi.shape[-1],))
-
-    def forward(self, text: Tensor, boxes: Tensor) -> Tensor:
-        """Text states (..., T, D) of boxes (..., 4) -> the same shape."""
-        phi = self.waves(boxes).to(text.dtype)[..., None, :]
-        told: Tensor = text + self.outwards(phi * self.inwards(text))
-        return told
+from torch import Tensor
 
 
 class LayerTextAttention:
@@ -78,7 +16,7 @@ class LayerTextAttention:
 
     Queries are (B * F, N, C). `encoder_hidden_states` is (B, T, D); or (B, L, T, D), of which layer `layer` takes its slice; or
     (B, L, F, T, D), where every frame reads its own. Where all frames of a sample read the same text, they are folded into the query axis
-    and the text is projected once per sample.
+    and the text is projected once per sample. `attention_mask` (B, N, T): true where a query may read a token.
     """
 
     def __init__(self, layer: int, plain: bool = False) -> None:
@@ -102,7 +40,8 @@ class LayerTextAttention:
             return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
 
         q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(text)), split(attn.to_v(text))
-        out = _attend(q, k, v, attn.scale, plain=self.plain and text.shape[1] <= _SHORT)
+        mask = None if attention_mask is None else attention_mask[:, None]
+        out = _attend(q, k, v, attn.scale, plain=self.plain and text.shape[1] <= _SHORT, mask=mask)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
@@ -153,11 +92,16 @@ class PlainSelfAttention:
 _SHORT = 256  # longer rows would need a matrix of their square
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, *, plain: bool) -> Tensor:
-    """softmax(QK^T)V over (rows, heads, tokens, width), written out or fused."""
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, *, plain: bool, mask: Tensor | None = None
+) -> Tensor:
+    """softmax(QK^T)V over (rows, heads, tokens, width), written out or fused; a mask is true where a query may read."""
     if plain:
-        return ((q * scale) @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        scores = (q * scale) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
 def cross_attention_names(denoiser: Any) -> list[str]:
@@ -183,3 +127,16 @@ def install_processors(denoiser: Any, device: torch.device) -> int:
             if name.endswith((".attn1", ".attn2")) and name not in names:
                 module.set_processor(PlainSelfAttention())
     return len(names)
+
+
+@contextmanager
+def listening(layers: Sequence[Any], otherwise: Callable[[Any], Any]) -> Iterator[None]:
+    """Within it, every layer's processor is what `otherwise` makes of it."""
+    plain = [layer.processor for layer in layers]
+    try:
+        for layer, processor in zip(layers, plain, strict=True):
+            layer.set_processor(otherwise(processor))
+        yield
+    finally:
+        for layer, processor in zip(layers, plain, strict=True):
+            layer.set_processor(processor)

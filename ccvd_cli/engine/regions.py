@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..regions import Region
 from .adapters import Wide
-from .attention import LayerTextAttention, attention_map
+from .attention import LayerTextAttention, attention_map, listening
 from .attention_maps import grid_of
 from .bases.contract import Base, Site, SiteKind
 
@@ -190,14 +190,8 @@ class RegionGuidance:
 @contextmanager
 def spoken(base: Base, voices: Voices) -> Iterator[dict[Site, RegionalAdapter]]:
     """Within it, every cross-attention listens to the voices. Yields the adapters to attach."""
-    layers: list[Any] = [base.denoiser.get_submodule(s.name) for s in base.sites_of("spatial")]
-    plain = [layer.processor for layer in layers]
+    layers = [base.denoiser.get_submodule(s.name) for s in base.sites_of("spatial")]
     kinds: tuple[SiteKind, ...] = ("spatial", "temporal")
     sites = [s for s in base.sites_of(*kinds) if any(s in a for a in voices.adapters)]
-    try:
-        for layer, processor in zip(layers, plain, strict=True):
-            layer.set_processor(RegionAttention(processor, voices))
+    with listening(layers, lambda plain: RegionAttention(plain, voices)):
         yield {site: RegionalAdapter(voices, site) for site in sites}
-    finally:
-        for layer, processor in zip(layers, plain, strict=True):
-            layer.set_processor(processor)

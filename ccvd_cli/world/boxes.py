@@ -6,8 +6,8 @@ its batches every actor has a box with a prompt of its own, and inside it cross-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..engine.attention import cross_attention_names
+from ..engine.attention import LayerTextAttention, cross_attention_names, listening
 from ..engine.regions import covered
 from .captions import described, sentence
 from .looks import own
@@ -74,30 +74,20 @@ def all_prompts(clips: Sequence[Clip], rng: np.random.Generator) -> list[str]:
 
 
 class Heard:
-    """Cross-attention to several texts one after the other, of which a query hears those of `where` alone."""
+    """Cross-attention to several texts one after the other, of which a query hears those of `where` alone; where boxes overlap, both at once."""
 
-    def __init__(self, where: dict[int, Tensor]) -> None:
+    def __init__(self, plain: LayerTextAttention, where: dict[int, Tensor]) -> None:
         """where: cells of a layer -> (rows, cells, tokens), true where a query hears a token."""
-        self.where = where
+        self.plain, self.where = plain, where
 
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
-    ) -> Tensor:
-        def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-
-        q = split(attn.to_q(hidden_states))
-        k, v = split(attn.to_k(encoder_hidden_states)), split(attn.to_v(encoder_hidden_states))
-        scores = (q * attn.scale) @ k.transpose(-1, -2)
-        heard = self.where[hidden_states.shape[1]][:, None]
-        out = scores.masked_fill(~heard, float("-inf")).softmax(-1).to(v.dtype) @ v
-        return attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
+    def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
+        mask = self.where[hidden_states.shape[1]]
+        return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask=mask)
 
 
-@contextmanager
 def heard(
     denoiser: nn.Module, where: Tensor, present: Tensor, tokens: int, sizes: Sequence[int]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Within it, cross-attention reads (rows, V * tokens, D): the prompt's states, and behind them those of each box.
 
     where: boxes (rows, V - 1, 4); present: which of them there are, (rows, V - 1). sizes: of the denoiser's square grids.
@@ -107,12 +97,5 @@ def heard(
         inside = covered(where, size, size).flatten(2) & present[..., None]  # (rows, V - 1, cells)
         voices = torch.cat([~inside.any(1, keepdim=True), inside], 1)
         masks[size * size] = voices.transpose(1, 2).repeat_interleave(tokens, -1)
-    layers: list[Any] = [denoiser.get_submodule(name) for name in cross_attention_names(denoiser)]
-    plain = [layer.processor for layer in layers]
-    try:
-        for layer in layers:
-            layer.set_processor(Heard(masks))
-        yield
-    finally:
-        for layer, processor in zip(layers, plain, strict=True):
-            layer.set_processor(processor)
+    layers = [denoiser.get_submodule(name) for name in cross_attention_names(denoiser)]
+    return listening(layers, lambda plain: Heard(plain, masks))

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..engine.attention import Atlas, Clock, install_processors
-from ..engine.bases.mini import at_frames, load_atlas, load_clock, still
+from ..engine.attention import install_processors
+from ..engine.bases.mini import at_frames, still
+from ..engine.told import Atlas, Clock, load
 from . import models
 from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
 from .corpus import MATERIAL, described, headings, undrawn
@@ -122,7 +123,7 @@ class Denoising:
         """
         rows = self._rows(count)
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
-        who = torch.randint(60, (count,), generator=self.generator) % self.present[rows].sum(1)
+        who = self._anyone(rows)
         one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
         ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows]).to(self.device)
         inside = self._inside(rows, moments[:, None])[:, 0]
@@ -199,14 +200,12 @@ class Denoising:
         One caption in six is left out where the boxes are told, and in one clip of six but one box is.
         """
         count, frames = moments.shape
-        present = self.present[rows] & ~drop[:, None]
-        chance = torch.rand(count, 2, generator=self.generator) < 1 / 6
-        only = torch.randint(present.shape[1], (count, 1), generator=self.generator)
-        single = present & (torch.arange(present.shape[1]) == only)
-        present = torch.where(chance[:, :1] & single.any(1, keepdim=True), single, present)
+        alone, silent = torch.rand(2, count, generator=self.generator) < 1 / 6
+        chosen = torch.arange(self.present.shape[1]) == self._anyone(rows)[:, None]
+        present = self.present[rows] & ~drop[:, None] & (chosen | ~alone[:, None])
         voices = 1 + present.shape[1]
         ids = torch.cat([self.ids[rows][:, None], self.alone[rows]], 1)  # (N, V, T)
-        ids[:, 0] = torch.where((drop | chance[:, 1])[:, None], self.empty, ids[:, 0])
+        ids[:, 0] = torch.where((drop | silent)[:, None], self.empty, ids[:, 0])
         seen = self.seen[rows]
         each = seen[:, :, None].expand(-1, -1, seen.shape[1], -1)
         text = self._read(ids.flatten(0, 1), torch.cat([seen[:, None], each], 1).flatten(0, 1))
@@ -222,6 +221,11 @@ class Denoising:
         return text.flatten(2, 3).flatten(0, 1), heard(
             self.unet, where.flatten(0, 1), there, ids.shape[-1], sizes
         )
+
+    def _anyone(self, rows: Tensor) -> Tensor:
+        """One of the actors of every clip, (N,)."""
+        count = self.present[rows].sum(1)
+        return (torch.rand(len(rows), generator=self.generator) * count).long()
 
     def _inside(self, rows: Tensor, moments: Tensor) -> Tensor:
         """Where any actor is: (N, F, h, w), true or false."""
@@ -261,8 +265,8 @@ def _actor_weight(progress: float) -> float:
 def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
     """Single frames: what things look like, and where they are when. The text encoder starts as CLIP's and learns with the denoiser."""
     unet, text = models.video_unet(models.image_unet()), load_part(folder, "text_encoder").train()
-    told = Clock(models.TEXT_WIDTH), Atlas(models.TEXT_WIDTH)
-    _train(folder, device, minutes, seed, "image", unet, text, *told)
+    clock, atlas = Clock(models.TEXT_WIDTH), Atlas(models.TEXT_WIDTH)
+    _train(folder, device, minutes, seed, "image", unet, text, clock, atlas)
 
 
 def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
@@ -270,8 +274,9 @@ def train_video(folder: Path, device: torch.device, minutes: float, seed: int) -
     # A stretch without its checkpoint starts from the shipped weights: the image stage's, or an earlier video stage's.
     unet, text = load_part(folder, "unet").train(), load_part(folder, "text_encoder").train()
     model, width = folder / "model", models.TEXT_WIDTH
-    atlas = load_atlas(model, width) if (model / "atlas").is_dir() else Atlas(width)
-    _train(folder, device, minutes, seed, "video", unet, text, load_clock(model, width), atlas)
+    clock = load(Clock, model / "clock", width) or Clock(width)
+    atlas = load(Atlas, model / "atlas", width) or Atlas(width)
+    _train(folder, device, minutes, seed, "video", unet, text, clock, atlas)
 
 
 def _train(
@@ -293,8 +298,7 @@ def _train(
         "looks": LookReader(text.get_input_embeddings().weight),
         "atlas": atlas,
     }
-    rates = (1e-3, 4e-4, 1e-3, 1e-3, 1e-3, 1e-3)
-    groups = [group(m.to(device), lr) for m, lr in zip(modules.values(), rates, strict=True)]
+    groups = [group(m.to(device), 4e-4 if name == "text" else 1e-3) for name, m in modules.items()]
     run = Run(folder, stage, modules, groups, minutes=minutes)
     task = Denoising(folder, device, modules, seed, run.step)
     if stage == "image" and not run.step:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.bases.mini import PART_FILE
+from ..engine import told
 from . import models
 
 INDEX = {"_class_name": "AnimateDiffPipeline"}
@@ -34,9 +34,9 @@ def ship(folder: Path, name: str, module: Any) -> None:
     from safetensors.torch import save_file
 
     target, half = folder / "model" / name, deepcopy(module).half()
-    if name in ("clock", "atlas"):
+    if isinstance(module, told.Told):
         target.mkdir(parents=True, exist_ok=True)
-        save_file(half.state_dict(), target / PART_FILE)
+        save_file(half.state_dict(), target / told.FILE)
         return
     if hasattr(half, "register_to_config"):
         half.register_to_config(_name_or_path="")  # where a stretch started from is nobody's business

@@ -10,8 +10,9 @@ from diffusers.models.attention_processor import Attention
 from test_adapters import trained
 
 from ccvd_cli.engine.adapters import Placed, attached
-from ccvd_cli.engine.attention import Atlas, Clock, LayerTextAttention
+from ccvd_cli.engine.attention import LayerTextAttention
 from ccvd_cli.engine.bases import open_base
+from ccvd_cli.engine.told import Atlas, Clock
 
 
 def attention() -> Attention:
@@ -38,7 +39,8 @@ def test_a_moment_meets_every_word() -> None:
     moments = torch.tensor([[0, 5, 15], [3, 3, 8]])
     told = clock(text, moments)
     assert told.shape == (2, 3, 7, 12)
-    h, phi = text[1, 4], clock.waves(torch.tensor(8))
+    angles = torch.arange(1, 9) * torch.pi * 8 / 16
+    h, phi = text[1, 4], torch.cat([angles.sin(), angles.cos()]).tile(2)
     expected = h + clock.outwards.weight @ (phi * (clock.inwards.weight @ h + clock.inwards.bias))
     assert torch.allclose(told[1, 2, 4], expected, atol=1e-5)
     assert torch.equal(told[1, 0], told[1, 1])

@@ -9,13 +9,13 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from ccvd_cli.engine.attention import LayerTextAttention
+from ccvd_cli.engine.attention import LayerTextAttention, install_processors
 from ccvd_cli.engine.regions import covered
 from ccvd_cli.world.boxes import MOST, Heard, all_boxes, all_prompts, heard, loose_boxes, told_alone, within
 from ccvd_cli.world.captions import random_clip
 from ccvd_cli.world.corpus import undrawn
 from ccvd_cli.world.looks import OWN
-from ccvd_cli.world.models import video_unet
+from ccvd_cli.world.models import image_unet, video_unet
 from ccvd_cli.world.render import FRAMES, Clip, boxes
 
 
@@ -73,27 +73,22 @@ def attention() -> Attention:
     return Attention(query_dim=8, cross_attention_dim=12, heads=2, dim_head=4)
 
 
-def test_cells_hear_the_text_of_their_box_alone(attention: Attention) -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_cells_hear_the_text_of_their_box_alone(attention: Attention, plain: bool) -> None:
     """Inside a box the same as plain attention to its text, outside the same as to the prompt's."""
     size, tokens = 4, 5
     where = torch.tensor([[[0, 0, 0.5, 1], [0.5, 0.5, 1, 1]]])
-    present = torch.tensor([[True, True]])
     inside = covered(where, size, size).flatten(2)[0]  # (2, cells)
     hidden, text = torch.randn(1, size * size, 8), torch.randn(1, 3, tokens, 12)
     voices = torch.cat([~inside.any(0, keepdim=True), inside])
-    told = Heard({size * size: voices.T.repeat_interleave(tokens, -1)[None]})(
-        attention, hidden, text.flatten(1, 2)
-    )
+    where_heard = {size * size: voices.T.repeat_interleave(tokens, -1)[None]}
+    told = Heard(LayerTextAttention(0, plain), where_heard)(attention, hidden, text.flatten(1, 2))
     for voice, cells in enumerate(voices):
         alone = LayerTextAttention(0)(attention, hidden, text[:, voice])
         assert cells.any() and torch.allclose(told[0, cells], alone[0, cells], atol=1e-5)
-    assert present.all()
 
 
 def test_the_denoiser_hears_boxes_only_meanwhile() -> None:
-    from ccvd_cli.engine.attention import install_processors
-    from ccvd_cli.world.models import image_unet
-
     torch.manual_seed(0)
     unet = video_unet(image_unet()).eval()
     install_processors(unet, torch.device("cpu"))

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CcvdError, UsageError
-from ..attention import Atlas, Clock, cross_attention_names, install_processors
+from .. import told
+from ..attention import cross_attention_names, install_processors
 from . import stride
 from .contract import Base, Places, Site, SiteKind, TokenVectors
 
@@ -91,9 +92,11 @@ class LatentBase(Base):
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)
         self.image_encoder = self._load_image_encoder(folder)
         self.text_width = int(self.text_encoder.config.hidden_size)
-        self.clock, self.atlas = self.load_clock(folder), self.load_atlas(folder)
-        told = self.clock, self.atlas
-        for part in (self.text_encoder, self.vae, self.denoiser, self.image_encoder, *told):
+        # Of a base that was trained to be told moments, and boxes.
+        self.clock = told.load(told.Clock, folder / "clock", self.text_width)
+        self.atlas = told.load(told.Atlas, folder / "atlas", self.text_width)
+        models = self.text_encoder, self.vae, self.denoiser, self.image_encoder
+        for part in (*models, self.clock, self.atlas):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
         self.text_layers = install_processors(self.denoiser, device)
@@ -140,14 +143,6 @@ class LatentBase(Base):
         return CLIPVisionModelWithProjection.from_pretrained(
             folder / "image_encoder", dtype=self._weights_dtype, use_safetensors=True
         )
-
-    def load_clock(self, folder: Path) -> Clock | None:
-        """The clock of a base that tells frames their moments, and was trained so."""
-        return None
-
-    def load_atlas(self, folder: Path) -> Atlas | None:
-        """The atlas of a base that tells regions their boxes, and was trained so."""
-        return None
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

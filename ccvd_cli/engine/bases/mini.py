@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UsageError
-from ..attention import Atlas, Clock
 from .latent import LatentBase
-
-PART_FILE = "model.safetensors"
 
 
 @contextmanager
@@ -51,28 +48,6 @@ def at_frames(denoiser: nn.Module, indices: Tensor) -> Iterator[None]:
             module.pe = pe
 
 
-def load_clock(folder: Path, width: int) -> Clock:
-    """The clock of a model folder, in float32."""
-    state = _part(folder / "clock")
-    clock = Clock(width, features=len(state["inwards.bias"]))
-    clock.load_state_dict(state)
-    return clock
-
-
-def load_atlas(folder: Path, width: int) -> Atlas:
-    """The atlas of a model folder, in float32."""
-    state = _part(folder / "atlas")
-    atlas = Atlas(width, features=len(state["inwards.bias"]))
-    atlas.load_state_dict(state)
-    return atlas
-
-
-def _part(folder: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return {k: v.float() for k, v in load_file(folder / PART_FILE).items()}
-
-
 class MotionModelBase(LatentBase):
     """`mini`, and AnimateDiff models saved whole (a UNetMotionModel in `unet`)."""
 
@@ -85,12 +60,6 @@ class MotionModelBase(LatentBase):
         from diffusers import UNetMotionModel
 
         return UNetMotionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
-
-    def load_clock(self, folder: Path) -> Clock | None:
-        return load_clock(folder, self.text_width) if (folder / "clock").is_dir() else None
-
-    def load_atlas(self, folder: Path) -> Atlas | None:
-        return load_atlas(folder, self.text_width) if (folder / "atlas").is_dir() else None
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         longest = int(self.denoiser.config["motion_max_seq_length"])
