@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +142,13 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
     from .. import sidecar
 
     told = sidecar.read(path)
-    if told.edit:
+    if edit := told.edit:
+        again = ["--video", edit.video, told.prompt, "--seed", str(told.seed)]
+        again += ["--strength", f"{edit.strength:g}", "--method", edit.method]
+        again += ["--source-prompt", edit.source_prompt] if edit.source_prompt else []
         raise UsageError(
-            f"'{path}' is of a clip that `ccvd edit` made from {told.edit.video}, which it does not hold.",
-            f'Again: ccvd edit --video {told.edit.video} "{told.prompt}" --seed {told.seed} '
-            f"--strength {told.edit.strength:g} --method {told.edit.method}",
+            f"'{path}' is of a clip that `ccvd edit` made from {edit.video}, which it does not hold.",
+            f"Again: ccvd edit {shlex.join(again)}",
         )
     concepts = sidecar.concepts_now(told, registry)
     now = sidecar.current_versions()

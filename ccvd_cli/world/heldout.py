@@ -7,7 +7,7 @@ Material and prompts are drawn from seeds of their own. `dev` is for choosing re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -17,7 +17,7 @@ import numpy as np
 from .captions import Words, phrase, sentence
 from .colour import oklab
 from .motions import HELDOUT_MOTIONS, MOTIONS
-from .render import COLOURS, TEXTURES, Actor, Clip, Frames, boxes, render
+from .render import COLOURS, TEXTURES, Actor, Clip, Frames, boxes, cover, render
 from .scenes import PLACES
 from .shapes import ACCESSORIES, NOUNS, RGB, Array
 from .styles import STYLES
@@ -151,19 +151,32 @@ def _to_palette(lab: Array) -> Array:
 
 def subject_images(i: int, n: int = 5, *, seed: int = 0, size: int = 64) -> Frames:
     """Photos of a subject in different scenes, at random places and sizes: uint8 (n, size, size, 3)."""
+    return np.stack(list(_photos(render, i, n, seed, size)))
+
+
+def subject_masks(i: int, n: int = 5, *, seed: int = 0, size: int = 64) -> Frames:
+    """Where in `subject_images` the subject is, 255 being where it is alone: uint8 (n, size, size)."""
+    return np.stack(list(_photos(cover, i, n, seed, size)))
+
+
+def _photos(
+    draw: Callable[[Clip, int, int], Frames], i: int, n: int, seed: int, size: int
+) -> Iterator[Frames]:
     rng = _rng(_IMAGES, i, seed)
-    scenes = _deck(rng, tuple(PLACES), n)
     actor = subject(i).actor
-    return np.stack([_photo(rng, Clip((actor,), scene, seed=_seed(rng)), size) for scene in scenes])
+    for scene in _deck(rng, tuple(PLACES), n):
+        clip = Clip((actor,), scene, seed=_seed(rng))
+        left, top, whole = _framed(rng, clip, size)
+        yield draw(clip, 1, whole)[0, top : top + size, left : left + size]
 
 
-def _photo(rng: np.random.Generator, clip: Clip, size: int) -> Frames:
-    """A window onto a larger picture, in which the actor is whole."""
+def _framed(rng: np.random.Generator, clip: Clip, size: int) -> tuple[int, int, int]:
+    """Left, top and the side of the larger picture of a window onto it, in which the actor is whole."""
     whole = round(size * rng.uniform(1.0, 1.35))
     x0, y0, x1, y1 = boxes(clip, 1)[0, 0] * whole
     y0 -= 0.25 * (y1 - y0)  # a hat stands out of the box
     left, top = (_window(rng, a, b, whole, size) for a, b in ((x0, x1), (y0, y1)))
-    return render(clip, 1, whole)[0, top : top + size, left : left + size]
+    return left, top, whole
 
 
 def _window(rng: np.random.Generator, low: float, high: float, whole: int, size: int) -> int:
@@ -229,6 +242,19 @@ def motion_prompts(name: str, concept: str = "V3", n: int = 8, *, seed: int = 0)
             Clip((Actor(noun, COLOURS[colour]),), scene, name, seed=_seed(rng)),
         )
         for noun, colour, scene in zip(*decks, strict=True)
+    ]
+
+
+def style_prompts(name: str, concept: str = "V7", n: int = 8, *, seed: int = 0) -> list[Prompt]:
+    """'a red dog jumping on the beach in <V7> style', over nouns, colours, motions and scenes. Raises KeyError."""
+    rng = _rng(_PROMPTS, _STYLE, list(STYLES).index(_known(name, STYLES)), seed)
+    decks = [_deck(rng, tuple(options), n) for options in (NOUNS, COLOURS, MOTIONS, PLACES)]
+    return [
+        Prompt(
+            f"{sentence(f'a {colour} {noun}', motion, scene)} in <{concept}> style",
+            Clip((Actor(noun, COLOURS[colour]),), scene, motion, name, _seed(rng)),
+        )
+        for noun, colour, motion, scene in zip(*decks, strict=True)
     ]
 
 

@@ -154,6 +154,27 @@ def render(clip: Clip, frames: int = FRAMES, size: int = SIZE) -> Frames:
     rng = np.random.default_rng(clip.seed)
     poses = _poses(clip, frames, rng)
     picture = np.repeat(background(clip.scene, size, rng)[None], frames, 0)
+    _paint(picture, clip, poses)
+    if clip.style:
+        picture = STYLES[clip.style](picture)
+    return _bytes(picture)
+
+
+def cover(clip: Clip, frames: int = FRAMES, size: int = SIZE) -> Frames:
+    """How much of every pixel of `render` is the actors', 255 being all of it: uint8 (frames, size, size).
+
+    What is painted on black and on white differs by as much as the ground shows.
+    """
+    poses = _poses(clip, frames, np.random.default_rng(clip.seed))
+    black, white = (np.full((frames, size, size, 3), ground, np.float32) for ground in (0, 1))
+    for picture in (black, white):
+        _paint(picture, clip, poses)
+    return _bytes(1 - (white - black).mean(-1))
+
+
+def _paint(picture: Array, clip: Clip, poses: list[tuple[Array, ...]]) -> None:
+    """The actors, onto (F, H, W, 3)."""
+    size = picture.shape[1]
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     for actor, (cx, cy, scale, angle, stretch, facing) in zip(clip.actors, poses, strict=True):
         # Only the pixels the actor can reach are worth drawing.
@@ -170,6 +191,7 @@ def render(clip: Clip, frames: int = FRAMES, size: int = SIZE) -> Frames:
         y = -sin * dx + cos * dy
         pixels = (scale * size * np.minimum(stretch, 1))[column]
         _draw(picture[:, y0:y1, x0:x1], actor, x.astype(np.float32), y.astype(np.float32), pixels)
-    if clip.style:
-        picture = STYLES[clip.style](picture)
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _bytes(picture: Array) -> Frames:
+    return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -89,7 +89,9 @@ def test_concepts_take_part_and_all_is_told(
 
     again = ccvd("generate", "--from", "a.gif.json", "--out", "again.gif")
     assert again.code == 2 and not (cwd / "again.gif").exists()
-    assert "`ccvd edit` made from in.mp4" in again.err and "ccvd edit --video in.mp4" in again.err
+    assert "`ccvd edit` made from in.mp4" in again.err
+    assert f"ccvd edit --video in.mp4 'a dog in <V1> style' --seed {told['seed']} " in again.err
+    assert "--source-prompt 'a dog'" in again.err
 
 
 def test_a_clip_from_nothing_tells_of_no_edit(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from ccvd_cli.world.captions import random_clip
 from ccvd_cli.world.colour import oklab
 from ccvd_cli.world.corpus import MATERIAL, undrawn
 from ccvd_cli.world.motions import HELDOUT_MOTIONS, MOTIONS
-from ccvd_cli.world.render import COLOURS
+from ccvd_cli.world.render import COLOURS, Clip, cover, render
 from ccvd_cli.world.scenes import PLACES
 from ccvd_cli.world.shapes import NOUNS
 from ccvd_cli.world.styles import STYLES
@@ -121,6 +123,24 @@ def test_motion_clips_are_by_different_actors(name: str) -> None:
     assert len({clip.actors[0].noun for clip in truth}) == len({clip.scene for clip in truth}) == 8
 
 
+def test_masks_are_where_the_subject_is() -> None:
+    """Of two subjects with one noun and seed, but other looks, only what is masked can differ."""
+    images, masks = heldout.subject_images(3, 4), heldout.subject_masks(3, 4)
+    assert masks.shape == images.shape[:3] and masks.dtype == np.uint8
+    who = heldout.subject(3).actor
+    painted = Clip(
+        (replace(who, colour=(1, 0, 1), second=(0, 1, 0), accessory_colour=(1, 1, 0)),), "beach", seed=5
+    )
+    changed = (render(painted, 1) != render(replace(painted, actors=(who,)), 1)).any(-1)
+    covered = cover(painted, 1)
+    assert covered[changed].min() > 0 and (covered == 255).mean() > 0.05
+    assert not changed[covered == 0].any()
+    share = masks.mean((1, 2)) / 255
+    assert (share > 0.05).all() and (share < 0.6).all()
+    middle = (masks[..., None] * np.stack(np.mgrid[:64, :64], -1)).sum((1, 2)) / masks.sum((1, 2))[:, None]
+    assert ((middle > 10) & (middle < 54)).all()
+
+
 def test_style_pictures_are_of_different_things() -> None:
     assert heldout.style_images("sepia", 3).shape == (3, 64, 64, 3)
     assert len({clip.actors[0].noun for clip in heldout.style_truth("sepia", 5)}) == 5
@@ -134,6 +154,9 @@ def test_prompts_say_what_they_show() -> None:
     for prompt in heldout.motion_prompts("circling", "V3", 9):
         assert named(prompt.text) == ["V3"] and "performing <V3>" in prompt.text
         assert prompt.shows.motion == "circling" and "circling" not in prompt.text
+    for prompt in heldout.style_prompts("sepia", "V7", 9):
+        assert named(prompt.text) == ["V7"] and prompt.text.endswith(" in <V7> style")
+        assert prompt.shows.style == "sepia" and prompt.shows.motion in prompt.text
 
 
 def test_a_hundred_prompts_use_every_word_equally() -> None:
