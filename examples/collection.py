@@ -196,7 +196,7 @@ class Bench:
 Measurement = Callable[[Bench], None]
 
 
-def measure(measurements: dict[str, Measurement], description: str | None) -> None:
+def measure(measurements: Mapping[str, Measurement], description: str | None) -> None:
     """The command line of a measuring program."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter

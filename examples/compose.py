@@ -12,17 +12,18 @@ as the nearest of the ten.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
-from collection import Bench, measure
+from collection import Bench, Measurement, measure
 from torch import Tensor
 
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_subject
 from ccvd_cli.engine.sample import generate
+from ccvd_cli.measure.metrics import estimate, image_alignment
 from ccvd_cli.prompts import told_apart
 from ccvd_cli.regions import side_by_side
 from ccvd_cli.world import heldout
@@ -110,11 +111,12 @@ def forgetting(bench: Bench) -> None:
                 ((strict, near),) = bench.judges.who(clip)
                 bench.tally.add(f"{label}: recognised", strict == first.name)
                 bench.tally.add(f"{label}: nearest of ten", near == first.name)
-                likeness.append(float((collection.base.embed_images(clip * 2 - 1) @ reference.T).mean()))
+                likeness.append(image_alignment(collection.base.embed_images(clip * 2 - 1), reference))
                 if seed == 0 and prompt is prompts[0]:
                     bench.rows.append((f"{label}: {prompt.text}", clip))
-        bench.facts[f"{label}: CLIP-I"] = mean = sum(likeness) / len(likeness)
-        print(f"{label:40} CLIP-I {mean:.3f}  (n = {len(likeness)})", flush=True)
+        found = estimate(likeness)
+        bench.facts[f"{label}: CLIP-I"] = asdict(found)
+        print(f"{label:40} CLIP-I {found.mean:.3f}  (95% {found.low:.3f} - {found.high:.3f})", flush=True)
 
     everybody = [collection[name] for name in stream]
     score("right after learning", everybody[:1])
@@ -145,7 +147,7 @@ def _fine_tuned(bench: Bench, stream: list[str]) -> list[Learner]:
     return learned
 
 
-MEASUREMENTS = {
+MEASUREMENTS: dict[str, Measurement] = {
     "two": partial(together, size=2),
     "three": partial(together, size=3),
     "three-kinds": three_kinds,

@@ -19,7 +19,7 @@ _PATH = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "registry")])}
 # Not pydantic: newer versions of Typer load it themselves.
 _HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "decord", "av", "sqlmodel", "alembic")
 _SHELL = {"typer", "click", "rich"}
-_UPPER = ("app", "__main__", "session", "output", "progress", "commands")
+_UPPER = ("app", "__main__", "session", "output", "progress", "commands", "measure")
 
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
@@ -61,6 +61,11 @@ def test_the_engine_knows_neither_shell_nor_registry() -> None:
 
 def test_the_engine_does_not_know_the_world() -> None:
     assert _offending(_found("ccvd_cli/engine"), "ccvd_cli.world") == []
+
+
+def test_what_measures_does_not_know_the_shell() -> None:
+    upper = [f"ccvd_cli.{name}" for name in _UPPER if name != "measure"]
+    assert _offending(_found("ccvd_cli/measure"), *_SHELL, *upper) == []
 
 
 def test_only_bases_know_a_family() -> None:

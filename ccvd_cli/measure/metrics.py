@@ -1,0 +1,94 @@
+"""The field's metrics, of embeddings that any encoder may have made (DreamVideo, arXiv 2312.04433, section 4.1).
+
+Rows are embeddings of frames, references or prompts, of any length: only their directions count. Scores are cosines, in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def text_alignment(frames: Tensor, text: Tensor) -> float:
+    """CLIP-T: the mean cosine of frames (F, E) with the prompt (E,), in which class nouns stand for concepts."""
+    return image_alignment(frames, text[None])
+
+
+def image_alignment(frames: Tensor, references: Tensor) -> float:
+    """CLIP-I, DINO-I: the mean cosine over all pairs of frames (F, E) and references (R, E).
+
+    Raises:
+        ValueError: no frame or no reference.
+    """
+    if not len(frames) or not len(references):
+        raise ValueError(f"{len(frames)} frames and {len(references)} references: one of each is needed")
+    return float(_directions(frames).mean(0) @ _directions(references).mean(0))
+
+
+def temporal_consistency(frames: Tensor) -> float:
+    """T-Cons: the mean cosine of consecutive frames (F, E). A frozen picture has 1, so it never stands alone.
+
+    Raises:
+        ValueError: fewer than two frames.
+    """
+    if len(frames) < 2:
+        raise ValueError("one frame has no next one")
+    directions = _directions(frames)
+    return float((directions[1:] * directions[:-1]).sum(-1).mean())
+
+
+def _directions(rows: Tensor) -> Tensor:
+    return F.normalize(rows.double(), dim=-1)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over clips, and where it would lie in 95 of 100 repetitions."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) -> Estimate:
+    """The mean with its percentile bootstrap interval (Efron 1979). NaN for no values; one value has no width."""
+    if not len(values):
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    x = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+    low, high = np.percentile(x[drawn].mean(1), [2.5, 97.5])
+    return Estimate(float(x.mean()), float(low), float(high), len(x))
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What was lost on average, in units of the score; below 0, it was gained."""
+
+    since_learned: float  # just learned - now
+    since_best: float  # best ever - now
+
+
+def forgetting(histories: Mapping[str, Sequence[float]]) -> Forgetting:
+    """F-x: each concept's scores in the order of tasks, first just after it was learned, last now; over all that were scored again.
+
+    The last task's concept has one score and nothing to forget: it is left out. NaN if nobody was scored twice.
+    """
+    again = [scores for scores in histories.values() if len(scores) > 1]
+    if not again:
+        return Forgetting(math.nan, math.nan)
+    return Forgetting(
+        float(np.mean([scores[0] - scores[-1] for scores in again])),
+        float(np.mean([max(scores) - scores[-1] for scores in again])),
+    )
+
+
+__all__ = [
+    *("Estimate", "Forgetting", "estimate", "forgetting"),
+    *("image_alignment", "temporal_consistency", "text_alignment"),
+]
