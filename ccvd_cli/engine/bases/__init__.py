@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CcvdError, UsageError
 from ...settings import Family
+from ..hub import model_folder
 
 if TYPE_CHECKING:
     from .contract import Base
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "world" / "mini"
 _FAMILIES: dict[str, Family] = {"UNetMotionModel": "mini", "UNet3DConditionModel": "unet3d"}
+_WANTED = ("*/*.json", "*/*.txt", "*/*.safetensors", "*.json")
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -49,9 +50,7 @@ def find_base(source: str) -> Found:
     Raises:
         UsageError: there is no such base, a part is missing, or its denoiser is of no known family.
     """
-    folder = EMBEDDED if source == "mini" else Path(source).expanduser()
-    if not folder.is_dir():
-        folder = _from_hub(source)
+    folder = EMBEDDED if source == "mini" else model_folder(source, "base", _WANTED)
     missing = [p for p in _PARTS if not (folder / p).is_dir()]
     if missing:
         raise UsageError(
@@ -67,26 +66,6 @@ def find_base(source: str) -> Found:
     # A hub snapshot's folder is named after its commit; the id is what people know it by.
     name = source if source == "mini" or not Path(source).expanduser().is_dir() else folder.resolve().name
     return Found(name, _FAMILIES[kind], folder.resolve())
-
-
-def _from_hub(source: str) -> Path:
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise UsageError(
-            f"there is no base {source!r}", "give mini, a model folder, or a hub id such as owner/name"
-        )
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*/*.json", "*/*.txt", "*/*.safetensors", "*.json"]
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
-    try:
-        return Path(snapshot_download(source, allow_patterns=wanted, local_files_only=offline))
-    except Exception as error:
-        where = "in the local cache (HF_HUB_OFFLINE is set)" if offline else "on the hub"
-        reason = str(error).strip().splitlines()[0][:160]
-        raise UsageError(
-            f"base {source!r} was not found {where}: {reason}",
-            "give a model folder, or check the name and the network",
-        ) from error
 
 
 def choose_device(device: str) -> str:

@@ -1,0 +1,139 @@
+"""What metrics look through: encoders of pictures, and of the prompts that pictures are held against.
+
+Frames are (N, 3, H, W) in [0, 1], of any size: each encoder prepares them as its authors do. Embeddings are (N, E), float32, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..engine.bases.contract import Base
+from ..engine.hub import model_folder
+from ..errors import CcvdError, UsageError
+
+CLIP = "timm/vit_base_patch32_clip_224.openai"  # ViT-B/32, as the field reports it
+DINO = "facebook/dino-vits16"
+
+
+class ImageEncoder(Protocol):
+    """`name` goes beside every score: scores of different encoders cannot be compared."""
+
+    name: str
+
+    def images(self, frames: Tensor) -> Tensor: ...
+
+
+class TextImageEncoder(ImageEncoder, Protocol):
+    def texts(self, prompts: Sequence[str]) -> Tensor: ...
+
+
+class Embedded:
+    """The image encoder inside a base, and the text encoder that was trained to agree with it (`caption_encoder`), where there is one."""
+
+    def __init__(self, base: Base) -> None:
+        """Raises UsageError for a base without an image encoder."""
+        if not base.image_width:
+            raise UsageError(
+                f"base {base.name} has no image encoder to measure with", f"give one: --clip {CLIP}"
+            )
+        self.base, self.name = base, f"{base.name}'s own"
+        self._captions: tuple[Any, Any] | None = None
+
+    def images(self, frames: Tensor) -> Tensor:
+        return self.base.embed_images(frames * 2 - 1).float().cpu()
+
+    @torch.no_grad()
+    def texts(self, prompts: Sequence[str]) -> Tensor:
+        """Raises UsageError for a base that has no encoder of captions."""
+        tokenizer, model = self._captions = self._captions or self._load()
+        ids = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt").to(model.device)
+        embeds: Tensor = model(**ids).text_embeds
+        return embeds.float().cpu()
+
+    def _load(self) -> tuple[Any, Any]:
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+        folder = Path(self.base.location)
+        if not (folder / "caption_encoder").is_dir():
+            raise UsageError(
+                f"base {self.base.name} has no caption_encoder to measure prompts with",
+                f"give a CLIP: --clip {CLIP}",
+            )
+        model = CLIPTextModelWithProjection.from_pretrained(folder / "caption_encoder", use_safetensors=True)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        return tokenizer, model.float().eval().to(self.base.device)
+
+
+class OpenClip:
+    """A CLIP in open_clip's layout: a folder, or a hub id."""
+
+    def __init__(self, source: str = CLIP, device: torch.device | str = "cpu") -> None:
+        """Raises CcvdError without open_clip; UsageError where there is no such model, or not as safetensors."""
+        try:
+            import open_clip
+        except ImportError as error:
+            raise CcvdError("open_clip is not installed", 'pip install "ccvd[metrics]"') from error
+        folder = model_folder(source, "CLIP", ("*.json", "*.txt", "*.safetensors"))
+        if not (folder / "open_clip_config.json").exists() or not list(folder.glob("*.safetensors")):
+            raise UsageError(
+                f"CLIP {source!r} is not in open_clip's layout",
+                "its folder holds open_clip_config.json and a .safetensors file",
+            )
+        where = f"local-dir:{folder}"
+        self.model, self.prepare = open_clip.create_model_from_pretrained(where, device=device)
+        self.model.eval()
+        self.tokenize = open_clip.get_tokenizer(where)
+        self.device, self.name = device, f"CLIP {Path(source).name}"
+
+    @torch.no_grad()
+    def images(self, frames: Tensor) -> Tensor:
+        ready = torch.stack([self.prepare(picture) for picture in _pictures(frames)])
+        embeds: Tensor = self.model.encode_image(ready.to(self.device))
+        return embeds.float().cpu()
+
+    @torch.no_grad()
+    def texts(self, prompts: Sequence[str]) -> Tensor:
+        embeds: Tensor = self.model.encode_text(self.tokenize(list(prompts)).to(self.device))
+        return embeds.float().cpu()
+
+
+class Dino:
+    """A ViT trained by DINO (arXiv 2104.14294), in transformers' layout: its class token."""
+
+    def __init__(self, source: str = DINO, device: torch.device | str = "cpu") -> None:
+        """Raises UsageError where there is no such model, or not as safetensors."""
+        from transformers import AutoImageProcessor, ViTModel
+
+        folder = model_folder(source, "DINO", ("*.json", "*.safetensors"))
+        try:
+            self.prepare = AutoImageProcessor.from_pretrained(folder)
+            self.model = ViTModel.from_pretrained(folder, add_pooling_layer=False, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"DINO {source!r} cannot be read: {str(error).strip().splitlines()[0]}",
+                "its folder holds config.json, preprocessor_config.json and model.safetensors",
+            ) from error
+        self.model.eval().to(device)
+        self.device, self.name = device, f"DINO {Path(source).name}"
+
+    @torch.no_grad()
+    def images(self, frames: Tensor) -> Tensor:
+        ready = self.prepare(list(_pictures(frames)), return_tensors="pt").to(self.device)
+        embeds: Tensor = self.model(**ready).last_hidden_state[:, 0]
+        return embeds.float().cpu()
+
+
+def _pictures(frames: Tensor) -> list[Any]:
+    """Encoders' own preparation reads PIL pictures, and scales them as everybody's scores were made."""
+    from PIL import Image
+
+    pixels = frames.clamp(0, 1).mul(255).round().byte().movedim(1, -1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+__all__ = ["CLIP", "DINO", "Dino", "Embedded", "ImageEncoder", "OpenClip", "TextImageEncoder"]

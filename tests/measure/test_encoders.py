@@ -1,0 +1,106 @@
+"""Encoders on small models of the real classes, saved the way that the real ones are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tiny_models import build_mini
+from transformers import CLIPTextModelWithProjection, ViTConfig, ViTImageProcessor, ViTModel
+
+from ccvd_cli.engine.bases import open_base
+from ccvd_cli.errors import UsageError
+from ccvd_cli.measure.encoders import Dino, Embedded, OpenClip
+from ccvd_cli.measure.metrics import text_alignment
+
+PICTURES = torch.rand(3, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    model = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    prepare = {
+        "mean": [0.48, 0.46, 0.41],
+        "std": [0.27, 0.26, 0.28],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": prepare}))
+    torch.manual_seed(0)
+    save_file(open_clip.model.CLIP(**model).state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dino")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def test_a_clip_says_what_open_clip_says(clip_folder: Path) -> None:
+    ours = OpenClip(str(clip_folder))
+    model, prepare = open_clip.create_model_from_pretrained(f"local-dir:{clip_folder}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+    pictures = [Image.fromarray((p * 255).round().byte().movedim(0, -1).numpy()) for p in PICTURES]
+    prompts = ["a dog surfing", "a red car"]
+    with torch.no_grad():
+        images = model.eval().encode_image(torch.stack([prepare(p) for p in pictures]))
+        texts = model.encode_text(tokenize(prompts))
+    assert torch.allclose(ours.images(PICTURES), images, atol=1e-5)
+    assert torch.allclose(ours.texts(prompts), texts, atol=1e-5)
+    assert clip_folder.name in ours.name
+
+
+def test_dino_says_what_its_class_token_says(dino_folder: Path) -> None:
+    ours = Dino(str(dino_folder))
+    model = ViTModel.from_pretrained(dino_folder, add_pooling_layer=False).eval()
+    small = [
+        Image.fromarray((p * 255).round().byte().movedim(0, -1).numpy()).resize((32, 32), 2) for p in PICTURES
+    ]
+    pixels = torch.stack([torch.from_numpy(np.array(p)).movedim(-1, 0) / 127.5 - 1 for p in small])
+    with torch.no_grad():
+        expected = model(pixels).last_hidden_state[:, 0]
+    assert torch.allclose(ours.images(PICTURES), expected, atol=2e-2)
+    assert not torch.allclose(ours.images(PICTURES)[0], ours.images(PICTURES)[1], atol=2e-2)
+
+
+def test_a_base_measures_with_its_own_encoders(tmp_path: Path) -> None:
+    folder = build_mini(tmp_path / "tiny")
+    base = open_base(str(folder), device="cpu")
+    own = Embedded(base)
+    assert torch.equal(own.images(PICTURES), base.embed_images(PICTURES * 2 - 1))
+    with pytest.raises(UsageError, match="caption_encoder"):
+        own.texts(["a dog"])
+    config = base.text_encoder.config
+    config.projection_dim = base.image_width
+    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
+    texts = Embedded(open_base(str(folder), device="cpu")).texts(["a dog", "a red dog jumping"])
+    assert texts.shape == (2, base.image_width)
+    assert not torch.allclose(texts[0], texts[1])
+    assert -1 <= text_alignment(own.images(PICTURES), texts[0]) <= 1
+
+
+@pytest.mark.parametrize("kind", [OpenClip, Dino])
+def test_what_is_no_encoder_is_said(kind: type[OpenClip | Dino], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no"):
+        kind("./nowhere")
+    with pytest.raises(UsageError, match="in the local cache"):
+        kind("owner/name")
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(UsageError) as raised:
+        kind(str(tmp_path))
+    assert "safetensors" in raised.value.hint
