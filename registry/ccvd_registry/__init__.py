@@ -21,7 +21,16 @@ from .errors import (
     RequestError,
 )
 from .store import Registry
-from .views import KINDS, BaseFacts, BaseLike, ConceptView, DataFile, GenerationView, NewConcept
+from .views import (
+    KINDS,
+    BaseFacts,
+    BaseLike,
+    ConceptView,
+    DataFile,
+    EvaluationView,
+    GenerationView,
+    NewConcept,
+)
 
 __all__ = [
     "KINDS",
@@ -33,6 +42,7 @@ __all__ = [
     "ConceptNotFound",
     "ConceptView",
     "DataFile",
+    "EvaluationView",
     "GenerationView",
     "HomeNotWritable",
     "IllegalDigest",

@@ -16,7 +16,7 @@ from typing import Any
 
 from .blobs import BlobStore
 from .errors import explained
-from .views import ConceptView, GenerationView
+from .views import ConceptView, EvaluationView, GenerationView
 
 BUSY_SECONDS = 30.0
 
@@ -46,6 +46,13 @@ FROM generation JOIN base ON base.id = generation.base_id
 ORDER BY generation.id DESC LIMIT :limit
 """
 
+_EVALUATIONS = """
+SELECT concept.name AS concept, evaluation.created, evaluation.after, evaluation.how, evaluation.scores
+FROM evaluation JOIN concept ON concept.id = evaluation.concept_id
+WHERE :name IS NULL OR concept.name = :name
+ORDER BY evaluation.id
+"""
+
 
 def concepts(database: Path, blobs: BlobStore, kind: str | None, base: str | None) -> list[ConceptView]:
     """The concepts in the order of learning, of any or one kind and base (its name or fingerprint)."""
@@ -56,6 +63,11 @@ def concepts(database: Path, blobs: BlobStore, kind: str | None, base: str | Non
 def generations(database: Path, limit: int) -> list[GenerationView]:
     """The `limit` latest generations, newest first."""
     return [GenerationView(**_decoded(row)) for row in _query(database, _GENERATIONS, limit=limit)]
+
+
+def evaluations(database: Path, name: str | None) -> list[EvaluationView]:
+    """All evaluations, or those of the concept `name`, oldest first."""
+    return [EvaluationView(**_decoded(row)) for row in _query(database, _EVALUATIONS, name=name)]
 
 
 def names_ever(database: Path) -> list[str]:
@@ -82,7 +94,7 @@ def _query(database: Path, statement: str, **parameters: object) -> list[sqlite3
 def _decoded(row: sqlite3.Row) -> dict[str, Any]:
     """A row's values as Python sees them: JSON and dates are text to SQLite."""
     values = dict(row)
-    for key in values.keys() & {"recipe", "data", "loss_curve", "settings", "concepts"}:
+    for key in values.keys() & {"recipe", "data", "loss_curve", "settings", "concepts", "how", "scores"}:
         values[key] = json.loads(values[key])
     for key in values.keys() & {"created", "started"}:
         values[key] = datetime.fromisoformat(values[key]).replace(tzinfo=timezone.utc)

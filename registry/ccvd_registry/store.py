@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import migrations, names, reading
 from .blobs import BlobStore
 from .errors import ConceptNotFound, HomeNotWritable, IllegalName, NameTaken, explained
-from .views import BaseFacts, BaseLike, ConceptView, GenerationView, NewConcept
+from .views import BaseFacts, BaseLike, ConceptView, EvaluationView, GenerationView, NewConcept
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # `Registry.list` hides the builtin from annotations in the class body.
 ConceptViews = list[ConceptView]
 GenerationViews = list[GenerationView]
+EvaluationViews = list[EvaluationView]
 
 
 class Registry:
@@ -98,6 +99,12 @@ class Registry:
         """The latest generations, newest first."""
         return reading.generations(self.database, limit) if self._readable() else []
 
+    def evaluations(self, name: str | None = None) -> EvaluationViews:
+        """What evaluations found, oldest first, of one concept if given. Raises ConceptNotFound."""
+        if name is not None:
+            self.get(name)
+        return reading.evaluations(self.database, name) if self._readable() else []
+
     # --- writing ---------------------------------------------------------------------------------
 
     def register_base(self, name: str, family: str, fingerprint: str, location: str | Path) -> BaseFacts:
@@ -164,6 +171,12 @@ class Registry:
                 base=base,
                 output=str(output),
             )
+
+    def record_evaluation(self, name: str, *, how: dict[str, Any], scores: dict[str, Any]) -> None:
+        """Remembers what an evaluation found of a concept, now that so many tasks are learned. Raises ConceptNotFound."""
+        self.get(name)
+        with self._transaction() as writer:
+            writer.save_evaluation(name, how, scores)
 
     # --- the database ----------------------------------------------------------------------------
 

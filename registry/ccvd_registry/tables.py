@@ -111,3 +111,14 @@ class Generation(Table, table=True):
     concepts: list[dict[str, str]] = Field(sa_type=JSON)
     base_id: int = Field(foreign_key="base.id")
     output: str
+
+
+class Evaluation(Table, table=True):
+    """What one evaluation found of a concept. `after` is the last task's order then: what had been learned by that time."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    concept_id: int = Field(foreign_key="concept.id", ondelete="CASCADE", index=True)
+    created: datetime = Field(sa_type=UtcDateTime, default_factory=now)
+    after: int
+    how: dict[str, Any] = Field(sa_type=JSON)
+    scores: dict[str, Any] = Field(sa_type=JSON)

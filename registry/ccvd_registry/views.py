@@ -140,3 +140,17 @@ class GenerationView:
     concepts: list[dict[str, str]]
     base: str
     output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationView:
+    """What an evaluation found of `concept` when `after` tasks had been learned.
+
+    `how` says what was asked and who judged: only evaluations that share it can be compared. `scores` is by metric, as it was stored.
+    """
+
+    concept: str
+    created: datetime
+    after: int
+    how: dict[str, Any]
+    scores: dict[str, Any]

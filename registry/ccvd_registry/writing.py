@@ -20,7 +20,7 @@ from . import migrations
 from .blobs import BlobStore
 from .errors import explain
 from .reading import BUSY_SECONDS
-from .tables import Adapter, Base, Concept, Embedding, Generation, Prototype, Task
+from .tables import Adapter, Base, Concept, Embedding, Evaluation, Generation, Prototype, Task
 from .views import BaseLike, ConceptView, NewConcept
 
 
@@ -100,7 +100,7 @@ class Writer:
         )
         base_id = self.save_base(new.base)
         task = Task(
-            order=(self._session.exec(select(func.max(Task.order))).one() or 0) + 1,
+            order=self._last_task() + 1,
             name=new.name,
             kind=new.kind,
             base_id=base_id,
@@ -147,6 +147,12 @@ class Writer:
             )
         )
 
+    def save_evaluation(self, name: str, how: dict[str, Any], scores: dict[str, Any]) -> None:
+        """Of the concept `name`, which there is."""
+        concept_id = self._session.exec(select(Concept.id).where(Concept.name == name)).one()
+        assert concept_id is not None
+        self._session.add(Evaluation(concept_id=concept_id, after=self._last_task(), how=how, scores=scores))
+
     def delete_concept(self, name: str) -> None:
         """The concept and, by cascade, its parts. Its task stays: that it was learned remains true."""
         for concept in self._session.exec(select(Concept).where(Concept.name == name)):
@@ -160,6 +166,10 @@ class Writer:
         """The digests of every part of every concept."""
         parts = (Adapter, Embedding, Prototype)
         return {digest for part in parts for digest in self._session.exec(select(part.digest))}
+
+    def _last_task(self) -> int:
+        """The order of the task that was learned last; 0 for none."""
+        return self._session.exec(select(func.max(Task.order))).one() or 0
 
     def _inserted(self, row: Base | Task | Concept) -> int:
         self._session.add(row)

@@ -15,6 +15,8 @@ from ccvd_registry import Registry, RegistryCorrupt, RegistryTooNew, migrations
 from ccvd_registry.tables import Table
 from ccvd_registry.writing import open_engine
 
+NEXT = f"{int(migrations.HEAD) + 1:04}"
+
 
 def test_the_migrations_lead_to_the_tables(registry: Registry) -> None:
     registry.register_base("mini", "mini", "f" * 64, "/models/mini")
@@ -56,19 +58,19 @@ def test_an_older_registry_is_upgraded_by_reading_it(
     registry.close()
     later = tmp_path / "migrations"
     shutil.copytree(migrations.FOLDER, later, ignore=shutil.ignore_patterns("__pycache__"))
-    (later / "versions" / "0002_colour.py").write_text(
+    (later / "versions" / f"{NEXT}_colour.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        f"revision, down_revision = '{NEXT}', '{migrations.HEAD}'\n"
         "def upgrade():\n"
         "    with op.batch_alter_table('concept', recreate='always') as batch:\n"
         "        batch.add_column(sa.Column('colour', sa.String))\n"
     )
     monkeypatch.setattr(migrations, "FOLDER", later)
-    monkeypatch.setattr(migrations, "HEAD", "0002")
+    monkeypatch.setattr(migrations, "HEAD", NEXT)
 
     assert [view.name for view in registry.list()] == ["V1"]
-    assert migrations.revision(registry.database) == "0002"
+    assert migrations.revision(registry.database) == NEXT
 
 
 def test_a_failed_upgrade_leaves_the_old_schema(
@@ -78,19 +80,19 @@ def test_a_failed_upgrade_leaves_the_old_schema(
     registry.close()
     later = tmp_path / "migrations"
     shutil.copytree(migrations.FOLDER, later, ignore=shutil.ignore_patterns("__pycache__"))
-    (later / "versions" / "0002_broken.py").write_text(
+    (later / "versions" / f"{NEXT}_broken.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        f"revision, down_revision = '{NEXT}', '{migrations.HEAD}'\n"
         "def upgrade():\n"
         "    op.execute('CREATE TABLE half (id INTEGER)')\n"
         "    raise ZeroDivisionError\n"
     )
     with monkeypatch.context() as patched:
         patched.setattr(migrations, "FOLDER", later)
-        patched.setattr(migrations, "HEAD", "0002")
+        patched.setattr(migrations, "HEAD", NEXT)
         with pytest.raises(ZeroDivisionError):
             registry.list()
-    assert migrations.revision(registry.database) == "0001"
+    assert migrations.revision(registry.database) == migrations.HEAD
     with closing(sqlite3.connect(registry.database)) as database:
         assert not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchone()
     assert [view.name for view in registry.list()] == ["V1"]
@@ -113,3 +115,22 @@ def test_a_file_that_is_no_database_is_left_alone(registry: Registry) -> None:
         with pytest.raises(RegistryCorrupt, match="not a database"):
             ask()
     assert registry.database.read_bytes() == b"my shopping list\n" * 100
+
+
+def test_a_registry_of_every_earlier_schema_is_read_on(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, int(migrations.HEAD)):
+        old, registry = tmp_path / f"old-{number}", Registry(tmp_path / f"home-{number}")
+        shutil.copytree(migrations.FOLDER, old, ignore=shutil.ignore_patterns("__pycache__"))
+        for later in (old / "versions").glob("*.py"):
+            if int(later.stem[:4]) > number:
+                later.unlink()
+        with monkeypatch.context() as patched:
+            patched.setattr(migrations, "FOLDER", old)
+            patched.setattr(migrations, "HEAD", f"{number:04}")
+            registry.add(concept("V1"))
+            assert migrations.revision(registry.database) == f"{number:04}"
+        registry.record_evaluation("V1", how={}, scores={"clip_t": 0.3})
+        assert [view.scores for view in registry.evaluations("V1")] == [{"clip_t": 0.3}]
+        registry.close()

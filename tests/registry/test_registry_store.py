@@ -251,3 +251,26 @@ def test_a_read_only_home_can_be_read_and_not_written(registry: Registry) -> Non
             registry.add(concept("V2"))
     finally:
         registry.home.chmod(0o755)
+
+
+def test_evaluations_say_after_how_many_tasks(registry: Registry) -> None:
+    registry.add(concept("V1"))
+    first, later = {"mean": 0.8, "count": 4}, {"mean": 0.7, "count": 4}
+    before = datetime.now(timezone.utc)
+    registry.record_evaluation("V1", how={"clip": "ViT-B/32"}, scores={"clip_i": first})
+    registry.add_all([concept("V2"), concept("V3")])
+    registry.record_evaluation("V1", how={"clip": "ViT-B/32"}, scores={"clip_i": later})
+    registry.record_evaluation("V3", how={}, scores={})
+    found = registry.evaluations("V1")
+    assert [(e.concept, e.after) for e in found] == [("V1", 1), ("V1", 3)]
+    assert [e.scores["clip_i"]["mean"] for e in found] == [0.8, 0.7]
+    assert found[0].how == {"clip": "ViT-B/32"} and before <= found[0].created <= found[1].created
+    assert [e.concept for e in registry.evaluations()] == ["V1", "V1", "V3"]
+    with pytest.raises(ConceptNotFound, match="V9"):
+        registry.record_evaluation("V9", how={}, scores={})
+    registry.remove("V1")
+    assert [e.concept for e in registry.evaluations()] == ["V3"]
+
+
+def test_an_empty_registry_has_no_evaluations(registry: Registry) -> None:
+    assert registry.evaluations() == [] and not registry.home.exists()
