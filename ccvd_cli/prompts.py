@@ -79,6 +79,31 @@ def told_apart(prompt: str, nouns: Mapping[str, str]) -> list[str]:
     return [" ".join(text.split()).replace(" ,", ",").rstrip(",") for text in told]
 
 
+def plainly(prompt: str, concepts: Mapping[str, tuple[str, str]]) -> str:
+    """A prompt as it reads to who knows no concept: class nouns stand for the names.
+
+    'a <V1> dog performing <V3> in <V7> style' -> 'a dog performing tai chi in ink painting style'. Without a noun, a subject is a thing,
+    a motion is moving, and of a style nothing is said.
+
+    Args:
+        concepts: kind and class noun by the concept's name.
+    """
+    for name, (kind, noun) in concepts.items():
+        called = rf"<{re.escape(name)}>"
+        if noun:
+            again = "|".join(re.escape(words) for words in (noun, noun.split()[-1]))
+            prompt = re.sub(rf"{called}(?:\s+(?:{again})\b)?", lambda _, noun=noun: noun, prompt)  # type: ignore[misc]
+        else:
+            for words, instead in _UNSAID[kind]:
+                prompt = re.sub(words.format(called), instead, prompt, flags=re.IGNORECASE)
+    return prompt
+
+
+_UNSAID = {
+    "subject": [("{}", "thing")],
+    "motion": [(r"\bperforming\s+{}", "moving"), ("{}", "moving")],
+    "style": [(r"\s*\bin\s+(?:the\s+|an?\s+)?{}\s+style\b", ""), ("{}", "picture")],
+}
 _CONNECTIVE = re.compile(r"(?:[\s,;]|\b(?:and|with|beside|next to|behind|near|while)\b)+$", re.IGNORECASE)
 _PLACE = re.compile(r"\s+(?=(?:in|on|at|under|inside|by|near)\b)", re.IGNORECASE)
 

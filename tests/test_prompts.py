@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccvd_cli.prompts import named, told_apart
+from ccvd_cli.prompts import named, plainly, told_apart
 
 NOUNS = {"V1": "dog", "V2": "cat", "V3": "car", "V10": "cat"}
 
@@ -62,3 +62,28 @@ def test_each_is_told_of_one_subject_and_of_all_that_they_share(
     assert [[n for n in named(text) if n in NOUNS] for text in apart] == [[n] for n in names]
     shared = tail.removeprefix(" performing <V9>") if " chasing " in joints else tail
     assert all(text.endswith(shared.strip()) for text in apart)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "plain"),
+    [
+        ("a <V1> dog surfing", "a dog surfing"),
+        ("a <V1> surfing, <V1> dogs", "a dog surfing, dog dogs"),
+        ("a <V6> teddy bear and a <V6> bear", "a teddy bear and a teddy bear"),
+        ("a man performing <V3> in <V7> style", "a man performing tai chi in drawing style"),
+        ("a <V2> on the moon, performing <V4> in the <V8> style", "a thing on the moon, moving"),
+        ("a dog", "a dog"),
+        ("a <V9> dog", "a <V9> dog"),
+    ],
+)
+def test_class_nouns_stand_for_names(prompt: str, plain: str) -> None:
+    concepts = {
+        "V1": ("subject", "dog"),
+        "V2": ("subject", ""),
+        "V3": ("motion", "tai chi"),
+        "V4": ("motion", ""),
+        "V6": ("subject", "teddy bear"),
+        "V7": ("style", "drawing style"),
+        "V8": ("style", ""),
+    }
+    assert plainly(prompt, concepts) == plain

@@ -32,6 +32,7 @@ class Stage(str, Enum):
     text = "text"
     image = "image"
     video = "video"
+    captions = "captions"
 
 
 @dataclass(frozen=True)

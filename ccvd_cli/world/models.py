@@ -129,6 +129,14 @@ def clip(vocabulary: int) -> Any:
     return CLIPModel._from_config(config, attn_implementation="eager")
 
 
+def captioner(vocabulary: int) -> Any:
+    """A text encoder into the image encoder's space."""
+    from transformers import CLIPTextModelWithProjection
+
+    config = _text_config(vocabulary, TEXT_LAYERS)
+    return CLIPTextModelWithProjection._from_config(config, attn_implementation="eager")
+
+
 def towers(clip: Any) -> tuple[Any, Any]:
     """The image encoder that guides appearance, and the text encoder, which learns on with the denoiser."""
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
@@ -211,4 +219,4 @@ def scheduler() -> Any:
     )
 
 
-__all__ = ["clip", "image_unet", "scheduler", "tokenizer", "towers", "vae", "video_unet"]
+__all__ = ["captioner", "clip", "image_unet", "scheduler", "tokenizer", "towers", "vae", "video_unet"]

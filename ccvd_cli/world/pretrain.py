@@ -13,7 +13,7 @@ from torch import Tensor
 from . import models
 from .corpus import Corpus, described, varied
 from .denoising import train_image, train_video
-from .parts import pixels, ship, tokenize
+from .parts import load_part, pixels, ship, tokenize
 from .training import Run, autocast, group, ramp
 
 
@@ -113,4 +113,47 @@ def attributes(corpus: Corpus) -> Tensor:
     return torch.tensor(rows)
 
 
-STAGES = {"vae": train_vae, "text": train_clip, "image": train_image, "video": train_video}
+def train_captions(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
+    """A text encoder that agrees with the image encoder as it is, for metrics: the one of stage `text` goes on learning with the denoiser."""
+    words = models.tokenizer(folder / "model" / "tokenizer")
+    vision = load_part(folder, "image_encoder").to(device)
+    texts, warmth = models.captioner(len(words)).to(device), Warmth()
+    modules = {"texts": texts, "warmth": warmth.to(device)}
+    run = Run(folder, "captions", modules, [group(m, 1e-3) for m in modules.values()], minutes=minutes)
+    corpus = described(5_000, 2_500_000 + seed, stills=True)
+    ids, pool = tokenize(words, corpus.captions).to(device), torch.from_numpy(corpus.pixels)
+    with torch.no_grad(), autocast(device):
+        batches = [pixels(part, device) for part in pool[:, 0].split(256)]
+        seen = torch.cat([F.normalize(vision(pixel_values=x).image_embeds.float(), dim=-1) for x in batches])
+    generator = torch.Generator().manual_seed(seed + run.step)
+    run.restart_clock()
+    with run:
+        while run.running():
+            rows = torch.randperm(len(pool), generator=generator)[:128].to(device)
+            with autocast(device):
+                told = F.normalize(texts(input_ids=ids[rows]).text_embeds.float(), dim=-1)
+            logits, same = warmth(told @ seen[rows].T), torch.arange(len(rows), device=device)
+            contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+            run.update({"contrast": contrast}, lr_scale=ramp(run.progress(), run.step))
+    run.adopt_averages()
+    ship(folder, "caption_encoder", texts)
+
+
+class Warmth(torch.nn.Module):
+    """CLIP's learned temperature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = torch.nn.Parameter(torch.tensor(2.66))
+
+    def forward(self, cosines: Tensor) -> Tensor:
+        return cosines * self.log.exp().clamp(max=100)
+
+
+STAGES = {
+    "vae": train_vae,
+    "text": train_clip,
+    "image": train_image,
+    "video": train_video,
+    "captions": train_captions,
+}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ccvd_cli.engine.bases import open_base
+from ccvd_cli.measure.encoders import Embedded
 from ccvd_cli.world import denoising, pretrain
 from ccvd_cli.world.corpus import described, varied
 
@@ -21,7 +22,7 @@ def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(pretrain, "described", lambda n, *a, **k: described(min(n, 250), *a, **k))
     monkeypatch.setattr(pretrain, "varied", lambda n, seed: varied(min(n, 1_000), seed))
     device = torch.device("cpu")
-    for stage in ("vae", "text", "image", "video"):
+    for stage in ("vae", "text", "captions", "image", "video"):
         pretrain.STAGES[stage](tmp_path, device, 0.1, 0)
     base = open_base(str(tmp_path / "model"), device="cpu")
     assert base.tells_moments
@@ -35,5 +36,7 @@ def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch:
     assert "psnr_world" in said["vae"]
     assert "poses_alone" in said["image"] and any("picture" in key for key in said["image"])
     assert any("clip" in key for key in said["video"])
+    texts = Embedded(base).texts(["a red dog", "a blue cat"])
+    assert texts.shape == (2, base.image_width) and not torch.allclose(texts[0], texts[1])
     text, boxes = base.encode_text(["a red dog"])[:, :, None], torch.tensor([[[0.0, 0.0, 0.5, 1.0]]])
     assert not torch.allclose(base.situate(text, boxes), text, atol=1e-3)

@@ -1,0 +1,115 @@
+"""`ccvd evaluate` on a tiny base: what is made, scored, kept and compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_material import Ccvd
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+QUICK = ("--steps", 2, "--token-steps", 1, "--batch-size", 1, "--no-preview")
+FEW = ("--steps", 1, "--frames", 4, "--count", 2)
+
+
+@pytest.fixture
+def taught(ccvd: Ccvd, tiny: Path, tmp_path: Path, photos: Path, clips: Path) -> Path:
+    """A base that can read captions, with a subject V1 and a motion V2 on it."""
+    tiny = Path(shutil.copytree(tiny, tmp_path / "captioned"))
+    config = CLIPTextConfig(**json.loads((tiny / "text_encoder" / "config.json").read_text()))
+    config.projection_dim = 24
+    CLIPTextModelWithProjection(config).save_pretrained(tiny / "caption_encoder")
+    for line in (
+        ("learn-subject", "--images", photos, "--class-noun", "dog"),
+        ("learn-motion", "--videos", clips, "--class-noun", "tai chi"),
+    ):
+        run = ccvd(*line, "--base", tiny, *QUICK)
+        assert run.code == 0, run.err
+    return tiny
+
+
+def test_clips_and_scores_are_kept_and_not_made_again(
+    ccvd: Ccvd, taught: Path, cwd: Path, clips: Path
+) -> None:
+    line = ("evaluate", *FEW, "--seeds", 2, "--references", f"V2={clips}")
+    first = ccvd(*line, "--json")
+    assert first.code == 0, first.err
+    subject, motion = json.loads(first.out)["concepts"]
+    assert (subject["concept"], subject["clips"], motion["kind"]) == ("V1", 4, "motion")
+    assert set(subject["scores"]) == {"clip_t", "clip_i", "t_cons", "dynamic"}
+    assert set(motion["scores"]) == {"clip_t", "motion", "t_cons", "dynamic"}
+    for score in subject["scores"].values():
+        assert score["low"] <= score["mean"] <= score["high"] and score["count"] == 4
+    kept = [json.loads(row) for row in (cwd / "evaluation/V1/scores.jsonl").read_text().splitlines()]
+    assert len(kept) == 4 and all((cwd / "evaluation/V1" / row["clip"]).exists() for row in kept)
+    assert {row["seed"] for row in kept} == {0, 1}
+
+    before = {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")}
+    (cwd / "evaluation/V1" / kept[-1]["clip"]).unlink()
+    again = ccvd(*line)
+    assert again.code == 0 and "V1" in again.out and "CLIP-I" in again.out
+    after = {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")}
+    assert set(after) == set(before)
+    assert {p.name for p in after if after[p] != before[p]} == {r["clip"] for r in kept if r["seed"] == 1}
+    assert len(json.loads(ccvd(*line, "--json").out)["concepts"]) == 2
+
+
+def test_forgetting_compares_with_what_was_asked_alike(ccvd: Ccvd, taught: Path, photos: Path) -> None:
+    line = ("evaluate", "V1", *FEW, "--forgetting")
+    run = ccvd(*line)
+    assert run.code == 0 and "nothing to compare" in run.err
+    assert (
+        ccvd("learn-subject", "--images", photos, "--class-noun", "dog", "--base", taught, *QUICK).code == 0
+    )
+    told = json.loads(ccvd(*line, "--json").out)
+    lost = told["forgetting"]["clip_i"]
+    assert lost["since_learned"] == lost["since_best"] == 0  # V1 is named, so nobody joins it
+    assert len(lost["histories"]["V1"]) == 2
+    run = ccvd(*line)
+    assert "F-CLIP-I" in run.out and "+0.000" in run.out
+    other = json.loads(ccvd("evaluate", "V1", *FEW, "--seed", 5, "--forgetting", "--json").out)
+    assert other["forgetting"]["clip_i"]["since_learned"] is None  # asked otherwise
+
+
+def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    (cwd / "prompts.txt").write_text("a <V1> dog flying\na <V1> dog at night\n")
+    run = ccvd("evaluate", "V1", *FEW, "--prompts", "prompts.txt", "--out", "o")
+    assert run.code == 0, run.err
+    assert [json.loads(r)["prompt"] for r in (cwd / "o/V1/scores.jsonl").read_text().splitlines()] == [
+        "a <V1> dog flying",
+        "a <V1> dog at night",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (("V9",), "There is no concept 'V9'"),
+        (("V1", "--prompts", "nowhere.txt"), "nowhere.txt"),
+        (("V1", "--references", "V1"), "--references V1"),
+        (("V1", "--references", "V2=."), "--references V2=."),
+        (("V1", "--references", "V1=nowhere"), "nowhere"),
+        (("V1", "--count", "99"), "99 prompts"),
+        (("V1", "--clip", "./nowhere"), "no CLIP"),
+        (("V1", "--dino", "./nowhere"), "no DINO"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_before_anything_is_made(
+    ccvd: Ccvd, taught: Path, cwd: Path, line: tuple[str, ...], says: str
+) -> None:
+    run = ccvd("evaluate", *line)
+    assert run.code == 2 and says in run.err and "Traceback" not in run.err
+    assert not (cwd / "evaluation").exists()
+
+
+def test_a_base_without_an_encoder_of_captions_is_told(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    shutil.rmtree(taught / "caption_encoder")
+    run = ccvd("evaluate", "V1", "--base", taught)
+    assert run.code == 2 and not (cwd / "evaluation").exists()
+
+
+def test_an_empty_registry_has_nothing_to_measure(ccvd: Ccvd) -> None:
+    run = ccvd("evaluate")
+    assert run.code == 2 and "no concepts" in run.err
