@@ -125,14 +125,13 @@ class Judges:
         judge = identity_judge(
             heldout.indices(self.collection.split, 10), self.autoencoder, judges_folder(None)
         )
-        print(f"the judge of identities is right on {judge.accuracy['identity']:.1%} of rendered truth")
+        _tell(judge)
         return judge
 
     @cached_property
     def attributes(self) -> Judge:
         judge = attribute_judge(self.autoencoder, judges_folder(None))
-        told = ", ".join(f"{key} {value:.1%}" for key, value in judge.accuracy.items())
-        print(f"the judge of attributes is right on rendered truth: {told}")
+        _tell(judge)
         return judge
 
     def who(self, clip: Tensor, boxes: Sequence[tuple[float, ...]] = (WHOLE,)) -> list[tuple[str, str]]:
@@ -143,6 +142,11 @@ class Judges:
         chances = self.identity.log_probabilities(clips, windows=windows)["identity"]
         own = [k for k, name in enumerate(names) if name != OTHER]
         return [(names[int(c.argmax())], names[own[int(c[own].argmax())]]) for c in chances]
+
+
+def _tell(judge: Judge) -> None:
+    told = ", ".join(f"{key} {value:.1%}" for key, value in judge.accuracy.items())
+    print(f"the judge is right on rendered truth: {told}", flush=True)
 
 
 @dataclass

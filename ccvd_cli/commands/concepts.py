@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,14 @@ import typer
 from typer import Argument, Option
 
 from ..errors import CcvdError, UsageError
+from ..metric_names import SAID
 from ..output import date, emit, emit_facts, emit_json, emit_table, size
 from ..session import Session
 from .options import JsonOption, Kind
 from .wiring import command
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView
+    from ccvd_registry import ConceptView, EvaluationView
 
 _PANEL = "The registry"
 _LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
@@ -89,11 +91,14 @@ def show(
     name: Annotated[str, Argument(help="The concept, such as V1.")],
     json: JsonOption = False,
 ) -> None:
-    """All about one concept: what it was learned from, how, and what it consists of."""
+    """All about one concept: what it was learned from, how, what it consists of, and what evaluations found."""
     with session.registry() as registry:
-        concept = registry.get(name)
+        concept, evaluations = registry.get(name), registry.evaluations(name)
     if json:
-        emit_json(_everything(concept))
+        past = [
+            {"created": e.created, "after": e.after, "how": e.how, "scores": e.scores} for e in evaluations
+        ]
+        emit_json(_everything(concept) | {"evaluations": past})
         return
     curve = concept.loss_curve
     emit_facts(
@@ -112,6 +117,21 @@ def show(
             **concept.digests,
         }
     )
+    if evaluations:
+        _history(evaluations)
+
+
+def _history(evaluations: Sequence[EvaluationView]) -> None:
+    """One line each, oldest first; a number names what was asked: only lines of the same number can be compared."""
+    metrics = list(dict.fromkeys(metric for e in evaluations for metric in e.scores))
+    ways: list[dict[str, Any]] = []
+    rows = []
+    for e in evaluations:
+        ways += [] if e.how in ways else [e.how]
+        means = (f"{e.scores[m]['mean']:.3f}" if m in e.scores else "" for m in metrics)
+        rows.append((date(e.created), e.after, 1 + ways.index(e.how), *means))
+    emit("")
+    emit_table(("EVALUATED", "AFTER TASK", "ASKED", *(SAID.get(m, m.upper()) for m in metrics)), rows)
 
 
 def remove(

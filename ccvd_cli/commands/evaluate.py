@@ -14,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from ..errors import UsageError
+from ..metric_names import SAID
 from ..output import emit, emit_json, emit_table
 from ..progress import progress
 from ..session import Session
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from ..measure.metrics import Estimate
     from ..measure.questions import Question
     from ..settings import SampleSettings
-
-_SAID = {
-    "clip_t": "CLIP-T",
-    "clip_i": "CLIP-I",
-    "dino_i": "DINO-I",
-    "motion": "MOTION",
-    "t_cons": "T-CONS",
-    "dynamic": "DYNAMIC",
-}
 
 
 def _measuring(name: str, help: str, metavar: str, default: str = "") -> Any:
@@ -137,9 +129,9 @@ def evaluate(
         ]
         emit_json({"concepts": told, **({"forgetting": lost} if lost is not None else {})})
         return
-    metrics = [m for m in _SAID if any(m in row.found for row in report)]
+    metrics = [m for m in SAID if any(m in row.found for row in report)]
     rows = [(row.concept, row.kind, row.clips, *(_said(row.found.get(m)) for m in metrics)) for row in report]
-    emit_table(("CONCEPT", "KIND", "CLIPS", *(_SAID[m] for m in metrics)), rows)
+    emit_table(("CONCEPT", "KIND", "CLIPS", *(SAID[m] for m in metrics)), rows)
     if lost is not None:
         _tell_forgetting(session, lost)
 
@@ -355,7 +347,7 @@ def _tell_forgetting(session: Session, lost: Mapping[str, Any]) -> None:
     emit("")
     rows = [
         (
-            f"F-{_SAID[metric]}",
+            f"F-{SAID[metric]}",
             f"{facts['since_learned']:+.3f}",
             f"{facts['since_best']:+.3f}",
             sum(len(scores) > 1 for scores in facts["histories"].values()),

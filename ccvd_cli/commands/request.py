@@ -125,8 +125,8 @@ class Opened:
     shares: list[SidecarShare]
 
 
-def load(session: Session, registry: Registry, request: Request) -> Opened:
-    """The base and the concepts, as they were stored.
+def load(session: Session, registry: Registry, request: Request, base: Base | None = None) -> Opened:
+    """The base, unless it is open already, and the concepts, as they were stored.
 
     Raises:
         UsageError: it is not the base of the concepts, or of the sidecar.
@@ -134,7 +134,7 @@ def load(session: Session, registry: Registry, request: Request) -> Opened:
     """
     from ..engine.concept import Learner
 
-    base = open_base(session, request.source, request.device, request.dtype)
+    base = base or open_base(session, request.source, request.device, request.dtype)
     if request.fingerprint not in (None, base.fingerprint):
         names = ", ".join(concept.name for concept in request.concepts)
         raise UsageError(

@@ -37,7 +37,7 @@ from .judge_material import (
 from .training import autocast
 
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class JudgeSettings:
     batch: int = 64
     motion_batch: int = 16
     lr: float = 3e-3
-    examined: int = 400
+    examined: int = 600
     seed: int = 0
 
 
@@ -353,20 +353,25 @@ def _worn(clips: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _examine(judge: Judge, draw: Draw, autoencoder: Autoencoder, settings: JudgeSettings) -> dict[str, float]:
-    """Share of right answers per attribute on clips that have been through the autoencoder."""
-    pixels, windows, truth = examination(draw, settings.examined, settings.seed)
+    """Share of right answers on clips that have been through the autoencoder: per attribute, and, as "noun, styled", on those in a style."""
+    exam = examination(draw, settings.examined, settings.seed)
     found: dict[str, list[Tensor]] = {name: [] for name in judge.classes}
-    through = torch.from_numpy(windows).split(16)
-    for clips, window in zip(_channels_first(pixels).split(16), through, strict=True):
+    windows = torch.from_numpy(exam.windows).split(16)
+    for clips, window in zip(_channels_first(exam.pixels).split(16), windows, strict=True):
         frames = clips.to(autoencoder.device).float().flatten(0, 1) / 255
         seen = autoencoder.through(frames).unflatten(0, clips.shape[:2])
         for name, chances in judge.log_probabilities(seen, windows=window).items():
             found[name].append(chances.argmax(-1))
-    accuracy = {}
+    labels, styled = torch.from_numpy(exam.labels), torch.from_numpy(exam.styled)
+    accuracy: dict[str, float] = {}
     for k, name in enumerate(judge.classes):
-        named = torch.from_numpy(truth[:, k])
-        right = (torch.cat(found[name]) == named)[named >= 0]
-        accuracy[name] = round(float(right.float().mean()), 4)
+        right, named = torch.cat(found[name]) == labels[:, k], labels[:, k] >= 0
+        parts = (
+            {name: named} if name == "style" else {name: named & ~styled, f"{name}, styled": named & styled}
+        )
+        accuracy |= {
+            part: round(float(right[of].float().mean()), 4) for part, of in parts.items() if of.any()
+        }
     return accuracy
 
 

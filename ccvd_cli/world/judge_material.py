@@ -169,12 +169,24 @@ def _chunk(draw: Draw, size: int, seed: int) -> tuple[Pixels, Pixels, np.ndarray
     return np.stack(moments), np.stack(halved), np.asarray(windows, np.float32), np.asarray(labels)
 
 
-def examination(draw: Draw, n: int, seed: int) -> tuple[Pixels, np.ndarray, np.ndarray]:
-    """n whole clips (n, F, 64, 64, 3) that no judge has learned from, the windows (n, 4) on them, and their labels."""
+class Examination(NamedTuple):
+    """N whole clips (N, F, 64, 64, 3) that no judge has learned from, the windows (N, 4) on them, their labels, and which are in a style."""
+
+    pixels: Pixels
+    windows: np.ndarray
+    labels: np.ndarray
+    styled: np.ndarray
+
+
+def examination(draw: Draw, n: int, seed: int) -> Examination:
     rng = np.random.default_rng([_SPACE, 1, seed])
     drawn = [draw(rng) for _ in range(n)]
-    windows = np.asarray([truth.window for truth in drawn], np.float32)
-    return np.stack([render(t.clip) for t in drawn]), windows, np.asarray([t.labels for t in drawn])
+    return Examination(
+        np.stack([render(t.clip) for t in drawn]),
+        np.asarray([t.window for t in drawn], np.float32),
+        np.asarray([t.labels for t in drawn]),
+        np.asarray([t.clip.style is not None for t in drawn]),
+    )
 
 
 _SPACE = 8_800

@@ -69,6 +69,10 @@ def test_forgetting_compares_with_what_was_asked_alike(ccvd: Ccvd, taught: Path,
     assert len(lost["histories"]["V1"]) == 2
     run = ccvd(*line)
     assert "F-CLIP-I" in run.out and "+0.000" in run.out
+    shown = json.loads(ccvd("show", "V1", "--json").out)["evaluations"]
+    assert [e["after"] for e in shown][:2] == [2, 3] and "clip_i" in shown[0]["scores"]
+    history = ccvd("show", "V1").out.split("EVALUATED")[1]
+    assert "AFTER TASK" in history and f"{shown[0]['scores']['clip_i']['mean']:.3f}" in history
     other = json.loads(ccvd("evaluate", "V1", *FEW, "--seed", 5, "--forgetting", "--json").out)
     assert other["forgetting"]["clip_i"]["since_learned"] is None  # asked otherwise
 

@@ -1,0 +1,170 @@
+"""`ccvd compare`: one prompt and one seed, made in several ways, side by side."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from ..clips import default_path, default_scale
+from ..errors import UsageError
+from ..output import emit, emit_json
+from ..outputs import check_output
+from ..progress import progress
+from ..prompts import plainly
+from ..session import Session
+from . import placing
+from .options import LARGEST_SEED, BaseOptions, JsonOption, RegionOptions, SampleOptions
+from .request import Request, begin, load
+from .wiring import command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WAYS: dict[str, Mapping[str, Any]] = {
+    "default": {},
+    "base": {"regions": ()},
+    "no-regions": {"regions": ()},
+    "no-region-attention": {"region_attention": False},
+    "no-noise-guidance": {"noise_guidance": False},
+    "relevance": {"aggregation": "relevance"},
+    "mean": {"aggregation": "mean"},
+    "off": {"aggregation": "off"},
+    "dynamic": {"subject_schedule": "0.4@0.1,0.8"},
+}
+_GAP = 4  # pixels between clips
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which ways, and where they are shown."""
+
+    ways: Annotated[
+        str,
+        Option(
+            "--with",
+            metavar="WAYS",
+            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule.",
+        ),
+    ]
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The clips side by side; a sheet goes beside it.",
+            show_default="ccvd-compare-<prompt>-<seed>.mp4",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, Option("--seed", min=0, max=LARGEST_SEED, help="Of all of them.", show_default="random")
+    ] = None
+    json: JsonOption = False
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "compare",
+        compare,
+        examples=(
+            'ccvd compare "a <V1> dog and a <V2> cat in the snow" --with default,no-regions',
+            'ccvd compare "a <V1> dog jumping" --with default,base,dynamic --seed 3 --out jump.mp4',
+        ),
+        panel="Measuring",
+    )
+
+
+def compare(
+    session: Session,
+    prompt: Annotated[str, Argument(help="What to show; <V1> stands for the concept V1.")],
+    options: CompareOptions,
+    sampling: SampleOptions,
+    base: BaseOptions,
+    regions: RegionOptions,
+) -> None:
+    """Make the same clip in several ways: one clip that shows them side by side, and one sheet."""
+    from ..engine.media_out import contact_sheet, write_clip
+
+    ways = _ways(options.ways)
+    seed = random.randrange(2**31) if options.seed is None else options.seed
+    path = options.out or default_path(f"compare {prompt}", seed)
+    if path.suffix.lower() == ".png":
+        raise UsageError(
+            f"--out '{path}': the sheet is the .png beside it.", "Name a clip, such as compared.mp4."
+        )
+    sheet = path.with_suffix(".png")
+    for file in (path, sheet):
+        check_output(file)
+    with session.registry() as registry:
+        request = begin(registry, prompt, regions, sampling, base, seed)
+        request = replace(request, settings=placing.placed(session, request, request.settings, regions))
+        requests = {way: _in_a_way(way, request) for way in ways}
+        opened, clips = None, {}
+        for way, asked in requests.items():
+            opened = load(session, registry, asked, opened.base if opened else None)
+            clips[way] = _made(session, way, asked, opened)
+    scale = default_scale(request.settings)
+    files = write_clip(_side_by_side(list(clips.values())), path, request.settings.fps, scale=scale)
+    contact_sheet(
+        [(f"{way}: {requests[way].prompt}", clip) for way, clip in clips.items()],
+        sheet,
+        scale=max(1, scale // 2),
+    )
+    if options.json:
+        emit_json({"prompt": prompt, "seed": seed, "ways": list(clips), "files": [*files, sheet]})
+    else:
+        for file in (*files, sheet):
+            emit(str(file))
+
+
+def _ways(text: str) -> list[str]:
+    """Raises UsageError for an unknown one, one that is given twice, or fewer than two."""
+    ways = [way.strip() for way in text.split(",") if way.strip()]
+    for i, way in enumerate(ways):
+        if way not in WAYS:
+            raise UsageError(f"--with {text}: there is no way '{way}'.", f"Choose of {', '.join(WAYS)}.")
+        if way in ways[:i]:
+            raise UsageError(f"--with {text}: '{way}' is given twice.", "Name each once.")
+    if len(ways) < 2:
+        raise UsageError(
+            f"--with {text}: one way alone cannot be compared.", "Name two, such as default,no-regions."
+        )
+    return ways
+
+
+def _in_a_way(way: str, request: Request) -> Request:
+    asked = replace(request, settings=request.settings.model_copy(update=WAYS[way]))
+    if way == "base":
+        spoken = {c.name: (c.kind, c.class_noun) for c in request.concepts}
+        return replace(asked, prompt=plainly(request.prompt, spoken), concepts=[], closed=True)
+    return asked
+
+
+def _made(session: Session, way: str, request: Request, opened: Any) -> Tensor:
+    from ..engine import sample
+
+    session.say(f"Generating, {way}: {request.prompt}")
+    with progress(quiet=session.quiet) as report:
+        return sample.generate(
+            opened.base,
+            request.prompt,
+            opened.learners,
+            request.settings,
+            lambda step, total: report("sampling", step, total),
+        )
+
+
+def _side_by_side(clips: list[Tensor]) -> Tensor:
+    """Clips (F, 3, H, W) -> one, a white line between them."""
+    import torch
+
+    line = torch.ones(*clips[0].shape[:-1], _GAP)
+    row = [part for clip in clips for part in (clip, line)]
+    return torch.cat(row[:-1], -1)

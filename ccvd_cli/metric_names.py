@@ -1,0 +1,10 @@
+"""What metrics are called on the screen."""
+
+SAID = {
+    "clip_t": "CLIP-T",
+    "clip_i": "CLIP-I",
+    "dino_i": "DINO-I",
+    "motion": "MOTION",
+    "t_cons": "T-CONS",
+    "dynamic": "DYNAMIC",
+}
