@@ -27,7 +27,7 @@ from ccvd_cli.world.adherence import Rate
 from ccvd_cli.world.judge import Autoencoder, Judge, attribute_judge, identity_judge, judges_folder
 from ccvd_cli.world.judge_material import OTHER
 from ccvd_cli.world.parts import pixels
-from ccvd_registry import Registry
+from ccvd_registry import DataFile, Registry
 
 CPU = torch.device("cpu")
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -45,18 +45,19 @@ class Collection:
     pairs: bool = False  # two subjects at a time, side by side
 
     def __getitem__(self, name: str) -> Learner:
-        """Raises SystemExit if the registry has it by another recipe."""
+        """Raises SystemExit if the registry has it by another recipe, or learned in another way."""
         known = {c.name: c for c in self.registry.list(base=self.base.fingerprint)}
         if name not in known:
             started = time.monotonic()
             learners = self._learn(name)
             names = " and ".join(learner.name for learner in learners)
             print(f"learned {names} in {time.monotonic() - started:.0f} s", flush=True)
-            new = [new_concept(x, self.base, self.recipes[x.kind]) for x in learners]
+            new = [new_concept(x, self.base, self.recipes[x.kind], data=self._ways(x.kind)) for x in learners]
             known |= {c.name: c for c in self.registry.add_all(new)}
         kind = self.material(name)[0]
-        if known[name].recipe != self.recipes[kind].model_dump(mode="json"):
-            raise SystemExit(f"{name} was learned by another recipe: take another --home")
+        recipe = self.recipes[kind].model_dump(mode="json")
+        if (known[name].recipe, known[name].data) != (recipe, self._ways(kind)):
+            raise SystemExit(f"{name} was learned in another way: take another --home")
         return Learner.load(known[name], self.base)
 
     @cached_property
@@ -89,8 +90,9 @@ class Collection:
             "recipe": self.recipes[kind],
             "earlier": earlier.to(self.base.device) if earlier.count else None,
         }
-        if kind == "subject" and self.pairs:
-            at = [who.name for who in self.subjects].index(name) // 2 * 2
+        names = [who.name for who in self.subjects]
+        if self.pairs and name in names:
+            at = names.index(name) // 2 * 2
             pair = [self._pupil(who) for who in self.subjects[at : at + 2]]
             return learn_subjects_together(self.base, pair, **how)
         how |= {"name": name, "class_noun": noun}
@@ -99,6 +101,11 @@ class Collection:
         if kind == "subject":
             how["masks"] = self._masks(name)
         return [learn_subject(self.base, material, kind=kind, **how)]
+
+    def _ways(self, kind: str) -> list[DataFile]:
+        """How it is learned besides the recipe, as the registry keeps it."""
+        flags = {"masks": self.masks, "pairs": self.pairs}
+        return [{"file": flag, "sha256": ""} for flag, on in flags.items() if on and kind == "subject"]
 
     def _pupil(self, who: heldout.HeldoutSubject) -> Subject:
         return Subject(who.name, who.noun, self.material(who.name)[2], self._masks(who.name))

@@ -70,6 +70,19 @@ def test_what_measures_concepts(
         assert found[before] == found[after]
     module.measure(module.MEASUREMENTS, "")
     assert f"learned {concept}" not in capsys.readouterr().out  # it is in the registry
-    monkeypatch.setattr(sys, "argv", [*line, "--recipe", '{"seed": 1}'])
-    with pytest.raises(SystemExit, match=concept):
-        module.measure(module.MEASUREMENTS, "")
+    for other in (["--recipe", '{"seed": 1}'], ["--masks"] * (concept == "dog-10")):
+        monkeypatch.setattr(sys, "argv", [*line, *other])
+        if other:
+            with pytest.raises(SystemExit, match=concept):
+                module.measure(module.MEASUREMENTS, "")
+
+
+def test_pairs_are_learned_side_by_side(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["compose", "two", "--home", str(tmp_path / "home"), "--out", str(tmp_path), "--base", str(quick)]
+    monkeypatch.setattr(sys, "argv", [*line, "--seeds", "1", "--concepts", "1", "--pairs", "--masks"])
+    monkeypatch.syspath_prepend(EXAMPLES)
+    module = import_module("compose")
+    module.measure(module.MEASUREMENTS, "")
+    assert "learned dog-10 and fish-11" in capsys.readouterr().out

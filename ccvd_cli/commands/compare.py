@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +19,13 @@ from ..prompts import plainly
 from ..session import Session
 from . import placing
 from .options import LARGEST_SEED, BaseOptions, JsonOption, RegionOptions, SampleOptions
-from .request import Request, begin, load
+from .request import Request, begin, explain, load, open_base_of
 from .wiring import command
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..settings import SampleSettings
 
 WAYS: dict[str, Mapping[str, Any]] = {
     "default": {},
@@ -37,6 +38,7 @@ WAYS: dict[str, Mapping[str, Any]] = {
     "off": {"aggregation": "off"},
     "dynamic": {"subject_schedule": "0.4@0.1,0.8"},
 }
+_OF_REGIONS = ("no-regions", "no-region-attention", "no-noise-guidance")
 _GAP = 4  # pixels between clips
 
 
@@ -90,11 +92,38 @@ def compare(
     regions: RegionOptions,
 ) -> None:
     """Make the same clip in several ways: one clip that shows them side by side, and one sheet."""
-    from ..engine.media_out import contact_sheet, write_clip
-
     ways = _ways(options.ways)
-    seed = random.randrange(2**31) if options.seed is None else options.seed
-    path = options.out or default_path(f"compare {prompt}", seed)
+    with session.registry() as registry:
+        request = begin(registry, prompt, regions, sampling, base, options.seed)
+        request = replace(request, settings=placing.placed(session, request, request.settings, regions))
+        if regions.preview_regions:
+            placing.preview(regions, request.settings, as_json=options.json)
+            return
+        seed = request.settings.seed
+        path = options.out or default_path(f"compare {prompt}", seed)
+        sheet = _sheet(path)
+        _check_ways(ways, request)
+        clips: dict[str, Tensor] = {}
+        opened = open_base_of(session, request)
+        for way in ways:
+            asked = _in_a_way(way, request)
+            who = load(session, registry, asked, opened)
+            if regions.explain:
+                session.say(f"{way}:")
+                explain(who)
+            clips[way] = _made(session, way, asked, who)
+            files = _show(
+                clips, path, sheet, request.settings
+            )  # after each, so that an interruption leaves the others
+    if options.json:
+        emit_json({"prompt": prompt, "seed": seed, "ways": ways, "files": files})
+    else:
+        for file in files:
+            emit(str(file))
+
+
+def _sheet(path: Path) -> Path:
+    """The sheet beside the clips at `path`. Raises UsageError if either cannot be written."""
     if path.suffix.lower() == ".png":
         raise UsageError(
             f"--out '{path}': the sheet is the .png beside it.", "Name a clip, such as compared.mp4."
@@ -102,26 +131,28 @@ def compare(
     sheet = path.with_suffix(".png")
     for file in (path, sheet):
         check_output(file)
-    with session.registry() as registry:
-        request = begin(registry, prompt, regions, sampling, base, seed)
-        request = replace(request, settings=placing.placed(session, request, request.settings, regions))
-        requests = {way: _in_a_way(way, request) for way in ways}
-        opened, clips = None, {}
-        for way, asked in requests.items():
-            opened = load(session, registry, asked, opened.base if opened else None)
-            clips[way] = _made(session, way, asked, opened)
-    scale = default_scale(request.settings)
-    files = write_clip(_side_by_side(list(clips.values())), path, request.settings.fps, scale=scale)
-    contact_sheet(
-        [(f"{way}: {requests[way].prompt}", clip) for way, clip in clips.items()],
-        sheet,
-        scale=max(1, scale // 2),
-    )
-    if options.json:
-        emit_json({"prompt": prompt, "seed": seed, "ways": list(clips), "files": [*files, sheet]})
-    else:
-        for file in (*files, sheet):
-            emit(str(file))
+    return sheet
+
+
+def _show(clips: dict[str, Tensor], path: Path, sheet: Path, settings: SampleSettings) -> list[Path]:
+    from ..engine.media_out import contact_sheet, write_clip
+
+    scale = default_scale(settings)
+    files = write_clip(_side_by_side(list(clips.values())), path, settings.fps, scale=scale)
+    return [*files, contact_sheet(list(clips.items()), sheet, scale=max(1, scale // 2))]
+
+
+def _check_ways(ways: list[str], request: Request) -> None:
+    """Raises UsageError for a way that changes nothing of this prompt."""
+    settings = request.settings
+    for way in ways:
+        idle = (way == "base" and not request.concepts) or (way in _OF_REGIONS and not settings.regions)
+        if idle:
+            lacks = "regions" if way in _OF_REGIONS else "concepts"
+            raise UsageError(
+                f"--with {way}: '{request.prompt}' has no {lacks}, so nothing would differ.",
+                "Leave it out" + (", or give --region." if lacks == "regions" else "."),
+            )
 
 
 def _ways(text: str) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json as jsonlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,22 +14,19 @@ from typer import Argument, Option
 from ..errors import UsageError
 from ..metric_names import SAID
 from ..output import emit, emit_json, emit_table
-from ..progress import progress
+from ..outputs import check_output
 from ..session import Session
-from .opening import find_base, open_base
+from . import examining
+from .opening import find_base
 from .options import LARGEST_SEED, BaseOptions, JsonOption, SampleOptions
-from .request import last_seen, sample_settings
+from .request import Request, base_of, common_base, open_base_of, sample_settings
 from .wiring import command
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, Registry
 
-    from ..engine.bases.contract import Base
-    from ..engine.concept import Learner
-    from ..measure.evaluate import Examiner, References
     from ..measure.metrics import Estimate
     from ..measure.questions import Question
-    from ..settings import SampleSettings
 
 
 def _measuring(name: str, help: str, metavar: str, default: str = "") -> Any:
@@ -120,14 +115,23 @@ def evaluate(
 ) -> None:
     """Make clips with concepts, score them, and keep both. What was kept before is not made again."""
     with session.registry() as registry:
-        tasks = _tasks(registry, names or [], options, sampling, base)
-        report = [row for task in tasks for row in _measured(session, registry, task, options, base)]
+        request = _request(registry, names or [], options, sampling, base)
+        asked, folders = _asked(request, options), _references(options.references or [], request.concepts)
+        _check_out(options.out)
+        examining.check_encoders(request, options)
+        opened = open_base_of(session, request)
+        opened.latent_shape(request.settings.frames, request.settings.height, request.settings.width)
+        examiner = examining.open_encoders(opened, options)
+        exams = examining.exams(session, registry, request, opened, examiner, asked, folders, options)
+        report = [
+            examining.measured(session, registry, opened, examiner, c, exams[c.name], options)
+            for c in request.concepts
+        ]
         lost = _forgotten(registry, report) if forgetting else None
     if options.json:
-        told = [
-            {k: v for k, v in asdict(row).items() if k != "found"} | {"scores": row.scores} for row in report
-        ]
-        emit_json({"concepts": told, **({"forgetting": lost} if lost is not None else {})})
+        emit_json(
+            {"concepts": [row.as_json() for row in report], **({"forgetting": lost} if forgetting else {})}
+        )
         return
     metrics = [m for m in SAID if any(m in row.found for row in report)]
     rows = [(row.concept, row.kind, row.clips, *(_said(row.found.get(m)) for m in metrics)) for row in report]
@@ -139,27 +143,14 @@ def evaluate(
 # --- before a base is loaded -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Task:
-    """Concepts of one base, and what they are asked."""
-
-    source: str
-    concepts: list[ConceptView]
-    questions: dict[str, list[Question]]
-    settings: SampleSettings
-    at_once: int
-    references: dict[str, Path]
-
-
-def _tasks(
+def _request(
     registry: Registry,
     names: Sequence[str],
     options: EvaluateOptions,
     sampling: SampleOptions,
     base: BaseOptions,
-) -> list[Task]:
-    """By base. Raises UsageError for whatever can be told before a model is loaded."""
-    from ..measure.questions import built_in, from_file
+) -> Request:
+    """The concepts, on one base, and how they are sampled. Raises UsageError."""
     from ..settings import SAMPLING
 
     concepts = registry.find(dict.fromkeys(names)) if names else registry.list()
@@ -167,32 +158,49 @@ def _tasks(
         raise UsageError(
             "There are no concepts to evaluate.", "Teach one: ccvd learn-subject --images FOLDER"
         )
-    facts = {c.name: (c.kind, c.class_noun) for c in concepts}
-    asked = from_file(options.prompts, facts) if options.prompts else {}
-    references = _references(options.references or [], facts)
-    tasks = []
-    for fingerprint in dict.fromkeys(c.base_fingerprint for c in concepts):
-        ours = [c for c in concepts if c.base_fingerprint == fingerprint]
-        source = base.base or last_seen(ours[0].base, ours[0].base_location)
-        family = find_base(source).family
-        questions = {
-            c.name: asked.get(c.name) or built_in(c.name, c.kind, c.class_noun, family, options.count)
-            for c in ours
-        }
-        settings = sample_settings(SAMPLING[family], sampling, options.seed)
-        at_once = options.batch or (8 if family == "mini" else 1)
-        tasks.append(Task(source, ours, questions, settings, at_once, references))
-    return tasks
+    fingerprint, source = common_base(concepts), base.base or base_of(concepts)
+    settings = sample_settings(SAMPLING[find_base(source).family], sampling, options.seed)
+    if settings.frames < 2:
+        raise UsageError("--frames 1: a picture does not move.", "Measure clips of 2 frames or more.")
+    if settings.open_to_others and (options.batch or 1) > 1:
+        raise UsageError(
+            f"--batch {options.batch}: where others may join a prompt, each is weighed alone.",
+            "Leave --batch out, or name concepts by --aggregation named.",
+        )
+    return Request(
+        prompt="",
+        concepts=concepts,
+        source=source,
+        fingerprint=fingerprint,
+        settings=settings,
+        device=base.device,
+        dtype=base.dtype,
+    )
 
 
-def _references(given: Sequence[str], concepts: Mapping[str, tuple[str, str]]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _asked(request: Request, options: EvaluateOptions) -> dict[str, list[Question]]:
+    """By concept. Raises UsageError."""
+    from ..measure.questions import built_in, from_file
+
+    if options.prompts:
+        return from_file(options.prompts, {c.name: (c.kind, c.class_noun) for c in request.concepts})
+    family = find_base(request.source).family
+    return {c.name: built_in(c.name, c.kind, c.class_noun, family, options.count) for c in request.concepts}
+
+
+def _references(given: Sequence[str], concepts: Sequence[ConceptView]) -> dict[str, Path]:
+    """Folders by concept. Raises UsageError."""
+    names, found = [c.name for c in concepts], dict[str, Path]()
     for text in given:
         name, _, folder = text.partition("=")
-        if name not in concepts or not folder:
+        if name not in names or not folder:
             raise UsageError(
                 f"--references {text}: not one of the concepts and its folder.",
-                f"Say NAME=DIR, such as {next(iter(concepts))}=photos/.",
+                f"Say NAME=DIR, such as {names[0]}=photos/.",
+            )
+        if name in found:
+            raise UsageError(
+                f"--references {text}: {name} has '{found[name]}' already.", "Give one folder for each."
             )
         if not Path(folder).expanduser().is_dir():
             raise UsageError(
@@ -202,113 +210,13 @@ def _references(given: Sequence[str], concepts: Mapping[str, tuple[str, str]]) -
     return found
 
 
-# --- with a base -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A concept, what was found and how; `how` is the same for evaluations that can be compared."""
-
-    concept: str
-    kind: str
-    clips: int
-    folder: str
-    encoders: list[str]
-    how: dict[str, Any]
-    found: dict[str, Estimate]
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        from ..measure.evaluate import as_json
-
-        return as_json(self.found)
-
-
-def _measured(
-    session: Session, registry: Registry, task: Task, options: EvaluateOptions, where: BaseOptions
-) -> list[Measured]:
-    from ..engine.concept import Learner
-    from ..measure import evaluate as measuring
-
-    base = open_base(session, task.source, where.device, where.dtype)
-    if base.fingerprint != task.concepts[0].base_fingerprint:
+def _check_out(folder: Path) -> None:
+    """Raises UsageError if clips could not be kept there."""
+    if folder.exists() and not folder.is_dir():
         raise UsageError(
-            f"Base '{task.source}' is not the one of {', '.join(c.name for c in task.concepts)}: its weights differ.",
-            "Give that one with --base, or learn them again.",
+            f"--out '{folder}' is not a folder.", "Name a new folder, or one of an earlier evaluation."
         )
-    examiner = _examiner(base, options)
-    everybody = registry.list(base=base.fingerprint) if task.settings.open_to_others else []
-    rows = []
-    for concept in task.concepts:
-        taking_part = [concept, *(c for c in everybody if c.name != concept.name)]
-        for c in taking_part:
-            c.verify()
-        learners = [Learner.load(c, base) for c in taking_part]
-        references = _held_against(concept, learners[0], base, examiner, task)
-        questions, folder = task.questions[concept.name], options.out / concept.name
-        session.say(f"Evaluating {concept.name}: {len(questions) * options.seeds} clips.")
-        with progress(quiet=session.quiet) as report:
-            clips = measuring.evaluate(
-                base,
-                learners,
-                [c.digests for c in taking_part],
-                questions,
-                examiner,
-                references,
-                task.settings,
-                folder,
-                seeds=options.seeds,
-                at_once=task.at_once,
-                on_step=lambda step, total: report("sampling", step, total),
-            )
-        found = measuring.summary(clips)
-        how = {
-            "encoders": examiner.names,
-            "prompts": hashlib.sha256(jsonlib.dumps([q.prompt for q in questions]).encode()).hexdigest(),
-            "seeds": options.seeds,
-            "batch": task.at_once,
-            "settings": task.settings.model_dump(mode="json"),
-            "references": sorted(references.images) + ["clips"] * bool(references.clips),
-        }
-        row = Measured(concept.name, concept.kind, len(clips), str(folder), examiner.names, how, found)
-        registry.record_evaluation(concept.name, how=how, scores=row.scores)
-        rows.append(row)
-    return rows
-
-
-def _examiner(base: Base, options: EvaluateOptions) -> Examiner:
-    from ..measure.encoders import CLIP, DINO, Dino, Embedded, OpenClip
-    from ..measure.evaluate import Examiner
-
-    own = base.family == "mini"
-    clip = Embedded(base) if own and not options.clip else OpenClip(options.clip or CLIP, base.device)
-    clip.texts([""])  # whether it reads at all is told before anything is made
-    dino = None if own and not options.dino else Dino(options.dino or DINO, base.device)
-    return Examiner(clip, dino)
-
-
-def _held_against(
-    concept: ConceptView, learner: Learner, base: Base, examiner: Examiner, task: Task
-) -> References:
-    """What was learned from, if it was given; else the image embeddings that the concept keeps, for the base's own encoder."""
-    from ..engine import media
-    from ..measure.encoders import Embedded
-    from ..measure.evaluate import References
-
-    folder, size = task.references.get(concept.name), (task.settings.height, task.settings.width)
-    encoders = [e for e in (examiner.clip, examiner.dino) if e]
-    if concept.kind == "motion":
-        if not folder:
-            return References()
-        films = media.load_videos(folder, size=size, frames=task.settings.frames, fps=task.settings.fps)
-        return References(clips=[(clip + 1) / 2 for clip in films.tensors])
-    if folder:
-        import torch
-
-        photos = (torch.stack(list(media.load_images(folder, size=size).tensors)) + 1) / 2
-        return References({e.name: e.images(photos) for e in encoders})
-    own = isinstance(examiner.clip, Embedded) and len(learner.image_prototypes)
-    return References({examiner.clip.name: learner.image_prototypes.float().cpu()} if own else {})
+    check_output(folder / "clip.mp4")
 
 
 # --- what is told ------------------------------------------------------------------------------------
@@ -318,16 +226,18 @@ def _said(found: Estimate | None) -> str:
     return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} - {found.high:.3f})"
 
 
-def _forgotten(registry: Registry, report: Sequence[Measured]) -> dict[str, Any]:
+def _forgotten(registry: Registry, report: Sequence[examining.Measured]) -> dict[str, Any]:
     """By metric: each concept's means over the evaluations that asked the same, oldest first; and what was lost on average."""
     from ..measure.metrics import forgetting
 
     histories: dict[str, dict[str, list[float]]] = {}
     for row in report:
-        for past in registry.evaluations(row.concept):
-            if past.how == row.how:
-                for metric, score in past.scores.items():
-                    histories.setdefault(metric, {}).setdefault(row.concept, []).append(score["mean"])
+        alike = [past for past in registry.evaluations(row.concept) if past.how == row.how]
+        for past in {
+            past.after: past for past in alike
+        }.values():  # of those that nothing was learned between, the last
+            for metric, score in past.scores.items():
+                histories.setdefault(metric, {}).setdefault(row.concept, []).append(score["mean"])
     lost = {}
     for metric, of_concepts in histories.items():
         found = asdict(forgetting(of_concepts))
@@ -338,7 +248,7 @@ def _forgotten(registry: Registry, report: Sequence[Measured]) -> dict[str, Any]
 
 
 def _tell_forgetting(session: Session, lost: Mapping[str, Any]) -> None:
-    again = {metric: facts for metric, facts in lost.items() if facts["since_learned"] is not None}
+    again = {metric: facts for metric, facts in lost.items() if facts["since_first"] is not None}
     if not again:
         session.say(
             "Nobody was evaluated before by the same questions: there is nothing to compare with yet."
@@ -348,7 +258,7 @@ def _tell_forgetting(session: Session, lost: Mapping[str, Any]) -> None:
     rows = [
         (
             f"F-{SAID[metric]}",
-            f"{facts['since_learned']:+.3f}",
+            f"{facts['since_first']:+.3f}",
             f"{facts['since_best']:+.3f}",
             sum(len(scores) > 1 for scores in facts["histories"].values()),
         )

@@ -125,6 +125,18 @@ class Opened:
     shares: list[SidecarShare]
 
 
+def open_base_of(session: Session, request: Request) -> Base:
+    """The base that a request asks for. Raises UsageError if it is not that of its concepts, or of its sidecar."""
+    base = open_base(session, request.source, request.device, request.dtype)
+    if request.fingerprint not in (None, base.fingerprint):
+        names = ", ".join(concept.name for concept in request.concepts)
+        raise UsageError(
+            f"Base '{request.source}' is not the one of {names or 'this clip'}: its weights differ.",
+            "Give that one with --base" + (f", or learn {names} again." if names else "."),
+        )
+    return base
+
+
 def load(session: Session, registry: Registry, request: Request, base: Base | None = None) -> Opened:
     """The base, unless it is open already, and the concepts, as they were stored.
 
@@ -134,13 +146,7 @@ def load(session: Session, registry: Registry, request: Request, base: Base | No
     """
     from ..engine.concept import Learner
 
-    base = base or open_base(session, request.source, request.device, request.dtype)
-    if request.fingerprint not in (None, base.fingerprint):
-        names = ", ".join(concept.name for concept in request.concepts)
-        raise UsageError(
-            f"Base '{request.source}' is not the one of {names or 'this clip'}: its weights differ.",
-            "Give that one with --base" + (f", or learn {names} again." if names else "."),
-        )
+    base = base or open_base_of(session, request)
     concepts = [*request.concepts, *_uninvited(registry, base, request)]
     for concept in concepts:
         concept.verify()

@@ -1,27 +1,29 @@
-"""Models that are not in the package: folders on this disk, or on the hub and in its cache."""
+"""Models as folders: on this disk, or on the hub and in its cache; and what tells two of them apart."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError
 
+_HASHED = {".json", ".txt", ".safetensors"}
 
-def model_folder(source: str, what: str, wanted: Sequence[str]) -> Path:
+
+def model_folder(source: str, what: str, wanted: Sequence[str], besides: str = "") -> Path:
     """The folder of a model: `source` itself, or, for a hub id, the snapshot of its files `wanted` (patterns). HF_HUB_OFFLINE is honoured.
 
     Raises:
-        UsageError: there is neither; `what` says in it what was looked for.
+        UsageError: there is neither; `what` says in it what was looked for, `besides` what else could be given ("mini, ").
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        known = "mini, " if what == "base" else ""
         raise UsageError(
-            f"there is no {what} {source!r}", f"give {known}a model folder, or a hub id such as owner/name"
+            f"there is no {what} {source!r}", f"give {besides}a model folder, or a hub id such as owner/name"
         )
     from huggingface_hub import snapshot_download
 
@@ -30,8 +32,30 @@ def model_folder(source: str, what: str, wanted: Sequence[str]) -> Path:
         return Path(snapshot_download(source, allow_patterns=list(wanted), local_files_only=offline))
     except Exception as error:
         where = "in the local cache (HF_HUB_OFFLINE is set)" if offline else "on the hub"
-        reason = str(error).strip().splitlines()[0][:160]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
         raise UsageError(
             f"{what} {source!r} was not found {where}: {reason}",
             "give a model folder, or check the name and the network",
         ) from error
+
+
+def fingerprint(folder: Path, parts: Sequence[str]) -> str:
+    """The identity of a model's parts ("." is its folder itself).
+
+    sha256 over configurations and, of every weight file, its size, first and last MiB.
+    Reading all of a multi-gigabyte base at each start would cost more than sampling; a safetensors header, which the first MiB holds,
+    names and sizes every tensor.
+    """
+    digest = hashlib.sha256()
+    folders = [folder / p for p in parts if (folder / p).is_dir()]
+    files = sorted(p for part in folders for p in part.iterdir() if p.suffix in _HASHED)
+    files += [p for p in [folder / "model_index.json"] if p.exists()]
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
+        with path.open("rb") as f:
+            digest.update(f.read(1 << 20))
+            if size > 1 << 20:
+                f.seek(max(1 << 20, size - (1 << 20)))
+                digest.update(f.read())
+    return digest.hexdigest()

@@ -46,8 +46,8 @@ class Clock(Told):
         """Text states (N, T, D) at moments (N, F) -> those of every frame, (N, F, T, D)."""
         k = torch.arange(1, self.HARMONICS + 1, device=moments.device)
         angles = moments[..., None] * k * (math.pi / self.HALF_TURN)
-        each = text[:, None].expand(-1, moments.shape[1], -1, -1)
-        told: Tensor = self.told((each + self.change(each, angles)).flatten(0, 1))
+        once = text[:, None]
+        told: Tensor = self.told((once + self.change(once, angles)).flatten(0, 1))
         return told.unflatten(0, moments.shape)
 
 

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from ..engine.bases.contract import Base
-from ..engine.hub import model_folder
-from ..errors import CcvdError, UsageError
+from ..engine.hub import fingerprint, model_folder
+from ..errors import UsageError
 
 CLIP = "timm/vit_base_patch32_clip_224.openai"  # ViT-B/32, as the field reports it
 DINO = "facebook/dino-vits16"
 
 
 class ImageEncoder(Protocol):
-    """`name` goes beside every score: scores of different encoders cannot be compared."""
+    """`name` goes beside every score, `digest` is of the weights: scores of different encoders cannot be compared."""
 
     name: str
+    digest: str
 
     def images(self, frames: Tensor) -> Tensor: ...
 
@@ -42,6 +43,7 @@ class Embedded:
                 f"base {base.name} has no image encoder to measure with", f"give one: --clip {CLIP}"
             )
         self.base, self.name = base, f"{base.name}'s own"
+        self.digest = fingerprint(Path(base.location), ("caption_encoder", "image_encoder", "tokenizer"))
         self._captions: tuple[Any, Any] | None = None
 
     def images(self, frames: Tensor) -> Tensor:
@@ -73,11 +75,9 @@ class OpenClip:
     """A CLIP in open_clip's layout: a folder, or a hub id."""
 
     def __init__(self, source: str = CLIP, device: torch.device | str = "cpu") -> None:
-        """Raises CcvdError without open_clip; UsageError where there is no such model, or not as safetensors."""
-        try:
-            import open_clip
-        except ImportError as error:
-            raise CcvdError("open_clip is not installed", 'pip install "ccvd[metrics]"') from error
+        """Raises UsageError where there is no such model, or not as safetensors."""
+        import open_clip
+
         folder = model_folder(source, "CLIP", ("*.json", "*.txt", "*.safetensors"))
         if not (folder / "open_clip_config.json").exists() or not list(folder.glob("*.safetensors")):
             raise UsageError(
@@ -85,10 +85,15 @@ class OpenClip:
                 "its folder holds open_clip_config.json and a .safetensors file",
             )
         where = f"local-dir:{folder}"
-        self.model, self.prepare = open_clip.create_model_from_pretrained(where, device=device)
+        try:
+            self.model, self.prepare = open_clip.create_model_from_pretrained(where, device=device)
+            self.tokenize = open_clip.get_tokenizer(where)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UsageError(
+                f"CLIP {source!r} cannot be read: {_first_line(error)}", "give another --clip"
+            ) from error
         self.model.eval()
-        self.tokenize = open_clip.get_tokenizer(where)
-        self.device, self.name = device, f"CLIP {Path(source).name}"
+        self.device, self.name, self.digest = device, f"CLIP {Path(source).name}", fingerprint(folder, (".",))
 
     @torch.no_grad()
     def images(self, frames: Tensor) -> Tensor:
@@ -110,22 +115,28 @@ class Dino:
         from transformers import AutoImageProcessor, ViTModel
 
         folder = model_folder(source, "DINO", ("*.json", "*.safetensors"))
+        hint = "its folder holds config.json of a ViT, preprocessor_config.json and model.safetensors"
         try:
             self.prepare = AutoImageProcessor.from_pretrained(folder)
-            self.model = ViTModel.from_pretrained(folder, add_pooling_layer=False, use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"DINO {source!r} cannot be read: {str(error).strip().splitlines()[0]}",
-                "its folder holds config.json, preprocessor_config.json and model.safetensors",
-            ) from error
+            self.model, loaded = ViTModel.from_pretrained(
+                folder, add_pooling_layer=False, use_safetensors=True, output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise UsageError(f"DINO {source!r} cannot be read: {_first_line(error)}", hint) from error
+        if missing := sorted(loaded["missing_keys"]):  # left as they were drawn, they would measure nothing
+            raise UsageError(f"DINO {source!r} is no ViT: it has no {missing[0]}", hint)
         self.model.eval().to(device)
-        self.device, self.name = device, f"DINO {Path(source).name}"
+        self.device, self.name, self.digest = device, f"DINO {Path(source).name}", fingerprint(folder, (".",))
 
     @torch.no_grad()
     def images(self, frames: Tensor) -> Tensor:
         ready = self.prepare(list(_pictures(frames)), return_tensors="pt").to(self.device)
         embeds: Tensor = self.model(**ready).last_hidden_state[:, 0]
         return embeds.float().cpu()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _pictures(frames: Tensor) -> list[Any]:

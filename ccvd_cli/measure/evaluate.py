@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ..clips import default_scale
 from ..engine.bases.contract import Base
 from ..engine.concept import Learner
 from ..engine.media_out import write_clip
 from ..engine.sample import generate_batch
+from ..errors import CcvdError
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
 from .metrics import Estimate, estimate, image_alignment, temporal_consistency, text_alignment
@@ -31,10 +33,17 @@ OnStep = Callable[[int, int], None]
 SCORES = "scores.jsonl"
 
 
+FORMAT = 1  # of rows; a new one when scores are computed otherwise
+
+
 @dataclass(frozen=True)
 class References:
-    """What clips of a concept are held against: embeddings (R, E) by encoder, and clips (F, 3, H, W) in [0, 1]. Any may be missing."""
+    """What clips of a concept are held against: embeddings (R, E) by the encoder's digest, and clips (F, 3, H, W) in [0, 1]; any may be missing.
 
+    `digest` says what they were made from.
+    """
+
+    digest: str = ""
     images: Mapping[str, Tensor] = field(default_factory=dict)
     clips: Sequence[Tensor] = ()
 
@@ -47,17 +56,18 @@ class Examiner:
     dino: ImageEncoder | None = None
 
     @property
-    def names(self) -> list[str]:
-        return [encoder.name for encoder in (self.clip, self.dino) if encoder]
+    def encoders(self) -> dict[str, str]:
+        """Digests by name."""
+        return {encoder.name: encoder.digest for encoder in (self.clip, self.dino) if encoder}
 
     def scores(self, clip: Tensor, question: Question, references: References) -> dict[str, float]:
         """By metric, of a clip (F, 3, H, W) in [0, 1]. Metrics whose reference is missing are left out."""
         seen = self.clip.images(clip)
         found = {"clip_t": text_alignment(seen, self.clip.texts([question.plain])[0])}
         for metric, encoder in (("clip_i", self.clip), ("dino_i", self.dino)):
-            if encoder is not None and encoder.name in references.images:
+            if encoder is not None and encoder.digest in references.images:
                 frames = seen if encoder is self.clip else encoder.images(clip)
-                found[metric] = image_alignment(frames, references.images[encoder.name])
+                found[metric] = image_alignment(frames, references.images[encoder.digest])
         if references.clips:
             alike = [motion_fidelity(clip, reference) for reference in references.clips]
             found["motion"] = sum(alike) / len(alike)
@@ -67,7 +77,7 @@ class Examiner:
 
 @dataclass(frozen=True)
 class Row:
-    """A clip and its scores. `batch` is what it was made from, all that counts of it, as a SHA-256."""
+    """A clip and its scores. `batch` is a SHA-256 of all that it was made and judged by; with the place in the batch it names the clip."""
 
     batch: str
     prompt: str
@@ -77,114 +87,110 @@ class Row:
 
 
 class Kept:
-    """The rows of a folder, in `scores.jsonl`; what was kept there before is there again."""
+    """The rows of a folder by clip, in `scores.jsonl`; what was kept there before is there again, if its clip is."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / SCORES
-        self.rows: list[Row] = []
-        if self.path.exists():
-            self.rows = list(self._read())
+        self.rows = {row.clip: row for row in self._read()}
 
     def _read(self) -> Iterator[Row]:
+        if not self.path.exists():
+            return
         for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
+            with suppress(ValueError, TypeError):  # what somebody else wrote there
                 row = Row(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # cut off by an interruption
-            if (self.folder / row.clip).exists():
-                yield row
+                if (self.folder / row.clip).exists():
+                    yield row
 
     def of(self, batch: str) -> list[Row]:
-        return [row for row in self.rows if row.batch == batch]
+        return [row for row in self.rows.values() if row.batch == batch]
 
     def add(self, rows: Sequence[Row]) -> None:
-        self.rows += rows
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+        """Whole or not at all."""
+        self.rows |= {row.clip: row for row in rows}
+        part = self.path.with_suffix(".part")
+        part.write_text(
+            "".join(json.dumps(asdict(row)) + "\n" for row in self.rows.values()), encoding="utf-8"
+        )
+        part.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What a concept is put through. `learners` may take part, as when generating; their `digests` say whether they are still the same.
+
+    at_once: so many clips are made together; it changes their noise, and where others may join, who does.
+    """
+
+    learners: Sequence[Learner]
+    digests: Sequence[Mapping[str, str]]
+    questions: Sequence[Question]
+    references: References
+    settings: SampleSettings
+    seeds: int = 1
+    at_once: int = 8
+
+    def batches(self) -> list[tuple[Sequence[Question], SampleSettings]]:
+        parts = [self.questions[i : i + self.at_once] for i in range(0, len(self.questions), self.at_once)]
+        seeds = range(self.settings.seed, self.settings.seed + self.seeds)
+        return [(part, self.settings.model_copy(update={"seed": seed})) for seed in seeds for part in parts]
+
+
+def how(base: Base, examiner: Examiner, exam: Exam) -> dict[str, Any]:
+    """What evaluations must share to be compared. What has been learned since is not in it."""
+    return {
+        "format": FORMAT,
+        "base": base.fingerprint,
+        "dtype": str(base.dtype),
+        "encoders": examiner.encoders,
+        "references": exam.references.digest,
+        "prompts": _digest([asdict(q) for q in exam.questions]),
+        "seeds": exam.seeds,
+        "at_once": exam.at_once,
+        "settings": exam.settings.model_dump(mode="json"),
+    }
 
 
 def evaluate(
-    base: Base,
-    learners: Sequence[Learner],
-    digests: Sequence[Mapping[str, str]],
-    questions: Sequence[Question],
-    examiner: Examiner,
-    references: References,
-    settings: SampleSettings,
-    folder: Path,
-    *,
-    seeds: int = 1,
-    at_once: int = 8,
-    on_step: OnStep = lambda step, total: None,
+    base: Base, examiner: Examiner, exam: Exam, folder: Path, on_step: OnStep = lambda step, total: None
 ) -> list[Row]:
     """Makes and scores a clip for every question and seed, and keeps both in `folder`. What is there already is not made again.
-
-    Args:
-        learners: whoever may take part, as when generating; the questions name whom they are about.
-        digests: of their files: they say whether these are still the ones whose clips were kept.
-        settings: of the first seed; the others follow it.
-        at_once: so many clips are made together. It changes their noise, so it is part of what a clip was made from.
 
     Raises:
         CcvdError: the file system refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    kept, rows = Kept(folder), []
-    parts = [questions[i : i + at_once] for i in range(0, len(questions), at_once)]
-    batches = [(k, part) for k in range(seeds) for part in parts]
-    for done, (k, part) in enumerate(batches):
-        sampling = settings.model_copy(update={"seed": settings.seed + k})
-        about = {
-            "concepts": [dict(d) for d in digests],
-            "base": base.fingerprint,
-            "prompts": [q.prompt for q in part],
-            "settings": sampling.model_dump(mode="json"),
-            "encoders": examiner.names,
-            "references": _digest_of(references),
-        }
-        batch = _sha256(json.dumps(about, sort_keys=True).encode())
-        known = kept.of(batch)
-        if len(known) != len(part):
-            made = generate_batch(
-                base,
-                [q.prompt for q in part],
-                learners,
-                sampling,
-                lambda step, total, done=done: on_step(done * total + step, len(batches) * total),  # type: ignore[misc]
-            )
-            known = [
-                _keep(folder, batch, question, clip, sampling, examiner, references, i)
-                for i, (question, clip) in enumerate(zip(part, made, strict=True))
-            ]
-            kept.add(known)
-        rows += known
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = Kept(folder)
+    except OSError as error:
+        raise CcvdError(f"'{folder}' cannot be used: {error.strerror}", "choose another --out") from error
+    rows: list[Row] = []
+    batches = exam.batches()
+    for done, (questions, settings) in enumerate(batches):
+
+        def tell(step: int, total: int, done: int = done) -> None:
+            on_step(done * total + step, len(batches) * total)
+
+        prompts = [q.prompt for q in questions]
+        about = {**how(base, examiner, exam), "concepts": [dict(d) for d in exam.digests]}
+        batch = _digest({**about, "prompts": prompts, "settings": settings.model_dump(mode="json")})
+        found = kept.of(batch)
+        if len(found) != len(questions):
+            clips = generate_batch(base, prompts, exam.learners, settings, tell)
+            found = []
+            for i, (question, clip) in enumerate(zip(questions, clips, strict=True)):
+                path = folder / f"seed{settings.seed}-{batch[:12]}-{i}.mp4"
+                write_clip(clip, path, settings.fps, scale=default_scale(settings))
+                scores = examiner.scores(clip, question, exam.references)
+                rounded = {k: round(v, 5) for k, v in scores.items()}
+                found.append(Row(batch, question.prompt, settings.seed, path.name, rounded))
+            kept.add(found)
+        rows += found
     return rows
 
 
-def _keep(
-    folder: Path,
-    batch: str,
-    question: Question,
-    clip: Tensor,
-    settings: SampleSettings,
-    examiner: Examiner,
-    references: References,
-    place: int,
-) -> Row:
-    scale = 4 if max(clip.shape[-2:]) <= 128 else 1
-    path = folder / f"{batch[:8]}-{place}-seed{settings.seed}.mp4"
-    write_clip(clip, path, settings.fps, scale=scale)
-    scores = {k: round(v, 5) for k, v in examiner.scores(clip, question, references).items()}
-    return Row(batch, question.prompt, settings.seed, path.name, scores)
-
-
-def _digest_of(references: References) -> str:
-    tensors = [*(references.images[k] for k in sorted(references.images)), *references.clips]
-    return _sha256(b"".join(t.to(torch.float32).contiguous().numpy().tobytes() for t in tensors))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
@@ -197,4 +203,4 @@ def as_json(found: Mapping[str, Estimate]) -> dict[str, Any]:
     return {metric: {k: round(v, 5) for k, v in asdict(e).items()} for metric, e in found.items()}
 
 
-__all__ = ["Examiner", "References", "Row", "as_json", "evaluate", "summary"]
+__all__ = ["Exam", "Examiner", "References", "Row", "as_json", "evaluate", "how", "summary"]

@@ -70,14 +70,14 @@ def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) 
 class Forgetting:
     """What was lost on average, in units of the score; below 0, it was gained."""
 
-    since_learned: float  # just learned - now
+    since_first: float  # just learned, or when it was first scored - now
     since_best: float  # best ever - now
 
 
 def forgetting(histories: Mapping[str, Sequence[float]]) -> Forgetting:
-    """F-x: each concept's scores in the order of tasks, first just after it was learned, last now; over all that were scored again.
+    """F-x: each concept's scores in the order of tasks, first just after it was learned, last now; over all that were scored after others too.
 
-    The last task's concept has one score and nothing to forget: it is left out. NaN if nobody was scored twice.
+    The last task's concept has one score and nothing to forget: it is left out. NaN if nobody has two.
     """
     again = [scores for scores in histories.values() if len(scores) > 1]
     if not again:

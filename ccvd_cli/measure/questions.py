@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..prompts import named, plainly
+from ..prompts import check_kinds, named, plainly
 from ..settings import Family
 from ..world.motions import MOTIONS
 from ..world.render import COLOURS
@@ -83,7 +83,7 @@ def built_in(name: str, kind: str, noun: str, family: Family, count: int) -> lis
     world = family == "mini"
     performers = WORLD_PERFORMERS if world else PERFORMERS
     if kind == "subject":
-        alive = not noun or noun.split()[-1] in ALIVE
+        alive = not noun or noun.split()[-1].lower() in ALIVE
         actions = WORLD_ACTIONS if world else ACTIONS if alive else PLACINGS
         who = f"a <{name}> {noun}".rstrip()
         prompts = [f"{who} {action}" for action in actions]
@@ -120,7 +120,11 @@ def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[str, 
         prompt = line.strip()
         if not prompt or prompt.startswith("#"):
             continue
-        names = named(prompt)
+        try:
+            names = named(prompt)
+            check_kinds(prompt, {name: kind for name, (kind, _) in concepts.items()})
+        except UsageError as error:
+            raise UsageError(f"'{path}', line {number}: {error.message}", error.hint) from error
         if len(names) != 1 or names[0] not in concepts:
             told = ", ".join(names) or "no concept"
             raise UsageError(

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..engine.hub import fingerprint
 from .judge_material import (
     JUDGED,
     OTHER,
@@ -64,7 +65,6 @@ class Autoencoder:
     @classmethod
     def of(cls, base: Any) -> Autoencoder:
         """That of an opened base (`engine.bases.contract.Base`)."""
-        from ..engine.bases.latent import fingerprint
 
         def through(frames: Tensor) -> Tensor:
             seen: Tensor = base.decode_video(base.encode_video(frames[None] * 2 - 1))[0]

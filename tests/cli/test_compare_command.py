@@ -24,7 +24,7 @@ def taught(ccvd: Ccvd, tiny: Path, photos: Path) -> Path:
 
 def test_ways_are_shown_side_by_side(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
     said = "a <V1> dog and a <V2> dog"
-    ways = ("default", "no-regions", "base", "mean")
+    ways = ("default", "no-regions", "base")
     line = ("compare", said, "--with", ",".join(ways), "--seed", 3, *FEW)
     run = ccvd(*line, "--out", "out/c.gif", "--json")
     assert run.code == 0, run.err
@@ -51,6 +51,8 @@ def test_ways_are_shown_side_by_side(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
         (("--with", "default"), "cannot be compared"),
         (("--with", "default,nonsense"), "'nonsense'"),
         (("--with", "default,mean,default"), "twice"),
+        (("--with", "default,no-regions"), "no regions"),
+        (("--with", "default,base"), "no concepts"),
         (("--with", "default,mean", "--out", "c.png"), "c.png"),
         (("--with", "default,mean", "--out", "c.xyz"), ".xyz"),
     ],
@@ -59,6 +61,14 @@ def test_nonsense_is_told_first(ccvd: Ccvd, cwd: Path, line: tuple[str, ...], sa
     run = ccvd("compare", "a dog", *line)
     assert run.code == 2 and says in run.err
     assert not list(cwd.iterdir())
+
+
+def test_regions_can_be_looked_at_first(ccvd: Ccvd, teach: Callable[..., None], cwd: Path) -> None:
+    teach("V1")
+    boxes = ("--region", "a <V1> dog @ 0,0,0.5,1", "--preview-regions", "boxes.png")
+    run = ccvd("compare", "a <V1> dog", "--with", "default,no-regions", *boxes)
+    assert run.code == 0, run.err
+    assert [p.name for p in cwd.iterdir()] == ["boxes.png"]
 
 
 def test_an_unknown_concept_is_told(ccvd: Ccvd, teach: Callable[..., None], cwd: Path) -> None:

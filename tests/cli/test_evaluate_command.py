@@ -53,28 +53,37 @@ def test_clips_and_scores_are_kept_and_not_made_again(
     after = {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")}
     assert set(after) == set(before)
     assert {p.name for p in after if after[p] != before[p]} == {r["clip"] for r in kept if r["seed"] == 1}
-    assert len(json.loads(ccvd(*line, "--json").out)["concepts"]) == 2
+    with (cwd / "evaluation/V1/scores.jsonl").open("a") as file:
+        file.write('{"cut off')
+    third = json.loads(ccvd(*line, "--json").out)["concepts"]
+    assert {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")} == after
+    assert third[0]["scores"]["clip_i"] == subject["scores"]["clip_i"]
 
 
 def test_forgetting_compares_with_what_was_asked_alike(ccvd: Ccvd, taught: Path, photos: Path) -> None:
     line = ("evaluate", "V1", *FEW, "--forgetting")
-    run = ccvd(*line)
-    assert run.code == 0 and "nothing to compare" in run.err
-    assert (
-        ccvd("learn-subject", "--images", photos, "--class-noun", "dog", "--base", taught, *QUICK).code == 0
-    )
+    mean = (*line, "--aggregation", "mean", "--out", "mean")
+    for _ in range(2):  # nothing was learned between the two
+        for how in (line, mean):
+            run = ccvd(*how)
+            assert run.code == 0 and "nothing to compare" in run.err, run.err
+    learn = ("learn-subject", "--images", photos, "--class-noun", "dog", "--base", taught, *QUICK)
+    assert ccvd(*learn, "--lr", "0.3", "--steps", 6).code == 0
     told = json.loads(ccvd(*line, "--json").out)
     lost = told["forgetting"]["clip_i"]
-    assert lost["since_learned"] == lost["since_best"] == 0  # V1 is named, so nobody joins it
+    assert lost["since_first"] == lost["since_best"] == 0  # V1 is named, so nobody joins it
     assert len(lost["histories"]["V1"]) == 2
     run = ccvd(*line)
     assert "F-CLIP-I" in run.out and "+0.000" in run.out
+    merged = json.loads(ccvd(*mean, "--json").out)["forgetting"]["clip_i"]
+    assert merged["since_first"] != 0 and len(merged["histories"]["V1"]) == 2
+
     shown = json.loads(ccvd("show", "V1", "--json").out)["evaluations"]
-    assert [e["after"] for e in shown][:2] == [2, 3] and "clip_i" in shown[0]["scores"]
+    assert {e["after"] for e in shown} == {2, 3} and "clip_i" in shown[0]["scores"]
     history = ccvd("show", "V1").out.split("EVALUATED")[1]
     assert "AFTER TASK" in history and f"{shown[0]['scores']['clip_i']['mean']:.3f}" in history
     other = json.loads(ccvd("evaluate", "V1", *FEW, "--seed", 5, "--forgetting", "--json").out)
-    assert other["forgetting"]["clip_i"]["since_learned"] is None  # asked otherwise
+    assert other["forgetting"]["clip_i"]["since_first"] is None  # asked otherwise
 
 
 def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
@@ -95,7 +104,13 @@ def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
         (("V1", "--references", "V1"), "--references V1"),
         (("V1", "--references", "V2=."), "--references V2=."),
         (("V1", "--references", "V1=nowhere"), "nowhere"),
+        (("V1", "--references", "V1=.", "--references", "V1=."), "has '.' already"),
+        (("V1", "--references", "V1=."), "photo"),
         (("V1", "--count", "99"), "99 prompts"),
+        (("V1", "--frames", "1"), "--frames 1"),
+        (("V1", "--height", "50"), "50"),
+        (("V1", "--out", "file"), "--out 'file'"),
+        (("V1", "--aggregation", "mean", "--batch", "2"), "--batch 2"),
         (("V1", "--clip", "./nowhere"), "no CLIP"),
         (("V1", "--dino", "./nowhere"), "no DINO"),
     ],
@@ -103,6 +118,7 @@ def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
 def test_what_cannot_be_measured_is_told_before_anything_is_made(
     ccvd: Ccvd, taught: Path, cwd: Path, line: tuple[str, ...], says: str
 ) -> None:
+    (cwd / "file").write_text("")
     run = ccvd("evaluate", *line)
     assert run.code == 2 and says in run.err and "Traceback" not in run.err
     assert not (cwd / "evaluation").exists()
@@ -111,7 +127,13 @@ def test_what_cannot_be_measured_is_told_before_anything_is_made(
 def test_a_base_without_an_encoder_of_captions_is_told(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
     shutil.rmtree(taught / "caption_encoder")
     run = ccvd("evaluate", "V1", "--base", taught)
-    assert run.code == 2 and not (cwd / "evaluation").exists()
+    assert run.code == 2 and "caption_encoder" in run.err and not (cwd / "evaluation").exists()
+
+
+def test_a_motion_is_held_against_its_clips_only_if_they_are_given(ccvd: Ccvd, taught: Path) -> None:
+    run = ccvd("evaluate", "V2", *FEW, "--json")
+    assert run.code == 0 and "--references V2=DIR" in run.err
+    assert "motion" not in json.loads(run.out)["concepts"][0]["scores"]
 
 
 def test_an_empty_registry_has_nothing_to_measure(ccvd: Ccvd) -> None:

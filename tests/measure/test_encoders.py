@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_models import build_mini
 from transformers import CLIPTextModelWithProjection, ViTConfig, ViTImageProcessor, ViTModel
 
@@ -104,3 +105,29 @@ def test_what_is_no_encoder_is_said(kind: type[OpenClip | Dino], tmp_path: Path)
     with pytest.raises(UsageError) as raised:
         kind(str(tmp_path))
     assert "safetensors" in raised.value.hint
+
+
+def test_another_kind_of_model_is_no_dino(dino_folder: Path, tmp_path: Path) -> None:
+    """Its weights would not be read, and what was drawn at random would measure nothing."""
+    folder = Path(shutil.copytree(dino_folder, tmp_path / "other"))
+    state = load_file(folder / "model.safetensors")
+    renamed = {k.replace("layernorm_before", "norm1"): v for k, v in state.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError, match="no ViT"):
+        Dino(str(folder))
+
+
+def test_a_clip_that_cannot_be_read_is_told(clip_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "broken"))
+    (folder / "open_clip_config.json").write_text("{}")
+    with pytest.raises(UsageError, match="cannot be read"):
+        OpenClip(str(folder))
+
+
+def test_other_weights_have_another_digest(dino_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dino_folder, tmp_path / dino_folder.name))
+    same, state = Dino(str(folder)), load_file(folder / "model.safetensors")
+    name = next(iter(state))
+    save_file(state | {name: state[name] + 1}, folder / "model.safetensors", {"format": "pt"})
+    other = Dino(str(folder))
+    assert same.name == other.name and same.digest == Dino(str(dino_folder)).digest != other.digest

@@ -64,6 +64,6 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 
 def test_forgetting_counts_from_the_first_and_from_the_best() -> None:
     lost = forgetting({"a": [0.8, 0.9, 0.5], "b": [0.6, 0.7], "last": [0.1]})
-    assert lost.since_learned == pytest.approx((0.3 - 0.1) / 2)
+    assert lost.since_first == pytest.approx((0.3 - 0.1) / 2)
     assert lost.since_best == pytest.approx((0.4 + 0.0) / 2)
     assert math.isnan(forgetting({"only": [0.4]}).since_best)

@@ -54,7 +54,8 @@ def test_a_file_asks_what_it_says(tmp_path: Path) -> None:
         ("a <V2> cat\n", "line 1 names V2"),
         ("a <V1> dog\n", "no prompt for V3"),
         ("", "no prompt for V1, V3"),
-        ("a <V1 dog\n", "single '<'"),
+        ("a <V1 dog\n", "line 1: .*single '<'"),
+        ("a dog performing <V1>\n", "line 1: .*V1 is a subject"),
     ],
 )
 def test_a_file_that_asks_nonsense_is_refused(tmp_path: Path, text: str, says: str) -> None:

@@ -99,8 +99,7 @@ def test_truth_is_deterministic_and_disguises_have_no_colour() -> None:
 
 
 def test_accuracy_in_a_style_is_told_apart(tmp_path: Path) -> None:
-    """A judge that always answers the same is right as often as that answer is true."""
-    settings = replace(QUICK, steps=0, examined=60)
+    settings = replace(QUICK, examined=60)
     judge = attribute_judge(nothing(), tmp_path, settings=settings)
     exam = examination(ordinary, 60, settings.seed)
     clips = torch.from_numpy(exam.pixels).movedim(-1, -3).float() / 255

@@ -50,7 +50,7 @@ def find_base(source: str) -> Found:
     Raises:
         UsageError: there is no such base, a part is missing, or its denoiser is of no known family.
     """
-    folder = EMBEDDED if source == "mini" else model_folder(source, "base", _WANTED)
+    folder = EMBEDDED if source == "mini" else model_folder(source, "base", _WANTED, "mini, ")
     missing = [p for p in _PARTS if not (folder / p).is_dir()]
     if missing:
         raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -16,34 +15,13 @@ from torch import Tensor, nn
 from ...errors import CcvdError, UsageError
 from .. import told
 from ..attention import cross_attention_names, install_processors
+from ..hub import fingerprint
 from . import stride
 from .contract import Base, Places, Site, SiteKind, TokenVectors
 
 _PARTS = ("atlas", "clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
-_HASHED = {".json", ".txt", ".safetensors"}
 # part -> how its path under a temporal container maps to the spatial attention beside it
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
-
-
-def fingerprint(folder: Path, parts: Sequence[str] = _PARTS) -> str:
-    """A base's identity, or that of some of its parts: sha256 over its configurations and, of every weight file, its size, first and last MiB.
-
-    Reading all of a multi-gigabyte base at each start would cost more than sampling; a safetensors header, which the first MiB holds,
-    names and sizes every tensor.
-    """
-    digest = hashlib.sha256()
-    folders = [folder / p for p in parts if (folder / p).is_dir()]
-    files = sorted(p for part in folders for p in part.iterdir() if p.suffix in _HASHED)
-    files += [p for p in [folder / "model_index.json"] if p.exists()]
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
-        with path.open("rb") as f:
-            digest.update(f.read(1 << 20))
-            if size > 1 << 20:
-                f.seek(max(1 << 20, size - (1 << 20)))
-                digest.update(f.read())
-    return digest.hexdigest()
 
 
 def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[str]) -> tuple[Site, ...]:
@@ -86,7 +64,7 @@ class LatentBase(Base):
 
     def __init__(self, folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self.name, self.location, self.device, self.dtype = name, str(folder), device, dtype
-        self.fingerprint = fingerprint(folder)
+        self.fingerprint = fingerprint(folder, _PARTS)
         self.text_encoder, self.tokenizer = self._load_text(folder)
         self.vae = self._load_vae(folder)
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)
@@ -346,4 +324,4 @@ class LatentBase(Base):
         return getattr(diffusers, name)
 
 
-__all__ = ["LatentBase", "SiteKind", "find_sites", "fingerprint"]
+__all__ = ["LatentBase", "SiteKind", "find_sites"]
