@@ -198,6 +198,9 @@ class RecipeOptions:
 
 @dataclass(frozen=True)
 class PictureRecipeOptions(RecipeOptions):
+    last_layers: Annotated[
+        int | None, _recipe("--last-layers", "Adapt the last N text-conditioned layers only; 0: all.")
+    ] = None
     prior_share: Annotated[
         float | None, _recipe("--prior-share", "Share of a batch that the base draws itself.")
     ] = None

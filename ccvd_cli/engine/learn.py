@@ -117,11 +117,16 @@ class Lesson:
     def fresh(self, *kinds: SiteKind, condition: int = 0) -> dict[Site, Bottleneck]:
         """Adapters that change nothing yet, the same for the same seed, at the recipe's sites of these kinds."""
         there = self.base.sites_of(*kinds)
-        sites = [site for site in there if re.search(self.recipe.only_sites, site.name)]
+        first = self.base.text_layers - (self.recipe.last_layers or self.base.text_layers)
+        late = [site for site in there if site.kind != "spatial" or site.depth >= first]
+        sites = [site for site in late if re.search(self.recipe.only_sites, site.name)]
         if not sites:
+            among = f" among its last {self.recipe.last_layers} layers (--last-layers 0: all)" * (
+                late != list(there)
+            )
             raise UsageError(
-                f"--only-sites {self.recipe.only_sites}: found in no name of a site of base {self.base.name}",
-                f"one of the {len(there)} is called {there[0].name}",
+                f"--only-sites {self.recipe.only_sites}: found in no name of a site of base {self.base.name}{among}",
+                f"one of the {len(late)} is called {late[0].name}",
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)

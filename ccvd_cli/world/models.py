@@ -34,7 +34,18 @@ spotted checked plain shiny wearing
 
 
 def tokenizer(folder: Path) -> Any:
-    """CLIP's byte-level BPE, trained on the world's words and common English; written to `folder`."""
+    """CLIP's byte-level BPE in `folder`; where there is none yet, it is trained on the world's words and common English, and written there.
+
+    Once for good: among words that are equally frequent the trainer's order is another each time, and embeddings belong to ids.
+    """
+    from transformers import CLIPTokenizer
+
+    if not (folder / "vocab.json").exists():
+        _train_tokenizer(folder)
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def _train_tokenizer(folder: Path) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
@@ -84,7 +95,6 @@ def tokenizer(folder: Path) -> Any:
         vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=TEXT_LENGTH
     )
     made.save_pretrained(folder)
-    return CLIPTokenizer.from_pretrained(folder)
 
 
 def _regex(pattern: str) -> Any:
@@ -93,16 +103,16 @@ def _regex(pattern: str) -> Any:
     return Regex(pattern)
 
 
-def _text_config(vocabulary: int, layers: int) -> Any:
+def _text_config(vocabulary: int, width: int = TEXT_WIDTH, heads: int = 6) -> Any:
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
         vocab_size=vocabulary,
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=3 * TEXT_WIDTH,
+        hidden_size=width,
+        intermediate_size=3 * width,
         projection_dim=TEXT_WIDTH,
-        num_hidden_layers=layers,
-        num_attention_heads=6,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=heads,
         max_position_embeddings=TEXT_LENGTH,
         hidden_act="quick_gelu",
         bos_token_id=vocabulary - 2,
@@ -124,7 +134,7 @@ def clip(vocabulary: int) -> Any:
         image_size=64,
         patch_size=8,
     )
-    text = _text_config(vocabulary, TEXT_LAYERS)
+    text = _text_config(vocabulary)
     config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=TEXT_WIDTH)
     return CLIPModel._from_config(config, attn_implementation="eager")
 
@@ -133,7 +143,7 @@ def captioner(vocabulary: int) -> Any:
     """A text encoder into the image encoder's space."""
     from transformers import CLIPTextModelWithProjection
 
-    config = _text_config(vocabulary, TEXT_LAYERS)
+    config = _text_config(vocabulary, width=128, heads=4)
     return CLIPTextModelWithProjection._from_config(config, attn_implementation="eager")
 
 

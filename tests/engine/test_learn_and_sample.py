@@ -182,6 +182,31 @@ def test_adapters_join_the_sites_that_the_recipe_names(base: Base) -> None:
         learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=nowhere)
 
 
+def test_adapters_join_the_last_layers_of_the_denoiser(base: Base) -> None:
+    """In the order in which latents pass them: what comes last is not what is listed last."""
+    passed: list[str] = []
+    sites = base.sites_of("spatial")
+    hooks = [
+        base.denoiser.get_submodule(s.name).register_forward_pre_hook(
+            lambda *_, name=s.name: passed.append(name)
+        )
+        for s in sites
+    ]
+    x = torch.randn(1, *base.latent_shape(2, 16, 16))
+    base.predict(x, torch.tensor([500]), base.encode_text(["a dog"]))
+    for hook in hooks:
+        hook.remove()
+    assert passed == [s.name for s in sorted(sites, key=lambda s: s.depth)]
+    few = {"last_layers": 2, "token_steps": 0, "adapter_steps": 1}
+    learner = learn_subject(
+        base, pictures(), name="V1", class_noun="dog", recipe=QUICK.model_copy(update=few)
+    )
+    assert set(learner.adapters) == set(passed[-2:])
+    with pytest.raises(UsageError, match="last 2 layers"):
+        other = QUICK.model_copy(update={**few, "only_sites": "^down"})
+        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=other)
+
+
 def test_each_stage_has_its_own_noise(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     shifts: list[float] = []
     real = type(base).timesteps

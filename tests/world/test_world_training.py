@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ccvd_cli.world import models
 from ccvd_cli.world.training import Average, Run
 
 
@@ -86,3 +87,13 @@ def test_the_average_starts_short_and_is_adopted(tmp_path: Path) -> None:
     kept = {k: v.clone() for k, v in run.averages["net"].state().items()}
     run.adopt_averages()
     assert all(torch.equal(module.state_dict()[k], v) for k, v in kept.items())
+
+
+def test_a_folders_tokenizer_is_trained_once(tmp_path: Path) -> None:
+    """Trained again it would give other ids to words, and embeddings belong to ids."""
+    prompts = ["a red dog jumping on the beach", "a <V1> qxz of p"]
+    first = models.tokenizer(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = models.tokenizer(tmp_path)
+    assert again(prompts).input_ids == first(prompts).input_ids and again.get_vocab() == first.get_vocab()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files

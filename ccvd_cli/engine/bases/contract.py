@@ -25,7 +25,8 @@ class Site:
     The spatial ones are the text-conditioned attentions, all of them, in the order that numbers the layers.
 
     name: the module beside which the adapter acts; norm: the normalisation in front of it, whose input is the block's hidden state;
-    layer: the text-conditioned layer whose relevance weights it follows; width: channels of the hidden state.
+    layer: the text-conditioned layer whose relevance weights it follows; width: channels of the hidden state; depth: of spatial ones, how many
+    others come before it in the denoiser.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Site:
     kind: SiteKind
     layer: int
     width: int
+    depth: int = 0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from .contract import Base, Places, Site, SiteKind, TokenVectors
 _PARTS = ("atlas", "clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
 # part -> how its path under a temporal container maps to the spatial attention beside it
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
+_PASSED = ("down_blocks", "mid_block", "up_blocks")  # the order in which a U-Net's blocks are
 
 
 def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[str]) -> tuple[Site, ...]:
@@ -33,8 +34,16 @@ def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[s
     """
     modules: dict[str, Any] = dict(denoiser.named_modules())
     layers = {name: i for i, name in enumerate(spatial)}
+    passed = sorted(spatial, key=lambda name: _PASSED.index(name.partition(".")[0]))
     sites = [
-        Site(name, name.removesuffix("attn2") + "norm2", "spatial", i, modules[name].query_dim)
+        Site(
+            name,
+            name.removesuffix("attn2") + "norm2",
+            "spatial",
+            i,
+            modules[name].query_dim,
+            passed.index(name),
+        )
         for name, i in layers.items()
     ]
     blocks = [
