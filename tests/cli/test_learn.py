@@ -288,6 +288,8 @@ def test_control_c_while_learning(tiny: Path, photos: Path, cwd: Path, ccvd_home
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     heard = []
