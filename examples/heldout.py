@@ -12,7 +12,7 @@ of all styles. Concepts come from the `test` split; recipes were chosen on `dev`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from collection import Bench, measure
@@ -40,25 +40,24 @@ def subjects(bench: Bench) -> None:
 
 
 def motions(bench: Bench) -> None:
-    for name in bench.collection.motions[: bench.args.concepts]:
-        seen = []
-        for prompt, clip in _made(bench, name, heldout.motion_prompts(name, name, bench.args.prompts)):
-            (what,) = bench.judges.attributes.read(clip[None])
-            seen.append(what["motion"])
-            bench.tally.add(name, what["motion"] == name)
-            bench.tally.add("recognised", what["motion"] == name)
-            bench.tally.add("by whom was asked", what["noun"] == prompt.shows.actors[0].noun)
-        print(f"{name}: {', '.join(seen)}", flush=True)
+    _read_off(bench, "motion", bench.collection.motions, heldout.motion_prompts)
 
 
 def styles(bench: Bench) -> None:
-    for name in bench.collection.styles[: bench.args.concepts]:
+    _read_off(bench, "style", bench.collection.styles, heldout.style_prompts)
+
+
+def _read_off(
+    bench: Bench, kind: str, names: Sequence[str], asked: Callable[[str, str, int], list[Prompt]]
+) -> None:
+    """Concepts that the judge of attributes knows by name."""
+    for name in names[: bench.args.concepts]:
         seen = []
-        for prompt, clip in _made(bench, name, heldout.style_prompts(name, name, bench.args.prompts)):
+        for prompt, clip in _made(bench, name, asked(name, name, bench.args.prompts)):
             (what,) = bench.judges.attributes.read(clip[None])
-            seen.append(what["style"])
-            bench.tally.add(name, what["style"] == name)
-            bench.tally.add("recognised", what["style"] == name)
+            seen.append(what[kind])
+            bench.tally.add(name, what[kind] == name)
+            bench.tally.add("recognised", what[kind] == name)
             bench.tally.add("moves as asked", what["motion"] == prompt.shows.motion)
             bench.tally.add("by whom was asked", what["noun"] == prompt.shows.actors[0].noun)
         print(f"{name}: {', '.join(seen)}", flush=True)

@@ -18,7 +18,7 @@ from ..progress import progress
 from ..prompts import plainly
 from ..session import Session
 from . import placing
-from .options import LARGEST_SEED, BaseOptions, JsonOption, RegionOptions, SampleOptions
+from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
 from .request import Request, begin, explain, load, open_base_of
 from .wiring import command
 
@@ -43,17 +43,9 @@ _GAP = 4  # pixels between clips
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(OutOptions):
     """Which ways, and where they are shown."""
 
-    ways: Annotated[
-        str,
-        Option(
-            "--with",
-            metavar="WAYS",
-            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule.",
-        ),
-    ]
     out: Annotated[
         Path | None,
         Option(
@@ -64,10 +56,14 @@ class CompareOptions:
             show_default="ccvd-compare-<prompt>-<seed>.mp4",
         ),
     ] = None
-    seed: Annotated[
-        int | None, Option("--seed", min=0, max=LARGEST_SEED, help="Of all of them.", show_default="random")
-    ] = None
-    json: JsonOption = False
+    ways: Annotated[
+        str,
+        Option(
+            "--with",
+            metavar="WAYS",
+            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule.",
+        ),
+    ] = "default,base"
 
 
 def register(app: typer.Typer) -> None:
@@ -112,9 +108,8 @@ def compare(
                 session.say(f"{way}:")
                 explain(who)
             clips[way] = _made(session, way, asked, who)
-            files = _show(
-                clips, path, sheet, request.settings
-            )  # after each, so that an interruption leaves the others
+            # After each, so that an interruption leaves the others.
+            files = _show(clips, path, sheet, request.settings)
     if options.json:
         emit_json({"prompt": prompt, "seed": seed, "ways": ways, "files": files})
     else:

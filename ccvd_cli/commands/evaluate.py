@@ -233,9 +233,8 @@ def _forgotten(registry: Registry, report: Sequence[examining.Measured]) -> dict
     histories: dict[str, dict[str, list[float]]] = {}
     for row in report:
         alike = [past for past in registry.evaluations(row.concept) if past.how == row.how]
-        for past in {
-            past.after: past for past in alike
-        }.values():  # of those that nothing was learned between, the last
+        latest = {past.after: past for past in alike}  # of those that nothing was learned between
+        for past in latest.values():
             for metric, score in past.scores.items():
                 histories.setdefault(metric, {}).setdefault(row.concept, []).append(score["mean"])
     lost = {}

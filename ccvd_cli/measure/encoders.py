@@ -130,7 +130,7 @@ class Dino:
 
     @torch.no_grad()
     def images(self, frames: Tensor) -> Tensor:
-        ready = self.prepare(list(_pictures(frames)), return_tensors="pt").to(self.device)
+        ready = self.prepare(_pictures(frames), return_tensors="pt").to(self.device)
         embeds: Tensor = self.model(**ready).last_hidden_state[:, 0]
         return embeds.float().cpu()
 

@@ -31,8 +31,6 @@ from .questions import Question
 
 OnStep = Callable[[int, int], None]
 SCORES = "scores.jsonl"
-
-
 FORMAT = 1  # of rows; a new one when scores are computed otherwise
 
 

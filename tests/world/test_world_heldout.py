@@ -15,7 +15,7 @@ from ccvd_cli.world.captions import random_clip
 from ccvd_cli.world.colour import oklab
 from ccvd_cli.world.corpus import MATERIAL, undrawn
 from ccvd_cli.world.motions import HELDOUT_MOTIONS, MOTIONS
-from ccvd_cli.world.render import COLOURS, Clip, cover, render
+from ccvd_cli.world.render import COLOURS
 from ccvd_cli.world.scenes import PLACES
 from ccvd_cli.world.shapes import NOUNS
 from ccvd_cli.world.styles import STYLES
@@ -123,22 +123,16 @@ def test_motion_clips_are_by_different_actors(name: str) -> None:
     assert len({clip.actors[0].noun for clip in truth}) == len({clip.scene for clip in truth}) == 8
 
 
-def test_masks_are_where_the_subject_is() -> None:
-    """Of two subjects with one noun and seed, but other looks, only what is masked can differ."""
-    images, masks = heldout.subject_images(3, 4), heldout.subject_masks(3, 4)
+def test_masks_are_where_the_subject_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same photos of somebody in other colours, only what is masked differs, and nearly all of that does."""
+    images, masks, who = heldout.subject_images(3, 4), heldout.subject_masks(3, 4), heldout.subject(3)
     assert masks.shape == images.shape[:3] and masks.dtype == np.uint8
-    who = heldout.subject(3).actor
-    painted = Clip(
-        (replace(who, colour=(1, 0, 1), second=(0, 1, 0), accessory_colour=(1, 1, 0)),), "beach", seed=5
-    )
-    changed = (render(painted, 1) != render(replace(painted, actors=(who,)), 1)).any(-1)
-    covered = cover(painted, 1)
-    assert covered[changed].min() > 0 and (covered == 255).mean() > 0.05
-    assert not changed[covered == 0].any()
-    share = masks.mean((1, 2)) / 255
-    assert (share > 0.05).all() and (share < 0.6).all()
-    middle = (masks[..., None] * np.stack(np.mgrid[:64, :64], -1)).sum((1, 2)) / masks.sum((1, 2))[:, None]
-    assert ((middle > 10) & (middle < 54)).all()
+    painted = replace(who.actor, colour=(1, 0, 1), second=(0, 1, 0), accessory_colour=(1, 1, 0))
+    monkeypatch.setattr(heldout, "subject", lambda i: replace(who, actor=painted))
+    changed = (heldout.subject_images(3, 4) != images).any(-1)
+    assert not changed[masks == 0].any()
+    assert changed[masks == 255].mean() > 0.6  # outlines, eyes and shoes stay as they are
+    assert (masks == 255).mean() > 0.03
 
 
 def test_style_pictures_are_of_different_things() -> None:
