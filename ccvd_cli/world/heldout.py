@@ -31,10 +31,13 @@ _SPACE = 7_700
 _LOOKS = [(t, a) for t in TEXTURES[1:] for a in ACCESSORIES]
 
 MOTION_SPLITS: dict[Split, tuple[str, ...]] = {
-    "dev": tuple(HELDOUT_MOTIONS)[0::2],
-    "test": tuple(HELDOUT_MOTIONS)[1::2],
+    "dev": tuple(HELDOUT_MOTIONS)[0:10:2],
+    "test": (*tuple(HELDOUT_MOTIONS)[1:10:2], *tuple(HELDOUT_MOTIONS)[10:]),
 }
-STYLE_SPLITS: dict[Split, tuple[str, ...]] = {"dev": tuple(STYLES)[0::2], "test": tuple(STYLES)[1::2]}
+STYLE_SPLITS: dict[Split, tuple[str, ...]] = {
+    "dev": tuple(STYLES)[0:5:2],
+    "test": (*tuple(STYLES)[1:5:2], *tuple(STYLES)[5:]),
+}
 
 
 @dataclass(frozen=True)

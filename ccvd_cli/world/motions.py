@@ -66,6 +66,13 @@ HELDOUT_MOTIONS: dict[str, Callable[[Array], Path]] = {
     "stretching": lambda t: _path(t, stretch=1.0 + 0.55 * _sin(t, 1.0), dy=0.04 * _sin(t, 1.0)),
     "rocking": lambda t: _path(t, angle=0.55 * _sin(t, 2.0)),
     "somersaulting": lambda t: _path(t, dy=0.16 - 0.40 * np.sin(np.pi * t), angle=-2 * np.pi * t),
+    "looping": lambda t: _path(
+        t, dx=-0.26 + 0.52 * t - 0.16 * _sin(t, 1.0), dy=-0.20 * (1 - _cos(t, 1.0)) + 0.16
+    ),
+    "shaking": lambda t: _path(t, dx=0.11 * _sin(t, 3.0)),
+    "bobbing": lambda t: _path(t, dy=0.13 * _sin(t, 2.0)),
+    "tumbling": lambda t: _path(t, dx=0.28 - 0.56 * t, angle=-2 * np.pi * t, facing=-1.0),
+    "retreating": lambda t: _path(t, dx=-0.24 + 0.48 * t, dy=0.10 - 0.20 * t, scale=1.3 - 0.85 * t),
 }
 
 

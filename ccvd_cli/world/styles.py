@@ -52,4 +52,27 @@ def poster(frames: Array) -> Array:
     return (ink + level[..., None] * (paper - ink)).astype(np.float32)
 
 
-STYLES: dict[str, Callable[[Array], Array]] = {f.__name__: f for f in (sketch, sepia, neon, negative, poster)}
+def woodcut(frames: Array) -> Array:
+    """Black ink or none, with the outlines cut out."""
+    light = (_grey(frames) > 0.5).astype(np.float32)
+    cut = np.where(_edges(frames) > 0.6, 1 - light, light)
+    return np.repeat(0.06 + 0.90 * cut[..., None], 3, -1)
+
+
+def moonlight(frames: Array) -> Array:
+    """Blue and dim, darker towards the edges."""
+    height, width = frames.shape[1:3]
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    lamp = (1 - 0.35 * (x**2 + y**2)).clip(0.2)[..., None]
+    return (_grey(frames)[..., None] * lamp * np.asarray([0.35, 0.50, 0.95])).astype(np.float32)
+
+
+def pastel(frames: Array) -> Array:
+    """Chalk: pale, with half the colour."""
+    muted = 0.5 * frames + 0.5 * _grey(frames)[..., None]
+    return (0.55 + 0.45 * muted).astype(np.float32)
+
+
+STYLES: dict[str, Callable[[Array], Array]] = {
+    f.__name__: f for f in (sketch, sepia, neon, negative, poster, woodcut, moonlight, pastel)
+}

@@ -98,7 +98,8 @@ def test_splits_share_no_motion_and_no_style() -> None:
         assert not set(splits["dev"]) & set(splits["test"])
         assert set(splits["dev"]) | set(splits["test"]) == set(whole)
     assert not set(HELDOUT_MOTIONS) & set(MOTIONS)
-    assert min(map(len, heldout.MOTION_SPLITS.values())) == 5
+    assert [len(heldout.MOTION_SPLITS[s]) for s in ("dev", "test")] == [5, 10]
+    assert [len(heldout.STYLE_SPLITS[s]) for s in ("dev", "test")] == [3, 5]
 
 
 def test_photos_show_the_subject_in_different_scenes() -> None:
