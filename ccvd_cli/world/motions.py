@@ -67,7 +67,7 @@ HELDOUT_MOTIONS: dict[str, Callable[[Array], Path]] = {
     "rocking": lambda t: _path(t, angle=0.55 * _sin(t, 2.0)),
     "somersaulting": lambda t: _path(t, dy=0.16 - 0.40 * np.sin(np.pi * t), angle=-2 * np.pi * t),
     "looping": lambda t: _path(
-        t, dx=-0.26 + 0.52 * t - 0.16 * _sin(t, 1.0), dy=-0.20 * (1 - _cos(t, 1.0)) + 0.16
+        t, dx=-0.26 + 0.52 * t + 0.16 * _sin(t, 1.0), dy=-0.20 * (1 - _cos(t, 1.0)) + 0.16
     ),
     "shaking": lambda t: _path(t, dx=0.11 * _sin(t, 3.0)),
     "bobbing": lambda t: _path(t, dy=0.13 * _sin(t, 2.0)),
