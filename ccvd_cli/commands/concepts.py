@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +10,14 @@ import typer
 from typer import Argument, Option
 
 from ..errors import CcvdError, UsageError
-from ..metric_names import SAID
 from ..output import date, emit, emit_facts, emit_json, emit_table, size
 from ..session import Session
+from .history import histories, tell
 from .options import JsonOption, Kind
 from .wiring import command
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView, EvaluationView
+    from ccvd_registry import ConceptView
 
 _PANEL = "The registry"
 _LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
@@ -91,14 +90,15 @@ def show(
     name: Annotated[str, Argument(help="The concept, such as V1.")],
     json: JsonOption = False,
 ) -> None:
-    """All about one concept: what it was learned from, how, what it consists of, and what evaluations found."""
+    """All about one concept: what it was learned from, how, what it consists of, and how well it did over tasks."""
     with session.registry() as registry:
         concept, evaluations = registry.get(name), registry.evaluations(name)
     if json:
         past = [
             {"created": e.created, "after": e.after, "how": e.how, "scores": e.scores} for e in evaluations
         ]
-        emit_json(_everything(concept) | {"evaluations": past})
+        lines = [history.as_json() for history in histories(concept.kind, evaluations)]
+        emit_json(_everything(concept) | {"evaluations": past, "history": lines})
         return
     curve = concept.loss_curve
     emit_facts(
@@ -118,20 +118,7 @@ def show(
         }
     )
     if evaluations:
-        _history(evaluations)
-
-
-def _history(evaluations: Sequence[EvaluationView]) -> None:
-    """One line each, oldest first; a number names what was asked: only lines of the same number can be compared."""
-    metrics = list(dict.fromkeys(metric for e in evaluations for metric in e.scores))
-    ways: list[dict[str, Any]] = []
-    rows = []
-    for e in evaluations:
-        ways += [] if e.how in ways else [e.how]
-        means = (f"{e.scores[m]['mean']:.3f}" if m in e.scores else "" for m in metrics)
-        rows.append((date(e.created), e.after, 1 + ways.index(e.how), *means))
-    emit("")
-    emit_table(("EVALUATED", "AFTER TASK", "ASKED", *(SAID.get(m, m.upper()) for m in metrics)), rows)
+        tell(concept.kind, evaluations)
 
 
 def remove(

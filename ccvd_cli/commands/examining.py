@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CcvdError
+from ..metric_names import SAID
 from ..progress import progress
 from ..session import Session
-from .opening import find_base
 from .request import Request
 
 if TYPE_CHECKING:
@@ -24,14 +22,8 @@ if TYPE_CHECKING:
     from ..measure.evaluate import Exam, Examiner, References
     from ..measure.metrics import Estimate
     from ..measure.questions import Question
-    from .evaluate import EvaluateOptions
-
-
-def check_encoders(request: Request, options: EvaluateOptions) -> None:
-    """Raises CcvdError where open_clip is needed and missing."""
-    needed = options.clip or find_base(request.source).family != "mini"
-    if needed and importlib.util.find_spec("open_clip") is None:
-        raise CcvdError("open_clip is not installed.", 'pip install "ccvd[metrics]"')
+    from ..settings import SampleSettings
+    from .asking import EvaluateOptions
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,11 @@ class Measured:
 
         return as_json(self.found)
 
+    def words(self) -> str:
+        """'V1, 8 clips: CLIP-T 0.251 (0.240 - 0.262), ...'."""
+        means = [f"{SAID.get(metric, metric)} {said(found)}" for metric, found in self.found.items()]
+        return f"{self.concept}, {self.clips} clips: {', '.join(means)}"
+
     def as_json(self) -> dict[str, Any]:
         facts = {key: getattr(self, key) for key in ("concept", "kind", "clips", "folder", "how", "scores")}
         return facts | {"encoders": list(self.how["encoders"])}
@@ -66,17 +63,41 @@ def open_encoders(base: Base, options: EvaluateOptions) -> Examiner:
     return Examiner(clip, None if own and not options.dino else Dino(options.dino or DINO, base.device))
 
 
-def exams(
+def said(found: Estimate | None) -> str:
+    """A mean and its interval; nothing for a metric that was not measured."""
+    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} - {found.high:.3f})"
+
+
+def examine(
     session: Session,
     registry: Registry,
     request: Request,
     base: Base,
     examiner: Examiner,
     asked: Mapping[str, list[Question]],
-    folders: Mapping[str, Path],
+    held: Mapping[str, References],
+    options: EvaluateOptions,
+) -> Iterator[Measured]:
+    """Concept after concept, each recorded when it is scored; what can be wrong with any is, before anything is made.
+
+    Raises:
+        CcvdError, RegistryError: a concept is not what was stored, or clips cannot be kept.
+    """
+    exams = _exams(session, registry, request, base, examiner, asked, held, options)
+    for concept in request.concepts:
+        yield _measured(session, registry, base, examiner, concept, exams[concept.name], options)
+
+
+def _exams(
+    session: Session,
+    registry: Registry,
+    request: Request,
+    base: Base,
+    examiner: Examiner,
+    asked: Mapping[str, list[Question]],
+    held: Mapping[str, References],
     options: EvaluateOptions,
 ) -> dict[str, Exam]:
-    """By concept; everything that can be wrong with it is, before anything is made. Raises CcvdError, RegistryError."""
     from ..engine.concept import Learner
     from ..measure.evaluate import Exam
 
@@ -89,13 +110,12 @@ def exams(
     exams = {}
     for concept in request.concepts:
         joining = [c for c in everybody if c.name != concept.name] if others else []
+        references = held.get(concept.name) or _kept(session, concept, learners[concept.name], examiner)
         exams[concept.name] = Exam(
             [learners[c.name] for c in (concept, *joining)],
             [c.digests for c in (concept, *joining)],
             asked[concept.name],
-            _held_against(
-                session, concept, learners[concept.name], examiner, folders.get(concept.name), request
-            ),
+            references,
             request.settings,
             options.seeds,
             at_once,
@@ -103,40 +123,39 @@ def exams(
     return exams
 
 
-def _held_against(
-    session: Session,
-    concept: ConceptView,
-    learner: Learner,
-    examiner: Examiner,
-    folder: Path | None,
-    request: Request,
-) -> References:
-    """What it was learned from, if that was given; else the image embeddings that the concept keeps, for the base's own encoder."""
-    import torch
-
-    from ..engine import media
+def _kept(session: Session, concept: ConceptView, learner: Learner, examiner: Examiner) -> References:
+    """The image embeddings that the concept keeps, for the base's own encoder."""
     from ..measure.encoders import Embedded
     from ..measure.evaluate import References
 
-    settings, own = request.settings, isinstance(examiner.clip, Embedded) and len(learner.image_prototypes)
-    encoders = [e for e in (examiner.clip, examiner.dino) if e]
-    size = (settings.height, settings.width)
-    if folder is None:
-        if concept.kind != "motion" and own:
-            return References(
-                concept.prototype_digest, {examiner.clip.digest: learner.image_prototypes.float().cpu()}
-            )
-        metric = "MOTION" if concept.kind == "motion" else "CLIP-I"
-        session.say(
-            f"{concept.name}: no {metric}, which needs what it was learned from: --references {concept.name}=DIR"
+    if concept.kind != "motion" and isinstance(examiner.clip, Embedded) and len(learner.image_prototypes):
+        return References(
+            concept.prototype_digest, {examiner.clip.digest: learner.image_prototypes.float().cpu()}
         )
-        return References()
-    if concept.kind == "motion":
+    metric = "MOTION" if concept.kind == "motion" else "CLIP-I"
+    session.say(
+        f"{concept.name}: no {metric}, which needs what it was learned from: --references {concept.name}=DIR"
+    )
+    return References()
+
+
+def references_in(
+    session: Session, folder: Path, kind: str, examiner: Examiner, settings: SampleSettings
+) -> References:
+    """What a concept of a kind was learned from. Raises UsageError if there is nothing of it in `folder`."""
+    import torch
+
+    from ..engine import media
+    from ..measure.evaluate import References
+
+    size = (settings.height, settings.width)
+    if kind == "motion":
         loaded = media.load_videos(folder, size=size, frames=settings.frames, fps=settings.fps)
         references = References(_sum_of(loaded), clips=[(clip + 1) / 2 for clip in loaded.tensors])
     else:
         loaded = media.load_images(folder, size=size)
         photos = (torch.stack(list(loaded.tensors)) + 1) / 2
+        encoders = [e for e in (examiner.clip, examiner.dino) if e]
         references = References(_sum_of(loaded), {e.digest: e.images(photos) for e in encoders})
     for path, reason in loaded.skipped:
         session.say(f"Skipped {path.name}: {reason}.")
@@ -147,7 +166,7 @@ def _sum_of(loaded: Loaded) -> str:
     return hashlib.sha256("".join(sorted(loaded.digests)).encode()).hexdigest()
 
 
-def measured(
+def _measured(
     session: Session,
     registry: Registry,
     base: Base,

@@ -28,9 +28,11 @@ from .options import (
     MaskOptions,
     MotionRecipeOptions,
     PictureRecipeOptions,
+    SampleOptions,
     SubjectRecipeOptions,
 )
 from .previews import Previews, plan_previews
+from .scoring import Plan, plan_scoring
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def register(app: typer.Typer) -> None:
         examples=(
             "ccvd learn-subject --images photos/ --class-noun dog",
             "ccvd learn-subject --images photos/ --name rex --steps 400 --seed 1",
+            "ccvd learn-subject --images photos/ --class-noun dog --evaluate",
             "ccvd learn-subject --images photos/ --masks masks/ --class-noun dog",
             "ccvd learn-subject --images rex/ --class-noun dog --images tom/ --class-noun cat",
         ),
@@ -159,8 +162,10 @@ def _learn(
         names = _free_names(registry, options.name, len(folders))
         previews = plan_previews(names, options)
         source = where.base or "mini"
+        plan = _plan(kind, names, folders, source, options, where)
         task = _prepare(session, kind, names, folders, source, options, overrides, masks)
         base = open_base(session, source, where.device, where.dtype)
+        scoring = plan.ready(session, base) if plan else None
         began = datetime.now(timezone.utc)
         with previews.undone_unless_kept():
             learners = _train(session, base, task, _earlier(session, registry, task, base), previews)
@@ -169,7 +174,28 @@ def _learn(
         held = " and ".join(concept.name for concept in concepts)
         session.say(f"{held} {'is' if len(concepts) == 1 else 'are'} in the registry.")
         previews.final(session, base, learners, task.sampling)
-    report(session, concepts, task, previews.files, time.monotonic() - started, as_json=options.json)
+        took = time.monotonic() - started
+        try:
+            if scoring:
+                scoring.score(session, registry, concepts)
+        finally:  # they are learned, scored or not
+            scores = scoring.found if scoring else None
+            report(session, concepts, task, previews.files, took, scores, as_json=options.json)
+
+
+def _plan(
+    kind: Kind,
+    names: Sequence[str],
+    folders: Sequence[Path],
+    source: str,
+    options: LearnOptions,
+    where: BaseOptions,
+) -> Plan | None:
+    """How they will be scored, at the size that they are learned at; None if nobody asked. Raises UsageError, CcvdError."""
+    if not options.evaluate:
+        return None
+    sampling = SampleOptions(height=options.height, width=options.width)
+    return plan_scoring(kind, names, folders, source, sampling, where)
 
 
 def _free_names(registry: Registry, wanted: Sequence[str] | None, count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from .previews import example_prompt
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
 
+    from .examining import Measured
     from .learn import Lesson, Task
 
 _NAMED = 6  # so many files are named in the summary; the rest are counted
@@ -25,13 +26,18 @@ def report(
     task: Task,
     previews: list[Path],
     seconds: float,
+    scores: Mapping[str, Measured] | None,
     *,
     as_json: bool,
 ) -> None:
-    """Names or JSON on stdout (of several concepts a list), a summary on stderr."""
+    """Names or JSON on stdout (of several concepts a list), a summary on stderr. `scores` None: nobody asked for them."""
     of_each = list(zip(concepts, task.lessons, strict=True))
     if as_json:
         every = [_facts(concept, lesson, previews, seconds) for concept, lesson in of_each]
+        if scores is not None:
+            for facts in every:
+                row = scores.get(facts["name"])
+                facts["evaluation"] = row.as_json() if row else None
         emit_json(every if len(every) > 1 else every[0])
     else:
         for concept in concepts:
@@ -43,6 +49,8 @@ def report(
             f"({size(concept.bytes)}) from {files(lesson.loaded.used)}"
             f"{f'; skipped {files(skipped)}' if skipped else ''}."
         )
+        if scores and concept.name in scores:
+            session.say(f"Scores of {scores[concept.name].words()}")
     for path in previews[-1:]:
         session.say(f"Preview: {path}")
     session.say(f'Try: ccvd generate "{example_prompt(concepts)}"')

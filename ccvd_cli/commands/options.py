@@ -125,6 +125,10 @@ class LearnOptions:
         int | None,
         Option("--preview-every", min=1, metavar="N", help="A clip every N steps too.", show_default=False),
     ] = None
+    evaluate: Annotated[
+        bool,
+        Option("--evaluate", help="Score it too, as `ccvd evaluate` would by the same files."),
+    ] = False
     height: Annotated[
         int | None, _base("--height", "Pixels to learn at; generate at the same size.", "that of the base")
     ] = None

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..errors import CcvdError
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
 from .metrics import Estimate, estimate, image_alignment, temporal_consistency, text_alignment
-from .motion import dynamic_degree, motion_fidelity
+from .motion import Array, likeness, paths, reach
 from .questions import Question
 
 OnStep = Callable[[int, int], None]
@@ -44,6 +45,11 @@ class References:
     digest: str = ""
     images: Mapping[str, Tensor] = field(default_factory=dict)
     clips: Sequence[Tensor] = ()
+
+    @cached_property
+    def paths(self) -> list[Array]:
+        """Of the clips: followed once, however many are held against them."""
+        return [paths(clip) for clip in self.clips]
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,11 @@ class Examiner:
             if encoder is not None and encoder.digest in references.images:
                 frames = seen if encoder is self.clip else encoder.images(clip)
                 found[metric] = image_alignment(frames, references.images[encoder.digest])
+        followed = paths(clip)
         if references.clips:
-            alike = [motion_fidelity(clip, reference) for reference in references.clips]
+            alike = [likeness(followed, reference) for reference in references.paths]
             found["motion"] = sum(alike) / len(alike)
-        found |= {"t_cons": temporal_consistency(seen), "dynamic": dynamic_degree(clip)}
+        found |= {"t_cons": temporal_consistency(seen), "dynamic": reach(followed)}
         return found
 
 

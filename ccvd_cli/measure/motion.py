@@ -58,7 +58,12 @@ def _grey(frame: Tensor) -> npt.NDArray[np.uint8]:
 
 def dynamic_degree(clip: Tensor) -> float:
     """How far the fastest twentieth of the points goes in all, in sides of the frame: 0 for a frozen picture."""
-    steps = np.linalg.norm(np.diff(paths(clip), axis=1), axis=-1)  # (points, F - 1)
+    return reach(paths(clip))
+
+
+def reach(followed: Array) -> float:
+    """`dynamic_degree` of a clip by its paths."""
+    steps = np.linalg.norm(np.diff(followed, axis=1), axis=-1)  # (points, F - 1)
     lengths = np.sort(steps.sum(1))
     return float(lengths[-max(1, len(lengths) // 20) :].mean())
 
@@ -69,7 +74,12 @@ def motion_fidelity(clip: Tensor, reference: Tensor) -> float:
     Paths of both are read at as many moments, as displacements from one to the next. Where one clip moves and the other does not it is 0,
     where neither does 1.
     """
-    ours, theirs = (_displacements(paths(x)) for x in (clip, reference))
+    return likeness(paths(clip), paths(reference))
+
+
+def likeness(followed: Array, reference: Array) -> float:
+    """`motion_fidelity` of two clips by their paths."""
+    ours, theirs = _displacements(followed), _displacements(reference)
     if not len(ours) or not len(theirs):
         return float(len(ours) == len(theirs))
     alike = (ours[:, None] * theirs[None]).sum(-1).mean(-1)  # (points, points)
@@ -87,4 +97,4 @@ def _displacements(followed: Array) -> Array:
     return np.asarray(steps / np.maximum(np.linalg.norm(steps, axis=-1, keepdims=True), 1e-6), np.float32)
 
 
-__all__ = ["dynamic_degree", "motion_fidelity", "paths"]
+__all__ = ["Array", "dynamic_degree", "likeness", "motion_fidelity", "paths", "reach"]

@@ -1,0 +1,166 @@
+"""What an evaluation is asked for, and whether it can be done: all of it known before a base is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from ..errors import CcvdError, UsageError
+from ..outputs import check_output
+from .opening import find_base
+from .options import LARGEST_SEED, BaseOptions, JsonOption, SampleOptions
+from .request import Request, base_of, common_base, sample_settings
+
+if TYPE_CHECKING:
+    from ccvd_registry import ConceptView, Registry
+
+    from ..measure.questions import Question
+    from ..settings import SampleSettings
+
+
+def _measuring(name: str, help: str, metavar: str, default: str = "") -> Any:
+    return Option(
+        name, help=help, metavar=metavar, show_default=default or False, rich_help_panel="Measuring"
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is asked, by whom it is judged, and where it is kept."""
+
+    prompts: Annotated[
+        Path | None,
+        _measuring("--prompts", "Prompts to ask, one a line; each names one concept.", "FILE", "built in"),
+    ] = None
+    count: Annotated[int, Option("--count", min=1, help="How many of the built-in prompts.")] = 8
+    seeds: Annotated[int, Option("--seeds", min=1, help="Clips of each prompt.")] = 1
+    seed: Annotated[int, Option("--seed", min=0, max=LARGEST_SEED, help="The first seed.")] = 0
+    batch: Annotated[
+        int | None,
+        Option("--batch", min=1, help="Clips made at once.", show_default="8 on the embedded base, else 1"),
+    ] = None
+    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Where clips and scores are kept.")] = (
+        Path("evaluation")
+    )
+    references: Annotated[
+        list[str] | None,
+        _measuring(
+            "--references",
+            "What a concept was learned from, to be held against: V1=photos/. Repeatable.",
+            "NAME=DIR",
+        ),
+    ] = None
+    clip: Annotated[
+        str | None,
+        _measuring(
+            "--clip",
+            "CLIP in open_clip's layout: a folder or a hub id.",
+            "MODEL",
+            "the base's own, else ViT-B/32",
+        ),
+    ] = None
+    dino: Annotated[
+        str | None,
+        _measuring(
+            "--dino",
+            "DINO in transformers' layout: a folder or a hub id.",
+            "MODEL",
+            "none on the embedded base, else ViT-S/16",
+        ),
+    ] = None
+    json: JsonOption = False
+
+
+def settings_of(source: str, sampling: SampleOptions, options: EvaluateOptions) -> SampleSettings:
+    """How clips of the base `source` are made to be measured. Raises UsageError."""
+    from ..settings import SAMPLING
+
+    settings = sample_settings(SAMPLING[find_base(source).family], sampling, options.seed)
+    if settings.frames < 2:
+        raise UsageError("--frames 1: a picture does not move.", "Measure clips of 2 frames or more.")
+    return settings
+
+
+def request_of(
+    registry: Registry,
+    names: Sequence[str],
+    options: EvaluateOptions,
+    sampling: SampleOptions,
+    base: BaseOptions,
+) -> Request:
+    """The concepts, on one base, and how they are sampled. Raises UsageError."""
+    concepts = registry.find(dict.fromkeys(names)) if names else registry.list()
+    if not concepts:
+        raise UsageError(
+            "There are no concepts to evaluate.", "Teach one: ccvd learn-subject --images FOLDER"
+        )
+    fingerprint, source = common_base(concepts), base.base or base_of(concepts)
+    settings = settings_of(source, sampling, options)
+    if settings.open_to_others and (options.batch or 1) > 1:
+        raise UsageError(
+            f"--batch {options.batch}: where others may join a prompt, each is weighed alone.",
+            "Leave --batch out, or name concepts by --aggregation named.",
+        )
+    return Request(
+        prompt="",
+        concepts=concepts,
+        source=source,
+        fingerprint=fingerprint,
+        settings=settings,
+        device=base.device,
+        dtype=base.dtype,
+    )
+
+
+def asked_of(request: Request, options: EvaluateOptions) -> dict[str, list[Question]]:
+    """By concept. Raises UsageError."""
+    from ..measure.questions import built_in, from_file
+
+    if options.prompts:
+        return from_file(options.prompts, {c.name: (c.kind, c.class_noun) for c in request.concepts})
+    family = find_base(request.source).family
+    return {c.name: built_in(c.name, c.kind, c.class_noun, family, options.count) for c in request.concepts}
+
+
+def folders_of(given: Sequence[str], concepts: Sequence[ConceptView]) -> dict[str, Path]:
+    """Folders by concept. Raises UsageError."""
+    names, found = [c.name for c in concepts], dict[str, Path]()
+    for text in given:
+        name, _, folder = text.partition("=")
+        if name not in names or not folder:
+            raise UsageError(
+                f"--references {text}: not one of the concepts and its folder.",
+                f"Say NAME=DIR, such as {names[0]}=photos/.",
+            )
+        if name in found:
+            raise UsageError(
+                f"--references {text}: {name} has '{found[name]}' already.", "Give one folder for each."
+            )
+        if not Path(folder).expanduser().is_dir():
+            raise UsageError(
+                f"--references {text}: there is no folder '{folder}'.", "Give the folder it was learned from."
+            )
+        found[name] = Path(folder).expanduser()
+    return found
+
+
+def check_out(folder: Path, names: Iterable[str]) -> None:
+    """Raises UsageError if clips of these concepts could not be kept there."""
+    for kept in (folder, *(folder / name for name in names)):
+        if kept.exists() and not kept.is_dir():
+            raise UsageError(
+                f"--out '{kept}' is not a folder.", "Name a new folder, or one of an earlier evaluation."
+            )
+        check_output(kept / "clip.mp4")
+
+
+def check_encoders(source: str, options: EvaluateOptions) -> None:
+    """Raises CcvdError where open_clip is needed and missing."""
+    needed = options.clip or find_base(source).family != "mini"
+    if needed and importlib.util.find_spec("open_clip") is None:
+        raise CcvdError("open_clip is not installed.", 'pip install "ccvd[metrics]"')
