@@ -7,4 +7,11 @@ SAID = {
     "motion": "MOTION",
     "t_cons": "T-CONS",
     "dynamic": "DYNAMIC",
+    "identity": "IDENTITY",
+    "motion_class": "MOTION CLASS",
+    "style": "STYLE",
+    "noun": "NOUN",
+    "colour": "COLOUR",
+    "scene": "SCENE",
+    "motion_word": "MOTION WORD",
 }

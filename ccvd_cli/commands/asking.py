@@ -73,6 +73,14 @@ class EvaluateOptions:
             "none on the embedded base, else ViT-S/16",
         ),
     ] = None
+    exact: Annotated[
+        bool,
+        Option(
+            "--exact",
+            help="On the embedded base: have judges say, too, what can be known. They are trained first, once, for minutes.",
+            rich_help_panel="Measuring",
+        ),
+    ] = False
     json: JsonOption = False
 
 
@@ -160,7 +168,12 @@ def check_out(folder: Path, names: Iterable[str]) -> None:
 
 
 def check_encoders(source: str, options: EvaluateOptions) -> None:
-    """Raises CcvdError where open_clip is needed and missing."""
+    """Raises CcvdError where open_clip is needed and missing, UsageError where nothing can be known exactly."""
+    if options.exact and find_base(source).family != "mini":
+        raise UsageError(
+            f"--exact: '{source}' is not of the embedded world, where alone what is shown can be known.",
+            "Leave --exact out.",
+        )
     needed = options.clip or find_base(source).family != "mini"
     if needed and importlib.util.find_spec("open_clip") is None:
-        raise CcvdError("open_clip is not installed.", 'pip install "ccvd[metrics]"')
+        raise CcvdError("`open_clip` is not installed.", '`pip install "ccvd[metrics]"` brings it.')

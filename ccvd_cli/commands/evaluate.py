@@ -15,7 +15,6 @@ from ..output import emit, emit_json, emit_table
 from ..session import Session
 from . import asking, examining
 from .asking import EvaluateOptions
-from .examining import said
 from .history import by_task
 from .options import BaseOptions, SampleOptions
 from .request import open_base_of
@@ -35,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "ccvd evaluate --seeds 3 --out scores",
             "ccvd evaluate V3 --references V3=clips/ --prompts prompts.txt --json",
             "ccvd evaluate --forgetting",
+            "ccvd evaluate V1 --references V1=photos/ --exact",
         ),
         panel="Measuring",
     )
@@ -71,6 +71,8 @@ def evaluate(
             for c in request.concepts
             if c.name in folders
         }
+        if options.exact:
+            examiner = examining.with_judges(session, opened, examiner, request.concepts, held)
         report = list(examining.examine(session, registry, request, opened, examiner, asked, held, options))
         lost = _forgotten(registry, report) if forgetting else None
     if options.json:
@@ -79,7 +81,7 @@ def evaluate(
         )
         return
     metrics = [m for m in SAID if any(m in row.found for row in report)]
-    rows = [(row.concept, row.kind, row.clips, *(said(row.found.get(m)) for m in metrics)) for row in report]
+    rows = [(row.concept, row.kind, row.clips, *(row.said(m) for m in metrics)) for row in report]
     emit_table(("CONCEPT", "KIND", "CLIPS", *(SAID[m] for m in metrics)), rows)
     if lost is not None:
         _tell_forgetting(session, lost)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,25 @@ class Measured:
     folder: Path
     how: dict[str, Any]
     found: dict[str, Estimate]
+    judges: Mapping[str, float]  # how often they are right on rendered truth, by metric
 
     @property
     def scores(self) -> dict[str, Any]:
         from ..measure.evaluate import as_json
 
-        return as_json(self.found)
+        return as_json(self.found, self.judges)
+
+    def said(self, metric: str) -> str:
+        """A mean, its interval, and how good its judge is if it has one; nothing for a metric that was not measured."""
+        if metric not in self.found:
+            return ""
+        e = self.found[metric]
+        judge = f"; judge {self.judges[metric]:.1%}" if metric in self.judges else ""
+        return f"{e.mean:.3f} ({e.low:.3f} - {e.high:.3f}{judge})"
 
     def words(self) -> str:
         """'V1, 8 clips: CLIP-T 0.251 (0.240 - 0.262), ...'."""
-        means = [f"{SAID.get(metric, metric)} {said(found)}" for metric, found in self.found.items()]
+        means = [f"{SAID.get(metric, metric)} {self.said(metric)}" for metric in self.found]
         return f"{self.concept}, {self.clips} clips: {', '.join(means)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -61,11 +70,6 @@ def open_encoders(base: Base, options: EvaluateOptions) -> Examiner:
     clip = Embedded(base) if own and not options.clip else OpenClip(options.clip or CLIP, base.device)
     clip.texts([""])  # whether it reads at all is told before anything is made
     return Examiner(clip, None if own and not options.dino else Dino(options.dino or DINO, base.device))
-
-
-def said(found: Estimate | None) -> str:
-    """A mean and its interval; nothing for a metric that was not measured."""
-    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} - {found.high:.3f})"
 
 
 def examine(
@@ -151,15 +155,46 @@ def references_in(
     size = (settings.height, settings.width)
     if kind == "motion":
         loaded = media.load_videos(folder, size=size, frames=settings.frames, fps=settings.fps)
-        references = References(_sum_of(loaded), clips=[(clip + 1) / 2 for clip in loaded.tensors])
+        clips = [(clip + 1) / 2 for clip in loaded.tensors]
+        references = References(_sum_of(loaded), clips=clips, truth=_truth(loaded, folder, kind))
     else:
         loaded = media.load_images(folder, size=size)
         photos = (torch.stack(list(loaded.tensors)) + 1) / 2
         encoders = [e for e in (examiner.clip, examiner.dino) if e]
-        references = References(_sum_of(loaded), {e.digest: e.images(photos) for e in encoders})
+        seen = {e.digest: e.images(photos) for e in encoders}
+        references = References(_sum_of(loaded), seen, truth=_truth(loaded, folder, kind))
     for path, reason in loaded.skipped:
         session.say(f"Skipped {path.name}: {reason}.")
     return references
+
+
+def _truth(loaded: Loaded, folder: Path, kind: str) -> dict[str, str]:
+    from ..measure.known import shown
+
+    return shown(folder, kind, [path.name for path in loaded.used])
+
+
+def with_judges(
+    session: Session,
+    base: Base,
+    examiner: Examiner,
+    concepts: Sequence[ConceptView],
+    held: Mapping[str, References],
+) -> Examiner:
+    """The same, and judges of what can be known; of identities only where references are subjects of the embedded world."""
+    from ..measure.known import exact
+    from ..world.judge import Autoencoder, judges_folder
+
+    for c in concepts:
+        if not (c.name in held and held[c.name].truth):
+            session.say(
+                f"{c.name}: whether it is the {c.kind} itself is not judged, which needs what `ccvd world {c.kind}` drew: "
+                f"--references {c.name}=DIR"
+            )
+    names = [references.truth["identity"] for references in held.values() if "identity" in references.truth]
+    with progress(quiet=session.quiet) as report:
+        judges = exact(Autoencoder.of(base), judges_folder(session.home), names, report)
+    return replace(examiner, exact=judges)
 
 
 def _sum_of(loaded: Loaded) -> str:
@@ -186,7 +221,10 @@ def _measured(
             base, examiner, exam, folder, lambda step, total: report("sampling", step, total)
         )
     how, found = measuring.how(base, examiner, exam), measuring.summary(rows)
-    row = Measured(concept.name, concept.kind, len(rows), folder, how, found)
+    judges = measuring.accuracies(examiner, exam)
+    if unused := [f"{m} ({right:.1%})" for m, right in judges.items() if m not in found]:
+        session.say(f"{concept.name}: not scored, since judges are right too seldom: {', '.join(unused)}.")
+    row = Measured(concept.name, concept.kind, len(rows), folder, how, found, judges)
     try:
         registry.record_evaluation(concept.name, how=how, scores=row.scores)
     except RegistryError as error:

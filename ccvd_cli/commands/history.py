@@ -19,9 +19,9 @@ _WIDTH = 48  # of a line, so that its words fit into 80 columns beside it
 _LEAST_SPAN = 0.05  # from the lowest block to the highest: what differs by less is not made to look like much
 # Of a kind, the score that says most about it comes first.
 _MAIN = {
-    "subject": ("clip_i", "dino_i", "clip_t"),
-    "style": ("clip_i", "dino_i", "clip_t"),
-    "motion": ("motion", "clip_t"),
+    "subject": ("identity", "clip_i", "dino_i", "clip_t"),
+    "style": ("style", "clip_i", "dino_i", "clip_t"),
+    "motion": ("motion_class", "motion", "clip_t"),
 }
 
 

@@ -26,7 +26,8 @@ from ..engine.sample import generate_batch
 from ..errors import CcvdError
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
-from .metrics import Estimate, estimate, image_alignment, temporal_consistency, text_alignment
+from .known import JUDGED, Exact, Truth, in_style, said
+from .metrics import Estimate, estimate, image_alignment, rate, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
 from .questions import Question
 
@@ -39,12 +40,13 @@ FORMAT = 1  # of rows; a new one when scores are computed otherwise
 class References:
     """What clips of a concept are held against: embeddings (R, E) by the encoder's digest, and clips (F, 3, H, W) in [0, 1]; any may be missing.
 
-    `digest` says what they were made from.
+    `digest` says what they were made from, `truth` whom or what they are known to show, where the embedded world drew them.
     """
 
     digest: str = ""
     images: Mapping[str, Tensor] = field(default_factory=dict)
     clips: Sequence[Tensor] = ()
+    truth: Truth = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> list[Array]:
@@ -54,20 +56,28 @@ class References:
 
 @dataclass(frozen=True)
 class Examiner:
-    """Scores clips. `clip` judges prompts and pictures, `dino` pictures alone."""
+    """Scores clips. `clip` judges prompts and pictures, `dino` pictures alone, and `exact` what can be known in the embedded world."""
 
     clip: TextImageEncoder
     dino: ImageEncoder | None = None
+    exact: Exact | None = None
+    _texts: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
-    def encoders(self) -> dict[str, str]:
-        """Digests by name."""
-        return {encoder.name: encoder.digest for encoder in (self.clip, self.dino) if encoder}
+    def encoders(self, references: References) -> dict[str, str]:
+        """Digests by name, those of judges too: rows that others judged stay apart."""
+        own = {encoder.name: encoder.digest for encoder in (self.clip, self.dino) if encoder}
+        return own | (self.exact.digests(references.truth) if self.exact else {})
+
+    def _text(self, prompt: str) -> Tensor:
+        """Its embedding (E,), encoded once for all clips."""
+        if prompt not in self._texts:
+            self._texts[prompt] = self.clip.texts([prompt])[0]
+        return self._texts[prompt]
 
     def scores(self, clip: Tensor, question: Question, references: References) -> dict[str, float]:
         """By metric, of a clip (F, 3, H, W) in [0, 1]. Metrics whose reference is missing are left out."""
         seen = self.clip.images(clip)
-        found = {"clip_t": text_alignment(seen, self.clip.texts([question.plain])[0])}
+        found = {"clip_t": text_alignment(seen, self._text(question.plain))}
         for metric, encoder in (("clip_i", self.clip), ("dino_i", self.dino)):
             if encoder is not None and encoder.digest in references.images:
                 frames = seen if encoder is self.clip else encoder.images(clip)
@@ -77,7 +87,16 @@ class Examiner:
             alike = [likeness(followed, reference) for reference in references.paths]
             found["motion"] = sum(alike) / len(alike)
         found |= {"t_cons": temporal_consistency(seen), "dynamic": reach(followed)}
+        if self.exact:
+            truth, styled = truth_of(question, references)
+            found |= self.exact.scores(clip, truth, styled=styled)
         return found
+
+
+def truth_of(question: Question, references: References) -> tuple[dict[str, str], bool]:
+    """What a clip should show by its prompt and by its concept, and whether it is in a style."""
+    truth = said(question.prompt, question.plain) | dict(references.truth)
+    return truth, in_style(question.prompt)
 
 
 @dataclass(frozen=True)
@@ -143,17 +162,18 @@ class Exam:
 
 def how(base: Base, examiner: Examiner, exam: Exam) -> dict[str, Any]:
     """What evaluations must share to be compared. What has been learned since is not in it."""
-    return {
+    about = {
         "format": FORMAT,
         "base": base.fingerprint,
         "dtype": str(base.dtype),
-        "encoders": examiner.encoders,
+        "encoders": examiner.encoders(exam.references),
         "references": exam.references.digest,
         "prompts": _digest([asdict(q) for q in exam.questions]),
         "seeds": exam.seeds,
         "at_once": exam.at_once,
         "settings": exam.settings.model_dump(mode="json"),
     }
+    return about | ({"truth": dict(exam.references.truth)} if examiner.exact else {})
 
 
 def evaluate(
@@ -201,11 +221,26 @@ def _digest(value: Any) -> str:
 def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
     """The mean of every metric over clips, with its interval."""
     metrics = dict.fromkeys(metric for row in rows for metric in row.scores)
-    return {m: estimate([row.scores[m] for row in rows if m in row.scores]) for m in metrics}
+    values = {m: [row.scores[m] for row in rows if m in row.scores] for m in metrics}
+    return {m: rate(of) if m in JUDGED else estimate(of) for m, of in values.items()}
 
 
-def as_json(found: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {metric: {k: round(v, 5) for k, v in asdict(e).items()} for metric, e in found.items()}
+def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:
+    """Of everything that can be known of an exam's clips: how often judges are right about it on rendered truth, the least of all questions."""
+    least: dict[str, float] = {}
+    for question in exam.questions if examiner.exact else ():
+        truth, styled = truth_of(question, exam.references)
+        for attribute, name in truth.items():
+            assert examiner.exact is not None
+            right = examiner.exact.accuracy(attribute, name, styled)
+            least[attribute] = min(right, least.get(attribute, 1.0))
+    return least
+
+
+def as_json(found: Mapping[str, Estimate], judges: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """With each judge's own accuracy, where there is one."""
+    rows = {metric: {k: round(v, 5) for k, v in asdict(e).items()} for metric, e in found.items()}
+    return {m: row | ({"judge": (judges or {})[m]} if m in (judges or {}) else {}) for m, row in rows.items()}
 
 
 __all__ = ["Exam", "Examiner", "References", "Row", "as_json", "evaluate", "how", "summary"]

@@ -13,6 +13,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..world.adherence import Rate
+
 
 def text_alignment(frames: Tensor, text: Tensor) -> float:
     """CLIP-T: the mean cosine of frames (F, E) with the prompt (E,), in which class nouns stand for concepts."""
@@ -66,6 +68,12 @@ def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) 
     return Estimate(float(x.mean()), float(low), float(high), len(x))
 
 
+def rate(right: Sequence[float]) -> Estimate:
+    """Of answers that are right (1) or wrong (0), with Wilson's interval (Wilson 1927): resampled, all of few right would have no width."""
+    found = Rate(round(sum(right)), len(right))
+    return Estimate(found.value, *found.interval, len(right))
+
+
 @dataclass(frozen=True)
 class Forgetting:
     """What was lost on average, in units of the score; below 0, it was gained."""
@@ -89,6 +97,6 @@ def forgetting(histories: Mapping[str, Sequence[float]]) -> Forgetting:
 
 
 __all__ = [
-    *("Estimate", "Forgetting", "estimate", "forgetting"),
+    *("Estimate", "Forgetting", "estimate", "forgetting", "rate"),
     *("image_alignment", "temporal_consistency", "text_alignment"),
 ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -41,6 +43,18 @@ def ccvd(cwd: Path, capsys: pytest.CaptureFixture[str]) -> Ccvd:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained base of the embedded base's family."""
     return build_mini(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.fixture
+def captioned(tiny: Path, tmp_path: Path) -> Path:
+    """The same, with an encoder of captions: a base that `ccvd evaluate` can measure by itself."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    folder = Path(shutil.copytree(tiny, tmp_path / "captioned"))
+    config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
+    config.projection_dim = 24
+    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
+    return folder
 
 
 @pytest.fixture(scope="session")

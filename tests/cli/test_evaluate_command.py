@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli_material import Ccvd
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from tiny_models import build_unet3d
+
+from ccvd_cli.measure import known
+from ccvd_cli.world import heldout, judge
 
 QUICK = ("--steps", 2, "--token-steps", 1, "--batch-size", 1, "--no-preview")
 FEW = ("--steps", 1, "--frames", 4, "--count", 2)
 
 
 @pytest.fixture
-def taught(ccvd: Ccvd, tiny: Path, tmp_path: Path, photos: Path, clips: Path) -> Path:
+def taught(ccvd: Ccvd, captioned: Path, photos: Path, clips: Path) -> Path:
     """A base that can read captions, with a subject V1 and a motion V2 on it."""
-    tiny = Path(shutil.copytree(tiny, tmp_path / "captioned"))
-    config = CLIPTextConfig(**json.loads((tiny / "text_encoder" / "config.json").read_text()))
-    config.projection_dim = 24
-    CLIPTextModelWithProjection(config).save_pretrained(tiny / "caption_encoder")
     for line in (
         ("learn-subject", "--images", photos, "--class-noun", "dog"),
         ("learn-motion", "--videos", clips, "--class-noun", "tai chi"),
     ):
-        run = ccvd(*line, "--base", tiny, *QUICK)
+        run = ccvd(*line, "--base", captioned, *QUICK)
         assert run.code == 0, run.err
-    return tiny
+    return captioned
 
 
 def test_clips_and_scores_are_kept_and_not_made_again(
@@ -139,3 +139,59 @@ def test_a_motion_is_held_against_its_clips_only_if_they_are_given(ccvd: Ccvd, t
 def test_an_empty_registry_has_nothing_to_measure(ccvd: Ccvd) -> None:
     run = ccvd("evaluate")
     assert run.code == 2 and "no concepts" in run.err
+
+
+@pytest.fixture
+def junior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judges of a moment."""
+    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=4)
+    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
+
+
+def test_what_can_be_known_is_scored_exactly_where_it_is_asked_for(
+    ccvd: Ccvd, taught: Path, cwd: Path, junior: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ccvd("world", "subject", "--index", 4, "--out", "rex", "--count", 2).code == 0
+    line = ("evaluate", "V1", *FEW, "--references", "V1=rex", "--json")
+    (plain,) = json.loads(ccvd(*line).out)["concepts"]
+    rows = (cwd / "evaluation/V1/scores.jsonl").read_text()
+    monkeypatch.setattr(known, "ACCURATE", 0.0)
+    run = ccvd(*line, "--exact")
+    assert run.code == 0, run.err
+    assert "training judge" in run.err
+    (row,) = json.loads(run.out)["concepts"]
+    assert {"identity", "noun", "scene", "motion_word"} <= set(row["scores"]) and "motion" not in row[
+        "scores"
+    ]
+    assert 0 <= row["scores"]["identity"]["judge"] <= 1 and "judge" not in row["scores"]["clip_i"]
+    assert row["how"]["truth"] == {"identity": heldout.subject(4).name}
+    assert set(row["encoders"]) > set(plain["encoders"])
+
+    kept = (cwd / "evaluation/V1/scores.jsonl").read_text()
+    assert kept.startswith(rows) and len(kept.splitlines()) == 4
+    told = ccvd(*line[:-1], "--exact")
+    assert "training judge" not in told.err and "; judge " in told.out and "IDENTITY" in told.out
+    assert (cwd / "evaluation/V1/scores.jsonl").read_text() == kept
+    (again,) = json.loads(ccvd(*line).out)["concepts"]
+    assert again == plain  # who does not ask is answered as before
+    (of_before, exactly) = json.loads(ccvd("show", "V1", "--json").out)["history"]
+    assert (of_before["metric"], exactly["metric"]) == ("clip_i", "identity")
+
+
+def test_a_judge_that_is_right_too_seldom_is_not_asked(
+    ccvd: Ccvd, taught: Path, junior: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "ACCURATE", 1.01)
+    run = ccvd("evaluate", "V2", *FEW, "--exact", "--json")
+    assert run.code == 0, run.err
+    assert "V2: not scored, since judges are right too seldom: " in run.err and "noun (" in run.err
+    assert "what `ccvd world motion` drew: --references V2=DIR" in run.err
+    assert "noun" not in json.loads(run.out)["concepts"][0]["scores"]
+
+
+def test_a_real_base_knows_nothing_exactly(
+    ccvd: Ccvd, teach: Callable[..., None], tmp_path: Path, cwd: Path
+) -> None:
+    teach("V8", base="real")
+    run = ccvd("evaluate", "V8", "--base", build_unet3d(tmp_path / "real"), "--exact")
+    assert run.code == 2 and "--exact" in run.err and not (cwd / "evaluation").exists()
