@@ -1,0 +1,97 @@
+"""What a clip should show, read off prompts; and judges that are asked only for what they are good at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import build_mini
+
+from ccvd_cli.engine.bases import open_base
+from ccvd_cli.measure.exact import Exact, Shown, shown_by
+from ccvd_cli.world import heldout, judge
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("a red dog jumping on the beach", Shown("dog", "red", None, "beach", "jumping")),
+        ("under the sea, a pink striped fish performing moving left", Shown("fish", "pink", "striped", "underwater", "moving left")),
+        ("a <dog-10> dog standing still in the snow", Shown("dog", scene="snow", motion="standing still", subject="dog-10")),
+        ("a red dog performing <zigzagging> in <sepia> style", Shown("dog", motion="zigzagging", style="sepia")),
+        ("a <dog-10> dog and a <fish-11> fish spinning on the moon", Shown(scene="moon", motion="spinning")),
+        ("a picture in the style of nobody", Shown()),
+    ],
+)  # fmt: skip
+def test_a_sentence_is_read_by_its_words(sentence: str, shown: Shown) -> None:
+    assert shown_by(sentence) == shown
+
+
+def test_heldout_prompts_are_read_whatever_the_concept_is_called() -> None:
+    for prompt in heldout.subject_prompts(10, "V1") + heldout.subject_prompts(10, "dog-10"):
+        shown = shown_by(prompt)
+        assert (shown.noun, shown.motion, shown.scene) == ("dog", prompt.shows.motion, prompt.shows.scene)
+        assert shown.subject == ("dog-10" if "dog-10" in prompt.text else None)
+    for prompt in heldout.motion_prompts("zigzagging", "V3"):
+        shown = shown_by(prompt)
+        assert shown.motion == "zigzagging" and shown.colour and shown.colour in prompt.text
+    for prompt in heldout.style_prompts("sepia", "V7"):
+        shown = shown_by(prompt)
+        assert shown.style == "sepia" and shown.colour is None and shown.noun in prompt.text.split()
+
+
+class Knowing(judge.Judge):
+    """Answers what it is told to."""
+
+    def __init__(self, classes: dict[str, tuple[str, ...]], answers: dict[str, list[str]]) -> None:
+        super().__init__(classes)
+        self.answers = answers
+        self.accuracy = dict.fromkeys(classes, 0.99)
+
+    def log_probabilities(self, clips, looks=8, windows=None):  # type: ignore[no-untyped-def]
+        def of(names: tuple[str, ...], ranked: list[str]) -> torch.Tensor:
+            return torch.tensor([-float(ranked.index(n)) if n in ranked else -9.0 for n in names])
+
+        return {k: of(names, self.answers[k]).expand(len(clips), -1) for k, names in self.classes.items()}
+
+
+@pytest.fixture
+def exact(tmp_path: Path) -> Exact:
+    found = Exact(open_base(str(build_mini(tmp_path / "tiny")), device="cpu"), [10, 11], tmp_path)
+    attributes = {
+        "noun": ("dog", "cat"),
+        "scene": ("beach", "snow"),
+        "motion": ("jumping", "rising"),
+        "style": ("sepia",),
+    }
+    found.attributes = Knowing(
+        attributes, {"noun": ["dog"], "scene": ["snow"], "motion": ["jumping"], "style": ["sepia"]}
+    )
+    found.attributes.accuracy["noun"] = 0.96
+    who = {"identity": ("dog-10", "fish-11", "other")}
+    found.identity = Knowing(who, {"identity": ["other", "dog-10", "fish-11"]})
+    return found
+
+
+def test_who_is_not_trusted_is_not_asked_and_that_is_said_once(exact: Exact) -> None:
+    said: list[str] = []
+    exact.say = said.append
+    clip = torch.rand(4, 3, 64, 64)
+    for _ in range(2):
+        found = exact.scores(clip, Shown("dog", scene="beach", motion="jumping"))
+        assert found == {"scene": 0.0, "motion_class": 1.0}
+    assert len(said) == 1 and "noun" in said[0] and "96.0%" in said[0]
+    assert exact.accuracy() == {"scene": 0.99, "motion_class": 0.99}
+    exact.attributes.accuracy["scene, styled"] = 0.5
+    exact.scores(clip, Shown(scene="beach", style="sepia"))
+    assert exact.accuracy()["scene, styled"] == 0.5
+
+
+def test_somebody_else_is_among_the_answers_of_identity_alone(exact: Exact) -> None:
+    clip = torch.rand(4, 3, 64, 64)
+    assert exact.scores(clip, Shown(subject="dog-10")) == {"identity": 0.0, "nearest": 1.0}
+    boxes = (("dog-10", (0.0, 0.1, 0.5, 1.0)), ("fish-11", (0.5, 0.1, 1.0, 1.0)))
+    assert exact.scores(clip, Shown(boxes=boxes)) == {"in_box": 0.0, "in_box_nearest": 0.5}
+    with pytest.raises(ValueError, match="cat-99"):
+        exact.scores(clip, Shown(subject="cat-99"))
