@@ -8,10 +8,11 @@ SAID = {
     "t_cons": "T-CONS",
     "dynamic": "DYNAMIC",
     "identity": "IDENTITY",
+    "nearest": "NEAREST",
     "motion_class": "MOTION CLASS",
     "style": "STYLE",
     "noun": "NOUN",
     "colour": "COLOUR",
     "scene": "SCENE",
-    "motion_word": "MOTION WORD",
+    "texture": "TEXTURE",
 }

@@ -169,9 +169,9 @@ def references_in(
 
 
 def _truth(loaded: Loaded, folder: Path, kind: str) -> dict[str, str]:
-    from ..measure.known import shown
+    from ..measure.known import drawn
 
-    return shown(folder, kind, [path.name for path in loaded.used])
+    return drawn(folder, kind, [path.name for path in loaded.used])
 
 
 def with_judges(
@@ -182,8 +182,8 @@ def with_judges(
     held: Mapping[str, References],
 ) -> Examiner:
     """The same, and judges of what can be known; of identities only where references are subjects of the embedded world."""
-    from ..measure.known import exact
-    from ..world.judge import Autoencoder, judges_folder
+    from ..measure.known import Judges
+    from ..world.judge import judges_folder
 
     for c in concepts:
         if not (c.name in held and held[c.name].truth):
@@ -191,10 +191,10 @@ def with_judges(
                 f"{c.name}: whether it is the {c.kind} itself is not judged, which needs what `ccvd world {c.kind}` drew: "
                 f"--references {c.name}=DIR"
             )
-    names = [references.truth["identity"] for references in held.values() if "identity" in references.truth]
+    subjects = [references.truth["subject"] for references in held.values() if "subject" in references.truth]
     with progress(quiet=session.quiet) as report:
-        judges = exact(Autoencoder.of(base), judges_folder(session.home), names, report)
-    return replace(examiner, exact=judges)
+        judges = Judges.of(base, judges_folder(session.home), subjects, report)
+    return replace(examiner, judges=judges)
 
 
 def _sum_of(loaded: Loaded) -> str:

@@ -26,7 +26,7 @@ from ..engine.sample import generate_batch
 from ..errors import CcvdError
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
-from .known import JUDGED, Exact, Truth, in_style, said
+from .known import JUDGED, Judges, Truth, in_style, known
 from .metrics import Estimate, estimate, image_alignment, rate, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
 from .questions import Question
@@ -56,17 +56,17 @@ class References:
 
 @dataclass(frozen=True)
 class Examiner:
-    """Scores clips. `clip` judges prompts and pictures, `dino` pictures alone, and `exact` what can be known in the embedded world."""
+    """Scores clips. `clip` judges prompts and pictures, `dino` pictures alone, and `judges` what can be known in the embedded world."""
 
     clip: TextImageEncoder
     dino: ImageEncoder | None = None
-    exact: Exact | None = None
+    judges: Judges | None = None
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def encoders(self, references: References) -> dict[str, str]:
         """Digests by name, those of judges too: rows that others judged stay apart."""
         own = {encoder.name: encoder.digest for encoder in (self.clip, self.dino) if encoder}
-        return own | (self.exact.digests(references.truth) if self.exact else {})
+        return own | (self.judges.digests(references.truth) if self.judges else {})
 
     def _text(self, prompt: str) -> Tensor:
         """Its embedding (E,), encoded once for all clips."""
@@ -87,16 +87,10 @@ class Examiner:
             alike = [likeness(followed, reference) for reference in references.paths]
             found["motion"] = sum(alike) / len(alike)
         found |= {"t_cons": temporal_consistency(seen), "dynamic": reach(followed)}
-        if self.exact:
-            truth, styled = truth_of(question, references)
-            found |= self.exact.scores(clip, truth, styled=styled)
+        if self.judges:
+            shown = known(question.prompt, question.plain, references.truth)
+            found |= self.judges.scores(clip, shown, styled=in_style(question.prompt))
         return found
-
-
-def truth_of(question: Question, references: References) -> tuple[dict[str, str], bool]:
-    """What a clip should show by its prompt and by its concept, and whether it is in a style."""
-    truth = said(question.prompt, question.plain) | dict(references.truth)
-    return truth, in_style(question.prompt)
 
 
 @dataclass(frozen=True)
@@ -173,7 +167,7 @@ def how(base: Base, examiner: Examiner, exam: Exam) -> dict[str, Any]:
         "at_once": exam.at_once,
         "settings": exam.settings.model_dump(mode="json"),
     }
-    return about | ({"truth": dict(exam.references.truth)} if examiner.exact else {})
+    return about | ({"truth": dict(exam.references.truth)} if examiner.judges else {})
 
 
 def evaluate(
@@ -228,12 +222,11 @@ def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
 def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:
     """Of everything that can be known of an exam's clips: how often judges are right about it on rendered truth, the least of all questions."""
     least: dict[str, float] = {}
-    for question in exam.questions if examiner.exact else ():
-        truth, styled = truth_of(question, exam.references)
-        for attribute, name in truth.items():
-            assert examiner.exact is not None
-            right = examiner.exact.accuracy(attribute, name, styled)
-            least[attribute] = min(right, least.get(attribute, 1.0))
+    for q in exam.questions if examiner.judges else ():
+        assert examiner.judges is not None
+        shown = known(q.prompt, q.plain, exam.references.truth)
+        for metric, right in examiner.judges.accuracies(shown, styled=in_style(q.prompt)).items():
+            least[metric] = min(right, least.get(metric, 1.0))
     return least
 
 
