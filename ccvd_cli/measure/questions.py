@@ -129,7 +129,7 @@ def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[str, 
             told = ", ".join(names) or "no concept"
             raise UsageError(
                 f"'{path}', line {number} names {told}: '{prompt}'",
-                f"each prompt names one of {', '.join(concepts)}",
+                f"each prompt names one of {', '.join(concepts)}, which are measured; `ccvd list concepts` shows all",
             )
         asked[names[0]].append(_question(prompt, concepts))
     if without := [name for name, questions in asked.items() if not questions]:

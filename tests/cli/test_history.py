@@ -30,7 +30,8 @@ def test_a_line_fits_and_its_ends_are_the_highest_and_the_lowest(means: list[flo
 
 
 def test_what_hardly_differs_is_not_made_to_look_like_much() -> None:
-    assert len(set(sparkline([0.801, 0.8, 0.802], "12345678"))) == 1
+    line = sparkline([0.801, 0.8, 0.802], "12345678")
+    assert int(max(line)) - int(min(line)) <= 1
 
 
 @pytest.fixture
