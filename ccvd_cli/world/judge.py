@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -238,7 +238,13 @@ def attribute_judge(
     settings: JudgeSettings | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Judge:
-    """Judges noun, colour, texture, scene, motion and style of single actors. Kept in `folder`."""
+    """Judges noun, colour, texture, scene, motion and style of single actors. Kept in `folder`.
+
+    Six questions take longer to learn than one: by default twice the clips and steps of a judge of identities.
+    """
+    if settings is None:
+        one = JudgeSettings()
+        settings = replace(one, clips=2 * one.clips, steps=2 * one.steps)
     return _judge("attributes", JUDGED, ordinary, autoencoder, folder, settings, on_step)
 
 
