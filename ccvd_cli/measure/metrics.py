@@ -6,12 +6,14 @@ Rows are embeddings of frames, references or prompts, of any length: only their 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
+
+from .forgetting import Forgetting, forgetting
 
 
 def text_alignment(frames: Tensor, text: Tensor) -> float:
@@ -64,28 +66,6 @@ def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) 
     drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
     low, high = np.percentile(x[drawn].mean(1), [2.5, 97.5])
     return Estimate(float(x.mean()), float(low), float(high), len(x))
-
-
-@dataclass(frozen=True)
-class Forgetting:
-    """What was lost on average, in units of the score; below 0, it was gained."""
-
-    since_first: float  # just learned, or when it was first scored - now
-    since_best: float  # best ever - now
-
-
-def forgetting(histories: Mapping[str, Sequence[float]]) -> Forgetting:
-    """F-x: each concept's scores in the order of tasks, first just after it was learned, last now; over all that were scored after others too.
-
-    The last task's concept has one score and nothing to forget: it is left out. NaN if nobody has two.
-    """
-    again = [scores for scores in histories.values() if len(scores) > 1]
-    if not again:
-        return Forgetting(math.nan, math.nan)
-    return Forgetting(
-        float(np.mean([scores[0] - scores[-1] for scores in again])),
-        float(np.mean([max(scores) - scores[-1] for scores in again])),
-    )
 
 
 __all__ = [
