@@ -73,7 +73,9 @@ def report(session: Session, options: ReportOptions) -> None:
     try:
         page.write(page.render(found, bench, budget), options.out)
     except OSError as error:
-        raise CcvdError(f"Cannot write '{options.out}': {error.strerror}.", "Choose another --out.") from error
+        raise CcvdError(
+            f"Cannot write '{options.out}': {error.strerror}.", "Choose another --out."
+        ) from error
     if budget.left_out:
         session.say(f"{budget.left_out} clips or pictures did not fit into {options.budget:g} MB.")
     if options.json:
@@ -97,7 +99,9 @@ def report(session: Session, options: ReportOptions) -> None:
 def _check_out(path: Path) -> None:
     """Raises UsageError if the page could not be written. Creates nothing."""
     if path.is_dir():
-        raise UsageError(f"--out '{path}' is a folder.", f"Name a file in it, such as '{path / 'report.html'}'.")
+        raise UsageError(
+            f"--out '{path}' is a folder.", f"Name a file in it, such as '{path / 'report.html'}'."
+        )
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent

@@ -69,7 +69,8 @@ def _result(path: Path) -> Result:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"'{path}' is not a result of a benchmark: {type(error).__name__}: {error}.", "Remove it, or make it again."
+            f"'{path}' is not a result of a benchmark: {type(error).__name__}: {error}.",
+            "Remove it, or make it again.",
         ) from error
 
 

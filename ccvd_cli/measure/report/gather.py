@@ -64,9 +64,7 @@ class Gathered:
     regions: list[Shown]
 
 
-def gather(
-    registry: Registry, evaluation: Path, references: Mapping[str, Path], budget: Budget
-) -> Gathered:
+def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path], budget: Budget) -> Gathered:
     """Everything about the registry's concepts. Clips of `evaluation` and source images of `references` are shown if they are there."""
     made = _sidecars(registry.generations(GENERATIONS))
     regions = [shown for path, about in made if _boxes(about) and (shown := _shown(path, about, budget))]

@@ -50,9 +50,7 @@ class Budget:
         except (OSError, ValueError, IndexError):  # av's errors are OSErrors or ValueErrors
             self.unread += 1
             return None
-        return (
-            Clip(data, still, suffix == ".mp4", width, height) if self._take(data, still) else None
-        )
+        return Clip(data, still, suffix == ".mp4", width, height) if self._take(data, still) else None
 
     def picture(self, path: Path) -> str | None:
         """A small copy of a picture; None if it is none or does not fit."""

@@ -25,9 +25,7 @@ def curves(
         across = left + (x - x0) / (x1 - x0) * (width - left - 8)
         return round(across, 1), round(8 + (y1 - y) / (y1 - y0) * (height - low - 12), 1)
 
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-    ]
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">']
     if axes:
         for y in (y0, (y0 + y1) / 2, y1):
             _, down = at(x0, y)
@@ -39,12 +37,16 @@ def curves(
     for i, (name, points) in enumerate(kept.items()):
         line = " ".join(f"{a},{b}" for a, b in (at(*p) for p in points))
         colour = f"c{i % COLOURS}"
-        parts.append(f'<polyline class="line {colour}" points="{line}"><title>{escape(name)}</title></polyline>')
+        parts.append(
+            f'<polyline class="line {colour}" points="{line}"><title>{escape(name)}</title></polyline>'
+        )
         if axes:
             for x, y in points:
                 a, b = at(x, y)
                 said = escape(f"{name}: {y:.3f} after task {x:g}")
-                parts.append(f'<circle class="dot {colour}" cx="{a}" cy="{b}" r="3"><title>{said}</title></circle>')
+                parts.append(
+                    f'<circle class="dot {colour}" cx="{a}" cy="{b}" r="3"><title>{said}</title></circle>'
+                )
     return "".join([*parts, "</svg>"])
 
 
