@@ -13,6 +13,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from .forgetting import Forgetting, forgetting
+
 
 def text_alignment(frames: Tensor, text: Tensor) -> float:
     """CLIP-T: the mean cosine of frames (F, E) with the prompt (E,), in which class nouns stand for concepts."""
