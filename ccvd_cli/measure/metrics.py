@@ -13,7 +13,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from .forgetting import Forgetting, forgetting
+from .forgetting import Forgetting, forgetting  # noqa: F401  in __all__, unpacked
 
 
 def text_alignment(frames: Tensor, text: Tensor) -> float:
