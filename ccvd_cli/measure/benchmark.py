@@ -158,6 +158,8 @@ class Run:
         rows = {one.name: self._rows(one) for one in asked}
         together = [(c, self._together(c)) for c in self.composed] if last else []
         kinds = dict.fromkeys(c.kind for c, _ in together)
+        every = [*rows.values(), *(found for _, found in together)]
+        scored = dict.fromkeys(metric for found in every for row in found for metric in row.scores)
         result = {
             "format": FORMAT,
             "stream": self.plan.stream.name,
@@ -176,7 +178,7 @@ class Run:
                 "evaluating": round(time.monotonic() - started, 2),
             },
             "encoders": list(self.examiner.encoders),
-            "judges": self.examiner.exact.accuracy() if self.examiner.exact else {},
+            "judges": self.examiner.exact.accuracy(scored) if self.examiner.exact else {},
             "scores": {name: as_json(summary(found)) for name, found in rows.items()},
             "composed": {
                 kind: as_json(summary([r for c, found in together if c.kind == kind for r in found]))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ...engine.adapters import Bottleneck, attached
@@ -184,7 +185,8 @@ def _add(digest: Any, tensors: Mapping[str, Tensor], name: str) -> None:
     digest.update(name.encode())
     for key in sorted(tensors):
         digest.update(key.encode())
-        digest.update(tensors[key].detach().cpu().contiguous().numpy().tobytes())
+        # Byte by byte: numpy knows no bfloat16.
+        digest.update(tensors[key].detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
 
 
 __all__ = ["WHERE", "Common", "Method", "Part", "bottlenecks", "learner_of", "learner_tensors"]
