@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engine import media
 from ..engine.bases.contract import Base
 from ..errors import CcvdError, UsageError
 from ..settings import Kind, Recipe, SampleSettings
@@ -113,7 +114,10 @@ class Run:
         self.state = State(self.folder)
 
     def check(self) -> None:
-        """Before anything is learned: raises UsageError if what is in the folder was run in another way."""
+        """Before anything is learned. Raises UsageError: no photo or clip, too few prompts, or a folder that was run in another way."""
+        for task in self.plan.stream.tasks:
+            if task.folder:
+                (media.find_videos if task.kind == "motion" else media.find_images)(task.folder)
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
         self.composed = composed(self.plan.stream, self._family)
         now, then = self._about(), self.state.about()

@@ -14,6 +14,8 @@ from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run
 from ccvd_cli.measure.encoders import Embedded
 from ccvd_cli.measure.methods import Common, make
 from ccvd_cli.measure.methods.contract import Method
+from ccvd_cli.measure.methods.ewc import Ewc, EwcSettings
+from ccvd_cli.measure.methods.l2dm import L2dm, L2dmSettings
 from ccvd_cli.measure.streams import Stream, material, toy_tasks
 from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe
 
@@ -47,7 +49,16 @@ def stream(*kinds: str) -> Stream:
 
 
 def method(name: str, base: Base, *without: str) -> Method:
-    return make(name, Common(base, RECIPE, SAMPLE), without)  # type: ignore[arg-type]
+    return quick(make(name, Common(base, RECIPE, SAMPLE), without))  # type: ignore[arg-type]
+
+
+def quick(one: Method) -> Method:
+    """With fewer samples of what is not looked at."""
+    if isinstance(one, Ewc):
+        one.settings = EwcSettings(samples=2)
+    if isinstance(one, L2dm):
+        one.settings = L2dmSettings(candidates=5)
+    return one
 
 
 def teach(one: Method, of: Stream) -> None:
@@ -58,4 +69,6 @@ def teach(one: Method, of: Stream) -> None:
 def run(base: Base, of: Stream, out: Path, name: str = "ccvd", **plan: object) -> Run:
     """Without judges, which would have to be trained."""
     planned = Plan(of, (name,), out, prompts=1, **plan)  # type: ignore[arg-type]
-    return Run(base, ExactExaminer(Embedded(base)), planned, name, 0, RECIPE, SAMPLE)
+    found = Run(base, ExactExaminer(Embedded(base)), planned, name, 0, RECIPE, SAMPLE)
+    quick(found.method)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,10 @@ def test_fine_tuning_makes_clips_of_old_concepts_anew(base: Base, tmp_path: Path
 
 
 def test_other_settings_need_another_folder(base: Base, tmp_path: Path) -> None:
-    run(base, SHORT, tmp_path).go()
+    one = run(base, SHORT, tmp_path)
+    one.folder.mkdir(parents=True)
+    one.state.begin(one._about())
+    one.check()
     other = run(base, SHORT, tmp_path, effort=3.0)
     with pytest.raises(UsageError, match="its recipes differ"):
         other.check()
@@ -111,4 +113,3 @@ def test_effort_scales_steps_and_keeps_none() -> None:
 def test_results_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no results"):
         read(tmp_path)
-    shutil.rmtree(tmp_path)
