@@ -265,7 +265,7 @@ def _examiner(
     dino = None if own and not options.dino else Dino(options.dino or DINO, base.device)
     subjects = heldout.indices("test", SUBJECTS)
     exact = Exact(base, subjects, judges_folder(session.home), report, session.say) if stream.toy else None
-    return ExactExaminer(clip, dino, exact)
+    return ExactExaminer(clip, dino, exact=exact)
 
 
 # --- what is told ------------------------------------------------------------------------------------

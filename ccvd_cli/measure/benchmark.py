@@ -181,7 +181,7 @@ class Run:
                 "learning": round(learning, 2),
                 "evaluating": round(time.monotonic() - started, 2),
             },
-            "encoders": list(self.examiner.encoders),
+            "encoders": list(self.examiner.encoders(References())),
             "judges": self.examiner.exact.accuracy(scored) if self.examiner.exact else {},
             "scores": {name: as_json(summary(found)) for name, found in rows.items()},
             "composed": {
@@ -259,7 +259,7 @@ class Run:
             "sampling": self.sampling.model_dump(mode="json"),
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
-            "encoders": self.examiner.encoders,
+            "encoders": self.examiner.encoders(References()),
             "exact": bool(self.examiner.exact),
         }
 
