@@ -30,7 +30,7 @@ from .contract import WHERE, Common, Method, Part
 
 
 class CLoraSettings(Settings):
-    """The paper's: lambda and rank."""
+    """weight: lambda. Both are ours and not tuned: changes are small, so their products are smaller by many orders of magnitude."""
 
     weight: float = 1e8
     rank: int = 16

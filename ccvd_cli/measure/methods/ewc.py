@@ -22,7 +22,7 @@ from .finetune import Finetune
 
 
 class EwcSettings(Settings):
-    """weight: lambda, 5000 as for the larger tasks of van de Ven and Tolias (arXiv 1904.07734); samples: single ones that F is a mean over."""
+    """weight: lambda, ours and not tuned; samples: single ones that F is a mean over."""
 
     weight: float = 5000.0
     samples: int = 32
