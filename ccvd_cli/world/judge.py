@@ -1,7 +1,7 @@
 """Judges: small classifiers that learn from rendered truth and say what a generated clip shows.
 
 Generated clips come out of an autoencoder, so most of what a judge learns from, and all that it is examined
-on, has been through that one. A judge is trained once and kept.
+on, has been through that one. A judge is trained once and kept; those of `mini`'s own clips are shipped.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from .training import autocast
 
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
 _FORMAT = 3
+SHIPPED = Path(__file__).parent / "judges"  # judges of the embedded base's clips come with the package
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Judge(nn.Module):
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = {"classes": self.classes, "accuracy": self.accuracy, "config": config}
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        tensors = {k: v.cpu().contiguous() for k, v in self.state_dict().items()}
+        tensors = {k: _kept(v).cpu().contiguous() for k, v in self.state_dict().items()}
         try:
             save_file(tensors, part, {k: json.dumps(v) for k, v in facts.items()})
             part.replace(path)
@@ -202,6 +203,11 @@ class Judge(nn.Module):
         judge.load_state_dict(tensors)
         judge.accuracy = facts["accuracy"]
         return judge.eval()
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    """In half precision, but for counts."""
+    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def _evenly(frames: int, count: int) -> list[int]:
@@ -285,8 +291,9 @@ def _judge(
     config = {"format": _FORMAT, "kind": kind, **about, **asdict(settings)}
     key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{kind}-{key}.safetensors"
-    if path.exists():
-        return Judge.load(path).to(autoencoder.device)
+    for there in (path, SHIPPED / path.name):
+        if there.exists():
+            return Judge.load(there).to(autoencoder.device)
     started = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -295,7 +302,8 @@ def _judge(
             draw, settings.clips, settings.seed, lambda i, n: on_step("drawing truth", i, n, None)
         )
         _train(judge, drawn, autoencoder, settings, on_step)
-    judge.accuracy = _examine(judge, draw, autoencoder, settings)
+    judge.load_state_dict({name: _kept(tensor) for name, tensor in judge.state_dict().items()})
+    judge.accuracy = _examine(judge, draw, autoencoder, settings)  # as it is kept
     judge.save(path, {**config, "seconds": round(time.monotonic() - started, 1)})
     return judge
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ccvd_cli.engine.bases import open_base
 from ccvd_cli.world import heldout
+from ccvd_cli.world import judge as judging
 from ccvd_cli.world.judge import (
     Autoencoder,
     Judge,
@@ -27,6 +29,7 @@ from ccvd_cli.world.judge_material import (
     one_of,
     ordinary,
 )
+from ccvd_cli.world.render import COLOURS, Actor, Clip, render
 
 QUICK = JudgeSettings(clips=8, steps=2, batch=4, examined=4)
 CPU = torch.device("cpu")
@@ -162,3 +165,26 @@ def test_a_judge_tells_subjects_apart(tmp_path: Path) -> None:
     settings = JudgeSettings(clips=2_000, steps=300, examined=200)
     judge = identity_judge(subjects, nothing(), tmp_path, settings=settings)
     assert judge.accuracy["identity"] > 0.85
+
+
+def test_the_embedded_base_comes_with_judges_of_this_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found by what the world looks like now and by the base's own autoencoder: none has to be trained."""
+    monkeypatch.setattr(judging, "_train", lambda *_: pytest.fail("a judge had to be trained"))
+    autoencoder = Autoencoder.of(open_base("mini", device="cpu"))
+    shipped = (
+        attribute_judge(autoencoder, tmp_path),
+        identity_judge(heldout.indices("test", 10), autoencoder, tmp_path),
+    )
+    for one in shipped:
+        plain = {name: share for name, share in one.accuracy.items() if "styled" not in name}
+        assert set(plain) == set(one.classes) and min(plain.values()) >= 0.97
+    red = render(Clip((Actor("boat", COLOURS["red"]),), "beach", "jumping", seed=4))
+    (seen,) = shipped[0].read(torch.from_numpy(red).movedim(-1, 1)[None] / 255)
+    assert (seen["noun"], seen["colour"], seen["scene"], seen["motion"]) == (
+        "boat",
+        "red",
+        "beach",
+        "jumping",
+    )
