@@ -1,0 +1,127 @@
+"""`ccvd report`: one HTML file about the registry, to look at and to pass on. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from ..errors import CcvdError, UsageError
+from ..output import emit, emit_json
+from ..session import Session
+from .options import JsonOption
+from .wiring import command
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What is shown, and where."""
+
+    out: Annotated[Path, Option("--out", "-o", metavar="FILE", help="The page.")] = Path("report.html")
+    open: Annotated[bool, Option("--open", help="Open it in the browser.")] = False
+    benchmark: Annotated[
+        Path | None,
+        Option("--benchmark", metavar="DIR", help="Results of a benchmark, shown too.", show_default=False),
+    ] = None
+    evaluation: Annotated[
+        Path, Option("--evaluation", metavar="DIR", help="Where `ccvd evaluate` kept clips.")
+    ] = Path("evaluation")
+    references: Annotated[
+        list[str] | None,
+        Option(
+            "--references",
+            metavar="NAME=DIR",
+            help="What a concept was learned from: V1=photos/. Repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    budget: Annotated[float, Option("--budget", metavar="MB", min=0, help="What pictures may take.")] = 25
+    json: JsonOption = False
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "report",
+        report,
+        examples=(
+            "ccvd report --open",
+            "ccvd report --references V1=photos/ --out v1.html",
+            "ccvd report --benchmark results/ --budget 60",
+        ),
+        panel="Measuring",
+    )
+
+
+def report(session: Session, options: ReportOptions) -> None:
+    """Write one HTML file about the registry: concepts, scores, forgetting, clips. It needs no network."""
+    from ..measure.report import benchmark, gather, page
+    from ..measure.report.media import Budget
+
+    _check_out(options.out)
+    results = benchmark.read(options.benchmark) if options.benchmark else None
+    budget = Budget(int(options.budget * 1e6))
+    with session.registry() as registry:
+        folders = _references(options.references or [], [c.name for c in registry.list()])
+        found = gather.gather(registry, options.evaluation, folders, budget)
+    bench = page.benchmark(results, budget) if results is not None else None
+    try:
+        page.write(page.render(found, bench, budget), options.out)
+    except OSError as error:
+        raise CcvdError(
+            f"Cannot write '{options.out}': {error.strerror}.", "Choose another --out."
+        ) from error
+    if budget.left_out:
+        session.say(f"{budget.left_out} clips or pictures did not fit into {options.budget:g} MB.")
+    if options.json:
+        emit_json(
+            {
+                "file": options.out,
+                "concepts": len(found.cards),
+                "bytes": options.out.stat().st_size,
+                "left_out": budget.left_out,
+                "unread": budget.unread,
+            }
+        )
+    else:
+        emit(str(options.out))
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(options.out.absolute().as_uri())
+
+
+def _check_out(path: Path) -> None:
+    """Raises UsageError if the page could not be written. Creates nothing."""
+    if path.is_dir():
+        raise UsageError(
+            f"--out '{path}' is a folder.", f"Name a file in it, such as '{path / 'report.html'}'."
+        )
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"Cannot write to '{path}': '{folder}' takes no files.", "Choose another --out.")
+
+
+def _references(given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
+    """Folders by concept. Raises UsageError."""
+    found: dict[str, Path] = {}
+    for text in given:
+        name, _, folder = text.partition("=")
+        if name not in names or not folder:
+            raise UsageError(
+                f"--references {text}: not one of the concepts and its folder.",
+                f"Say NAME=DIR, NAME one of {', '.join(names)}." if names else "Teach a concept first.",
+            )
+        if not Path(folder).expanduser().is_dir():
+            raise UsageError(
+                f"--references {text}: there is no folder '{folder}'.", "Give the folder it was learned from."
+            )
+        found[name] = Path(folder).expanduser()
+    return found
