@@ -20,7 +20,8 @@ _MARKS = (  # by line, around 0,0: no line is told by its colour alone
     '<rect class="hollow" x="-3" y="-3" width="6" height="6"/>',
     '<path class="hollow" d="M0-4.4 4.4 0 0 4.4-4.4 0z"/>',
 )
-_LETTER = 6.2  # pixels, about
+_LETTER = 5.9  # pixels, about
+_LEAST = 0.04  # of a score or a loss, from the lowest to the highest of an axis
 _LABEL = 13  # pixels from one name to the next
 _RAW = 240  # points of a loss that are drawn
 _SMOOTH = 0.06  # of a run: the window's memory
@@ -32,7 +33,7 @@ def curves(series: Mapping[str, Points], label: str) -> str:
     kept = {n: sorted(points) for n, points in kept.items() if points}
     if not kept:
         return ""
-    named = {n: n if len(n) <= 16 else f"{n[:15]}…" for n in kept}
+    named = {n: n if len(n) <= 20 else f"{n[:9]}…{n[-10:]}" for n in kept}
     right = 16 + int(_LETTER * max(map(len, named.values())))
     height = max(190, 50 + _LABEL * len(kept))
     xs = sorted({x for points in kept.values() for x, _ in points})
@@ -47,7 +48,7 @@ def curves(series: Mapping[str, Points], label: str) -> str:
         edge = WIDTH - right
         drawn.append(f'<polyline class="line" points="{line}"/>')
         drawn.append(f'<path class="lead" d="M{across + 4} {down}L{edge + 8} {end}"/>')
-        drawn.append(f'<text class="name" x="{edge + 11}" y="{end + 4:g}">{escape(named[name])}</text>')
+        drawn.append(f'<text class="name" x="{edge + 11}" y="{end + 4:g}">{escape(named[name])}<title>{escape(name)}</title></text>')
         for x, y in points:
             a, b = at(x, y)
             said = escape(f"{name}: {y:.3f} after task {x:g}")
@@ -118,12 +119,12 @@ def _axes(
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers from below `low` to above `high`."""
-    if not high > low:
-        low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
-    rough = (high - low) / 3
+    """Three to six round numbers from below `low` to above `high`. Less than `_LEAST` is drawn as little, not as much."""
+    if high - low < _LEAST:
+        low, high = (low + high - _LEAST) / 2, (low + high + _LEAST) / 2
+    rough = (high - low) / 4
     size = 10 ** math.floor(math.log10(rough))
-    step = size * max(k for k in (1, 2, 5) if k * size <= rough * 1.0001)
+    step = size * min(k for k in (1, 2, 5, 10) if k * size >= rough * 0.9999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
