@@ -167,7 +167,7 @@ def test_clips_are_found_from_another_folder_with_boxes_and_sources(
     page = _page()
     assert page.count("data:video/mp4") == 1
     boxes = re.findall(r'class="box c0" x="([\d.]+)" y="([\d.]+)"', page)
-    assert [float(x) / 64 for x, _ in boxes] == pytest.approx([0, 1 / 3, 0.5], abs=0.01)
+    assert [float(x) / 256 for x, _ in boxes] == pytest.approx([0, 1 / 3, 0.5], abs=0.01)
     assert page.count('aria-label="Learned from, ') == 2
     assert "named" in page.split("<h2>Relevance")[1]
 

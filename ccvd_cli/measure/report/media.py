@@ -159,7 +159,7 @@ def _uri(data: bytes, mime: str) -> str:
 
 
 def _key(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return f"m{hashlib.sha256(uri.encode()).hexdigest()[:16]}"  # an id begins with a letter
 
 
 __all__ = ["Clip", "Media", "Part", "Still"]
