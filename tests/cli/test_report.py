@@ -96,7 +96,7 @@ def test_concepts_and_benchmark_share_the_budget(ccvd: Ccvd, cwd: Path, teach: C
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ({"clip_t": "high", "clip_i": {"mean": 0.5}}, "V1, after 1 tasks: clip_t"),
+        ({"clip_t": "high", "clip_i": {"mean": 0.5}}, "V1, after task 1: clip_t"),
         ({"clip_t": {"low": 1}, "clip_i": {"mean": 0.5, "low": "x", "high": 1}}, "clip_t"),
         (["clip_t"], "scores"),
     ],

@@ -131,7 +131,7 @@ def _scores(found: EvaluationView, wrong: list[str]) -> dict[str, Estimate]:
                 low = high = mean
             scores[metric] = Estimate(mean, low, high, int(count or 0))
         elif not isinstance(score, dict) or score.get("mean", "") is not None:
-            wrong.append(f"{found.concept}, after {found.after} tasks: {metric}")
+            wrong.append(f"{found.concept}, after task {found.after}: {metric}")
     return scores
 
 

@@ -48,7 +48,9 @@ def curves(series: Mapping[str, Points], label: str) -> str:
         edge = WIDTH - right
         drawn.append(f'<polyline class="line" points="{line}"/>')
         drawn.append(f'<path class="lead" d="M{across + 4} {down}L{edge + 8} {end}"/>')
-        drawn.append(f'<text class="name" x="{edge + 11}" y="{end + 4:g}">{escape(named[name])}<title>{escape(name)}</title></text>')
+        drawn.append(
+            f'<text class="name" x="{edge + 11}" y="{end + 4:g}">{escape(named[name])}<title>{escape(name)}</title></text>'
+        )
         for x, y in points:
             a, b = at(x, y)
             said = escape(f"{name}: {y:.3f} after task {x:g}")
@@ -97,11 +99,11 @@ def _axes(
     """Where a point is, and the opened picture with its axes; `marked` are the places on the lower one, else its ends."""
     ticks = _ticks(min(ys), max(ys))
     (x0, x1), (y0, y1) = span, (ticks[0], ticks[-1])
-    left, top, low = 40, 10, 32
+    left, top, low, inset = 38, 10, 32, 8  # a mark does not cover a number
 
     def at(x: float, y: float) -> tuple[float, float]:
         along = (x - x0) / (x1 - x0) if x1 > x0 else 0.5
-        across = left + along * (WIDTH - left - right)
+        across = left + inset + along * (WIDTH - left - inset - right)
         return round(across, 1), round(top + (y1 - y) / (y1 - y0) * (height - low - top), 1)
 
     parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">']
