@@ -93,6 +93,8 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, str]:
             return "yes" if value else "no"
         if isinstance(value, float):
             return f"{value:g}"
+        if isinstance(value, dict):
+            return ", ".join(f"{key}: {said(v)}" for key, v in value.items())
         return ", ".join(map(said, value)) if isinstance(value, list) else str(value)
 
     return {key.replace("_", " "): said(v) for key, v in recipe.items() if v is not None and v != []}

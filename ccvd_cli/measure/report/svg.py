@@ -20,7 +20,7 @@ _MARKS = (  # by line, around 0,0: no line is told by its colour alone
     '<rect class="hollow" x="-3" y="-3" width="6" height="6"/>',
     '<path class="hollow" d="M0-4.4 4.4 0 0 4.4-4.4 0z"/>',
 )
-_LETTER = 5.9  # pixels, about
+_LETTER = 6.9  # pixels, of a wide font
 _LEAST = 0.04  # of a score or a loss, from the lowest to the highest of an axis
 _LABEL = 13  # pixels from one name to the next
 _RAW = 240  # points of a loss that are drawn
@@ -33,7 +33,7 @@ def curves(series: Mapping[str, Points], label: str) -> str:
     kept = {n: sorted(points) for n, points in kept.items() if points}
     if not kept:
         return ""
-    named = {n: n if len(n) <= 20 else f"{n[:9]}…{n[-10:]}" for n in kept}
+    named = {n: n if len(n) <= 18 else f"{n[:7]}…{n[-10:]}" for n in kept}
     right = 16 + int(_LETTER * max(map(len, named.values())))
     height = max(190, 50 + _LABEL * len(kept))
     xs = sorted({x for points in kept.values() for x, _ in points})
