@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import compare, concepts, demo, edit, evaluate, generate, learn, report, world
+from .commands import benchmark, compare, concepts, demo, edit, evaluate, generate, learn, report, world
 from .session import Session
 
-_MODULES = (learn, generate, edit, concepts, evaluate, compare, report, demo, world)
+_MODULES = (learn, generate, edit, concepts, evaluate, compare, benchmark, report, demo, world)
 
 _EXAMPLES = (
     "Examples:",

@@ -16,3 +16,17 @@ SAID = {
     "scene": "SCENE",
     "texture": "TEXTURE",
 }
+
+# What the embedded world knows exactly; shares of clips.
+EXACT = {
+    "identity": "IDENTITY",
+    "nearest": "NEAREST",
+    "motion_class": "MOTION-CLASS",
+    "style": "STYLE",
+    "noun": "NOUN",
+    "colour": "COLOUR",
+    "texture": "TEXTURE",
+    "scene": "SCENE",
+    "in_box": "IN-BOX",
+    "in_box_nearest": "IN-BOX-NEAREST",
+}

@@ -222,6 +222,6 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 }
 
 SAMPLING: dict[Family, SampleSettings] = {
-    "mini": SampleSettings(),
+    "mini": SampleSettings(guidance_scale=2.0),
     "unet3d": SampleSettings(steps=50, guidance_scale=9.0, frames=32, height=256, width=256),
 }

@@ -322,11 +322,12 @@ def _earlier(session: Session, registry: Registry, task: Task, base: Base) -> Ea
 def _train(
     session: Session, base: Base, task: Task, earlier: Earlier | None, previews: Previews
 ) -> list[Learner]:
-    from ..engine import cotrain, learn
+    from ..engine import cotrain
+    from ..engine.optimise import StepReport
 
     with progress(quiet=session.quiet) as show:
 
-        def on_step(at: learn.StepReport) -> None:
+        def on_step(at: StepReport) -> None:
             show(at.stage, at.step, at.total, at.loss)
             previews.on_step(base, at, task.sampling)
 

@@ -90,7 +90,7 @@ class Learner:
                 stored.kind,  # type: ignore[arg-type]
                 stored.class_noun,
                 stored_tokens(stored, base).vectors,
-                _adapters(load_file(stored.adapter_path), sites),
+                read_adapters(load_file(stored.adapter_path), sites),
                 prototypes["text"].float(),
                 prototypes["image"].float(),
             )
@@ -139,7 +139,8 @@ def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
     return save({k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()})
 
 
-def _adapters(tensors: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Bottleneck]:
+def read_adapters(tensors: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Bottleneck]:
+    """Frozen adapters by site name, from tensors called `site/parameter`."""
     grouped: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         site, _, name = key.rpartition("/")

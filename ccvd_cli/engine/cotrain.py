@@ -22,7 +22,9 @@ from .adapters import Bottleneck, attached
 from .attention_maps import grid_of, watching
 from .bases.contract import Base, Site, TokenVectors
 from .concept import Learner
-from .learn import Lesson, Stage, subject_lesson, subject_prompt
+from .learn import subject_lesson
+from .lesson import Lesson, Stage
+from .lesson_prompts import subject_prompt
 from .losses import attention_mask_loss, diffusion_loss
 from .optimise import OnStep, StepReport, optimise
 from .retention import Earlier

@@ -1,271 +1,21 @@
-"""Learning one concept, stage by stage.
-
-Stage 1 learns the concept's layer-specific tokens, stage 2 freezes them and learns the adapter. Latents are computed once; so are the
-text states as soon as the tokens stand still. The base is frozen throughout; of old concepts only their subspaces
-are read, and none is touched.
-"""
+"""Learning one concept, from pictures or clips."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import UsageError
 from ..settings import Kind, Recipe
-from .adapters import Bottleneck, Placed, attached
-from .attention_maps import layers_at, watching
-from .bases.contract import Base, Places, Site, SiteKind, TokenVectors
-from .concept import Learner, fresh_adapters
-from .losses import attention_mask_loss, diffusion_loss
-from .optimise import OnStep, StepReport, optimise
-from .prior import Prior, imagine
+from .adapters import Bottleneck
+from .bases.contract import Base, Site
+from .concept import Learner
+from .lesson import Extra, Lesson
+from .lesson_prompts import motion_prompts, style_prompts, subject_prompt
+from .optimise import OnStep
+from .prior import imagine
 from .retention import Earlier
-
-T = TypeVar("T")
-Stage = Literal["tokens", "adapter"]
-WITHOUT_A_NOUN: dict[Kind, str] = {"subject": "thing", "motion": "moving", "style": "style"}
-FRAMES_FOR_A_CLIP = 8  # so many single frames stand for a clip of a batch
-
-
-class Reading(NamedTuple):
-    """A training prompt as the base reads it: text (1, L, T, D), and where in it the concept stands."""
-
-    text: Tensor
-    places: Places
-
-
-@dataclass
-class Lesson:
-    """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept.
-
-    masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `watched`: the layers whose attention follows them.
-    """
-
-    base: Base
-    recipe: Recipe
-    name: str
-    kind: Kind
-    class_noun: str
-    prompts: tuple[str, ...]
-    latents: Tensor
-    embeds: Tensor
-    guides: Tensor
-    on_step: OnStep
-    prior: Prior | None = None
-    earlier: Earlier | None = None
-    masks: Tensor | None = None
-    watched: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.recipe.seed)
-        self.curve: list[float] = []
-        with torch.no_grad():
-            self.empty = self.base.encode_text([""])
-        self.places = {p: self.base.places([p], self.placeholder) for p in self.prompts}
-
-    @property
-    def placeholder(self) -> str:
-        return f"<{self.name}>"
-
-    def read(self, prompt: str, vectors: Tensor) -> Reading:
-        tokens = [TokenVectors(self.placeholder, vectors.expand(self.base.text_layers, -1))]
-        return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
-
-    def look_within(self, masks: Sequence[Tensor]) -> None:
-        """From here on, what is learned is what lies within the masks (1, H, W) of the pictures, and the name is read there."""
-        size = self.latents.shape[-2:]
-        self.masks = F.interpolate(torch.stack(list(masks)), size=size, mode="area")[:, 0].to(
-            self.base.device
-        )
-        if self.recipe.attention_mask_weight:
-            level = self.recipe.attention_mask_level
-            self.watched = layers_at(self.base, self.latents[:1], self.empty, level)
-
-    def _any(self, of: Sequence[T]) -> T:
-        if len(of) == 1:
-            return of[0]
-        return of[int(torch.randint(len(of), (), generator=self.generator))]
-
-    def fresh_tokens(self) -> nn.Parameter:
-        """One vector (D,) per text-conditioned layer, or one for all, (L or 1, D): all start as the recipe's word, or the class noun."""
-        noun = self.class_noun or WITHOUT_A_NOUN[self.kind]
-        start = self.base.noun_vector(self.recipe.token_start or noun)
-        rows = self.base.text_layers if self.recipe.tokens == "per-layer" else 1
-        return nn.Parameter(start.expand(rows, -1).clone())
-
-    def learn_tokens(self, adapters: Mapping[Site, Bottleneck] | None = None) -> Tensor:
-        """Stage 1: the tokens, and with them the adapters given. Returns (L, D)."""
-        vectors = self.fresh_tokens()
-        if self.recipe.token_steps:
-            self._train(
-                "tokens",
-                self.recipe.token_steps,
-                lambda: self.read(self._any(self.prompts), vectors),
-                vectors,
-                adapters or {},
-            )
-        return vectors.detach().expand(self.base.text_layers, -1).clone()
-
-    def fresh(self, *kinds: SiteKind, condition: int = 0) -> dict[Site, Bottleneck]:
-        """Adapters that change nothing yet, the same for the same seed, at the recipe's sites of these kinds."""
-        there = self.base.sites_of(*kinds)
-        first = self.base.text_layers - (self.recipe.last_layers or self.base.text_layers)
-        late = [site for site in there if site.kind != "spatial" or site.depth >= first]
-        sites = [site for site in late if re.search(self.recipe.only_sites, site.name)]
-        if not sites:
-            among = f" among its last {self.recipe.last_layers} layers (--last-layers 0: all)" * (
-                late != list(there)
-            )
-            raise UsageError(
-                f"--only-sites {self.recipe.only_sites}: found in no name of a site of base {self.base.name}{among}",
-                f"one of the {len(late)} is called {late[0].name}",
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.seed)
-            adapters = fresh_adapters(sites, self.recipe.bottleneck, condition)
-        for adapter in adapters.values():
-            adapter.to(self.base.device)
-        return adapters
-
-    def learn_adapters(
-        self, vectors: Tensor, adapters: Mapping[Site, Bottleneck]
-    ) -> Mapping[Site, Bottleneck]:
-        """Stage 2: the adapters, the tokens standing still."""
-        with torch.no_grad():
-            readings = [self.read(prompt, vectors) for prompt in self.prompts]
-        self._train("adapter", self.recipe.adapter_steps, lambda: self._any(readings), vectors, adapters)
-        return adapters
-
-    def _train(
-        self,
-        stage: Stage,
-        steps: int,
-        read: Callable[[], Reading],
-        vectors: Tensor,
-        adapters: Mapping[Site, Bottleneck],
-    ) -> None:
-        def on_loss(step: int, loss: float) -> None:
-            self.curve.append(loss)
-            self.on_step(StepReport(stage, step, steps, loss, lambda: [self.learner(vectors, adapters)]))
-
-        optimise(
-            stage,
-            self.groups(stage, vectors, adapters),
-            steps,
-            lambda: self.loss(read(), adapters, stage) + self.overlap(adapters),
-            self.base.dtype,
-            on_loss,
-        )
-
-    def groups(
-        self, stage: Stage, vectors: Tensor, adapters: Mapping[Site, Bottleneck]
-    ) -> list[dict[str, Any]]:
-        """What a stage trains, and how fast: adapters if there are any, and tokens in their own stage."""
-        parameters = [p for a in adapters.values() for p in a.parameters()]
-        groups: list[dict[str, Any]] = [{"params": parameters, "lr": self.recipe.adapter_lr}]
-        if stage == "tokens":
-            groups.append({"params": [vectors], "lr": self.recipe.token_lr})
-        return groups
-
-    def loss(self, reading: Reading, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor:
-        """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
-
-        Pictures pass without the temporal layers, as if they were any frame of a clip, which is what they will be. So do single frames of
-        clips while a motion's tokens are learned, where text says which frame it is: where things are when is what such tokens
-        are for, and it costs less than whole clips.
-        """
-        recipe, base = self.recipe, self.base
-        single = self.kind == "motion" and stage == "tokens" and base.tells_moments
-        size = recipe.batch_size * (FRAMES_FOR_A_CLIP if single else 1)
-        own = max(1, size - (round(recipe.prior_share * size) if self.prior else 0))
-        rows = torch.randint(len(self.latents), (own,), generator=self.generator)
-        frames = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
-        dropped = (torch.rand(own, generator=self.generator) < recipe.text_dropout).to(base.device)
-        guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
-        latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
-        text = torch.where(dropped[:, None, None, None], self.empty, reading.text)
-        speaks = reading.places.named | reading.places.ended
-        places = speaks & ~dropped[:, None]  # a dropped prompt does not name the motion
-        if self.prior:
-            more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
-            latents = torch.cat([latents, self.prior.latents[more]])
-            text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
-        moments = torch.arange(latents.shape[2])[None]
-        if self.kind != "motion":
-            moments = torch.randint(recipe.frames, (len(latents), 1), generator=self.generator)
-        elif single:
-            latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
-        still = base.still() if self.kind != "motion" or single else nullcontext()
-        joined = {
-            site: Placed([(adapter, places)]) if site.kind == "moment" else adapter
-            for site, adapter in adapters.items()
-        }
-        with still, attached(base.denoiser, joined, e), watching(base.denoiser, self.watched) as maps:
-            loss = diffusion_loss(
-                base,
-                latents,
-                base.tell(text, moments),
-                self.generator,
-                shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
-                offset_noise=recipe.offset_noise,
-                masks=self._masks(rows, size - own),
-                debias=recipe.debias_weight,
-            )
-        return loss + self._gaze(maps, reading.places.named[0], rows, ~dropped)
-
-    def _masks(self, rows: Tensor, more: int) -> Tensor | None:
-        """The masks of the samples `rows`, and as many of whole pictures as there are prior pictures behind them."""
-        if self.masks is None:
-            return None
-        return torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
-
-    def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
-        """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""
-        if self.masks is None or not maps or not named.any():
-            return 0.0
-        seen = [of_layer[: len(rows)][named] for of_layer in maps.values()]
-        loss = attention_mask_loss(seen, names, self.masks[rows][named])
-        return self.recipe.attention_mask_weight * loss
-
-    def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor | float:
-        """lambda times the concept orthogonal loss."""
-        if self.earlier is None or not self.recipe.orthogonal_weight:
-            return 0.0
-        return self.recipe.orthogonal_weight * self.earlier.overlap(adapters)
-
-    def learner(self, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> Learner:
-        """A copy of what is learned so far, frozen."""
-        tokens = vectors.detach().expand(self.base.text_layers, -1).clone()
-        with torch.no_grad():
-            states = self.base.token_states(TokenVectors(self.placeholder, tokens))
-        copies = {
-            site.name: deepcopy(adapter).eval().requires_grad_(False) for site, adapter in adapters.items()
-        }
-        return Learner(
-            self.name, self.kind, self.class_noun, tokens, copies, states, self.guides, list(self.curve)
-        )
-
-
-def subject_prompt(name: str, class_noun: str) -> str:
-    return " ".join(f"a <{name}> {class_noun}".split())
-
-
-def motion_prompts(name: str) -> tuple[str, ...]:
-    """The name at several places of a sentence: it will have to mean the same behind whoever performs it."""
-    return tuple(f"{who} performing <{name}>".lstrip() for who in ("", "a thing", "a big thing"))
-
-
-def style_prompts(name: str) -> tuple[str, ...]:
-    """The name behind several things: it will have to mean the same behind whatever is shown."""
-    return tuple(f"{what} in <{name}> style".lstrip() for what in ("", "a picture", "a thing"))
 
 
 def subject_lesson(
@@ -318,12 +68,13 @@ def learn_subject(
     kind: Kind = "subject",
     masks: Sequence[Tensor] = (),
     onto: Mapping[str, Bottleneck] | None = None,
+    extra: Extra | None = None,
 ) -> Learner:
     """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
 
     A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given. With
     `masks`, one (1, H, W) in [0, 1] per picture and none of them black, only what they show is learned. `onto`: adapters by site name that are
-    trained on instead of fresh ones, as plain fine-tuning from task to task does.
+    trained on instead of fresh ones, as plain fine-tuning from task to task does; `extra`: what is added to the loss.
 
     Raises:
         CcvdError: the loss is not a number.
@@ -340,15 +91,11 @@ def learn_subject(
         kind=kind,
         masks=masks,
     )
-    adapters = lesson.fresh("spatial")
-    if onto is not None:
-        for site, adapter in adapters.items():
-            adapter.load_state_dict(onto[site.name].state_dict())
-    tokens = lesson.learn_tokens()
-    return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
+    lesson.extra = extra
+    return lesson.learn(_onto(lesson.fresh("spatial"), onto))
 
 
-def learn_motion(
+def motion_lesson(
     base: Base,
     clips: Sequence[Tensor],
     *,
@@ -357,22 +104,12 @@ def learn_motion(
     recipe: Recipe,
     on_step: OnStep = lambda _: None,
     earlier: Earlier | None = None,
-) -> Learner:
-    """Tokens (if the recipe has steps for them), then the motion adapter under appearance guidance, from clips (F, 3, H, W).
-
-    Where text tells frames their moment, the adapter beside the clock is learned with the tokens: together they say where things are when.
-
-    The guide of a training sample is the embedding of one random frame of its clip: what a thing looks like is told, so that the adapter
-    has only its movement left to learn (arXiv 2312.04433, section 3.3).
-
-    Raises:
-        CcvdError: the loss is not a number.
-        UsageError: a size that the base cannot make, or no site that the recipe names.
-    """
+) -> Lesson:
+    """All that a motion is learned from; arguments and errors as those of `learn_motion`."""
     stack = torch.stack(list(clips))
     base.latent_shape(stack.shape[1], stack.shape[3], stack.shape[4])
     embeds = base.embed_images(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
-    lesson = Lesson(
+    return Lesson(
         base,
         recipe,
         name,
@@ -385,7 +122,42 @@ def learn_motion(
         on_step=on_step,
         earlier=earlier,
     )
-    adapters = lesson.fresh("temporal", "moment", condition=base.image_width)
-    says_when = {site: a for site, a in adapters.items() if site.kind == "moment"}
-    tokens = lesson.learn_tokens(says_when)
-    return lesson.learner(tokens, lesson.learn_adapters(tokens, adapters))
+
+
+def learn_motion(
+    base: Base,
+    clips: Sequence[Tensor],
+    *,
+    name: str,
+    class_noun: str,
+    recipe: Recipe,
+    on_step: OnStep = lambda _: None,
+    earlier: Earlier | None = None,
+    onto: Mapping[str, Bottleneck] | None = None,
+    extra: Extra | None = None,
+) -> Learner:
+    """Tokens (if the recipe has steps for them), then the motion adapter under appearance guidance, from clips (F, 3, H, W).
+
+    Where text tells frames their moment, the adapter beside the clock is learned with the tokens: together they say where things are when.
+
+    The guide of a training sample is the embedding of one random frame of its clip: what a thing looks like is told, so that the adapter
+    has only its movement left to learn (arXiv 2312.04433, section 3.3). `onto`, `extra`: as for `learn_subject`.
+
+    Raises:
+        CcvdError: the loss is not a number.
+        UsageError: a size that the base cannot make, or no site that the recipe names.
+    """
+    lesson = motion_lesson(
+        base, clips, name=name, class_noun=class_noun, recipe=recipe, on_step=on_step, earlier=earlier
+    )
+    lesson.extra = extra
+    adapters = _onto(lesson.fresh("temporal", "moment", condition=base.image_width), onto)
+    return lesson.learn(adapters, {site: a for site, a in adapters.items() if site.kind == "moment"})
+
+
+def _onto(adapters: dict[Site, Bottleneck], onto: Mapping[str, Bottleneck] | None) -> dict[Site, Bottleneck]:
+    """The same adapters, with the weights of those that go on."""
+    for site, adapter in adapters.items():
+        if onto and site.name in onto:
+            adapter.load_state_dict(onto[site.name].state_dict())
+    return adapters

@@ -86,11 +86,17 @@ class Exact:
     def identity(self) -> Judge:
         return identity_judge(self.subjects, self.autoencoder, self.folder, on_step=self.on_step)
 
-    def accuracy(self) -> dict[str, float]:
-        """The share of rendered truth on which the judge of every metric that was used so far is right.
+    def accuracy(self, metrics: Iterable[str] = ()) -> dict[str, float]:
+        """The share of rendered truth on which the judge of every metric that was used so far is right; and of these `metrics`.
 
         Trust goes by clips without a style. "identity, styled" is the share in styles, of metrics that were scored there too: it is lower.
         """
+        attributes = {metric: attribute for attribute, metric in METRICS.items()} | dict.fromkeys(
+            WHO, "identity"
+        )
+        for metric in metrics:
+            if attribute := attributes.get(metric):
+                self._trusted("identity" if metric in WHO else metric, attribute, False)
         return {name: share for name, share in self._accuracy.items() if share >= TRUSTED} | self._styled
 
     def scores(self, clip: Tensor, shown: Shown) -> dict[str, float]:

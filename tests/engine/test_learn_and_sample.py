@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ccvd_cli.engine import aggregate, learn, prior
+from ccvd_cli.engine import aggregate, lesson, prior
 from ccvd_cli.engine.adapters import Placed, attached
 from ccvd_cli.engine.aggregate import Share, fold, guide
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.concept import Learner
-from ccvd_cli.engine.learn import StepReport, learn_motion, learn_subject
+from ccvd_cli.engine.learn import learn_motion, learn_subject
+from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.settings import Recipe, SampleSettings
@@ -109,7 +110,7 @@ def test_learning_lowers_the_loss_and_leaves_the_base_alone(base: Base) -> None:
         text = base.encode_text(["a <V1> dog"], [learner.token_vectors()]).expand(32, -1, -1, -1)
         generator = torch.Generator().manual_seed(7)
         with base.still(), attached(base.denoiser, fold(base, learners, alone(learners))):
-            return float(learn.diffusion_loss(base, latents, text, generator))
+            return float(lesson.diffusion_loss(base, latents, text, generator))
 
     assert loss([learner]) < 0.95 * loss([])
     assert all(torch.equal(v, before[k]) for k, v in base.denoiser.state_dict().items())
@@ -143,9 +144,9 @@ def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
     monkeypatch.setattr(type(base), "tell", lambda self, text, moments: text)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    real = learn.diffusion_loss
+    real = lesson.diffusion_loss
     monkeypatch.setattr(
-        learn, "diffusion_loss", lambda b, x, t, *a, **k: seen.append((x, t)) or real(b, x, t, *a, **k)
+        lesson, "diffusion_loss", lambda b, x, t, *a, **k: seen.append((x, t)) or real(b, x, t, *a, **k)
     )
     recipe = QUICK.model_copy(
         update={"prior_share": 0.5, "batch_size": 4, "token_steps": 0, "adapter_steps": 1}
@@ -161,15 +162,15 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
 ) -> None:
     """Where text says which frame it is; elsewhere from whole clips, as its adapters always are."""
     seen: list[tuple[int, int]] = []
-    real = learn.diffusion_loss
+    real = lesson.diffusion_loss
     monkeypatch.setattr(
-        learn,
+        lesson,
         "diffusion_loss",
         lambda b, x, *a, **k: seen.append((x.shape[0], x.shape[2])) or real(b, x, *a, **k),
     )
     recipe = QUICK.model_copy(update={"token_steps": 2, "adapter_steps": 1})
     learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
-    frames = (2 * learn.FRAMES_FOR_A_CLIP, 1) if base.tells_moments else (2, 4)
+    frames = (2 * lesson.FRAMES_FOR_A_CLIP, 1) if base.tells_moments else (2, 4)
     assert seen == [frames, frames, (2, 4)]
 
 
@@ -261,7 +262,7 @@ def test_a_motions_adapter_is_silent_at_other_words(base: Base, monkeypatch: pyt
         heard.extend(places for _, places in parts)
         return Placed(parts)
 
-    monkeypatch.setattr(learn, "Placed", listen)
+    monkeypatch.setattr(lesson, "Placed", listen)
     monkeypatch.setattr(aggregate, "Placed", listen)
     recipe = QUICK.model_copy(update={"text_dropout": 0.5, "batch_size": 8})
     motion = learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
@@ -370,7 +371,7 @@ def test_a_single_frame_can_be_generated(base: Base) -> None:
 
 def test_a_loss_that_is_no_number_names_its_stage(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        learn, "diffusion_loss", lambda *_, **__: torch.tensor(float("nan"), requires_grad=True)
+        lesson, "diffusion_loss", lambda *_, **__: torch.tensor(float("nan"), requires_grad=True)
     )
     with pytest.raises(CcvdError, match="the loss of stage tokens is not a number at step 5"):
         learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=QUICK)

@@ -11,7 +11,7 @@ from media_material import quarters
 from PIL import Image
 from test_learn_and_sample import QUICK, pictures
 
-from ccvd_cli.engine import learn, prior
+from ccvd_cli.engine import lesson, prior
 from ccvd_cli.engine.attention_maps import watching
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
@@ -180,9 +180,9 @@ def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Ba
 def test_prior_pictures_are_learned_whole(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
     seen: list[torch.Tensor] = []
-    real = learn.diffusion_loss
+    real = lesson.diffusion_loss
     monkeypatch.setattr(
-        learn, "diffusion_loss", lambda *a, masks, **k: seen.append(masks) or real(*a, masks=masks, **k)
+        lesson, "diffusion_loss", lambda *a, masks, **k: seen.append(masks) or real(*a, masks=masks, **k)
     )
     update = {"prior_share": 0.5, "batch_size": 4, "token_steps": 1, "adapter_steps": 1}
     recipe = QUICK.model_copy(update=update)

@@ -64,7 +64,7 @@ def _method(name: str, results: Sequence[Result], tasks: int) -> Method:
     runs: dict[int, list[Result]] = {}
     for result in results:
         runs.setdefault(result.seed, []).append(result)
-    whole = [run for run in runs.values() if run[-1].order == tasks]
+    whole = [run for run in runs.values() if len(run) == tasks]
     histories: dict[str, dict[str, list[float]]] = {}
     for run in whole:
         for metric, concept, mean in _means(run):

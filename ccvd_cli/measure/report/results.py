@@ -44,7 +44,7 @@ class Result:
 
 def read(folder: Path) -> tuple[list[Result], list[str]]:
     """Results, and what is wrong with files that are none. Raises UsageError if there is no result at all."""
-    paths = sorted(folder.glob("*/*/seed*/*.json")) if folder.is_dir() else []
+    paths = sorted(folder.glob("*/*/seed*/[0-9]*-*.json")) if folder.is_dir() else []
     found, wrong = [], []
     for path in paths:
         try:

@@ -1,0 +1,316 @@
+"""`ccvd benchmark`: methods of continual learning on a stream of tasks, and what each of them has left at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from ..errors import CcvdError, UsageError
+from ..metric_names import EXACT, SAID
+from ..output import duration, emit, emit_json, emit_table
+from ..outputs import check_output
+from ..progress import progress
+from ..session import Session
+from .opening import find_base, open_base
+from .options import BaseOptions, JsonOption, SampleOptions
+from .wiring import command
+
+if TYPE_CHECKING:
+    from ..engine.bases.contract import Base
+    from ..measure.benchmark import ExactExaminer, Plan
+    from ..measure.estimates import Estimate
+    from ..measure.results import Standing
+    from ..measure.streams import Stream, Task
+    from ..settings import SampleSettings
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What is run, and where results go."""
+
+    stream: Annotated[
+        str,
+        Option(
+            "--stream",
+            metavar="toy10|toy35|FILE",
+            help="Tasks that the world draws, or a csv/yaml/json list.",
+        ),
+    ] = "toy10"
+    methods: Annotated[
+        str, Option("--methods", metavar="A,B,..", help="One after the other; all: every one there is.")
+    ] = "ccvd"
+    seeds: Annotated[int, Option("--seeds", min=1, help="Runs of each method, with seeds 0, 1, ...")] = 1
+    ablate: Annotated[
+        str | None,
+        Option(
+            "--ablate",
+            metavar="PARTS",
+            help="Of ccvd, without: tokens, orthogonal, aggregation, regions, noise; several with commas.",
+            show_default=False,
+        ),
+    ] = None
+    effort: Annotated[float, Option("--effort", help="All steps of learning, times this.")] = 1.0
+    every: Annotated[
+        int, Option("--every", min=0, metavar="N", help="Score all that was learned after every N tasks too.")
+    ] = 0
+    prompts: Annotated[int, Option("--prompts", min=1, metavar="N", help="Of each concept.")] = 4
+    shard: Annotated[
+        str, Option("--shard", metavar="I/N", help="The I-th of N processes that share the runs.")
+    ] = "1/1"
+    skip_missing: Annotated[
+        bool, Option("--skip-missing", help="Leave out tasks of a file whose folder is not there.")
+    ] = False
+    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Where results and clips are kept.")] = (
+        Path("benchmark")
+    )
+    clip: Annotated[
+        str | None,
+        Option(
+            "--clip",
+            metavar="MODEL",
+            help="CLIP in open_clip's layout.",
+            show_default="the base's own, else ViT-B/32",
+        ),
+    ] = None
+    dino: Annotated[
+        str | None,
+        Option(
+            "--dino",
+            metavar="MODEL",
+            help="DINO in transformers' layout.",
+            show_default="none on the embedded base, else ViT-S/16",
+        ),
+    ] = None
+    table: Annotated[bool, Option("--table", help="Run nothing: the table of what is in --out.")] = False
+    json: JsonOption = False
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "benchmark",
+        benchmark,
+        examples=(
+            "ccvd benchmark --stream toy10 --methods ccvd,finetune",
+            "ccvd benchmark --methods ccvd --ablate regions --seeds 3",
+            "ccvd benchmark --methods all --shard 1/4",
+            "ccvd benchmark --table --out benchmark",
+        ),
+        panel="Measuring",
+    )
+
+
+def benchmark(
+    session: Session, options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions
+) -> None:
+    """Learn a stream of concepts by several methods, and measure what each has left. What was done before is not done again."""
+    from ..measure.results import read, standings
+
+    if not options.table:
+        _run(session, options, sampling, base)
+    found = standings(read(options.out))
+    if options.json:
+        emit_json([standing.as_json() for standing in found])
+    else:
+        _tell(session, found)
+
+
+def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions) -> None:
+    from ..settings import RECIPES, SAMPLING
+    from .request import sample_settings
+
+    shard = _shard(options.shard)
+    if not 0 < options.effort < 100:
+        raise UsageError(f"--effort {options.effort}: not above 0 and below 100.")
+    stream = _stream(options)
+    source = base.base or "mini"
+    found = find_base(source)
+    settings = sample_settings(SAMPLING[found.family], sampling, None)
+    _check_sizes(stream, settings)
+    plan = _plan(options, stream, 8 if found.family == "mini" else 1)
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(
+            f"--out '{options.out}' is not a folder.", "Name a new one, or one of an earlier run."
+        )
+    check_output(options.out / "clip.mp4")
+    if (options.clip or found.family != "mini") and importlib.util.find_spec("open_clip") is None:
+        raise CcvdError("open_clip is not installed.", 'pip install "ccvd[metrics]"')
+    opened = open_base(session, source, base.device, base.dtype)
+    opened.latent_shape(settings.frames, settings.height, settings.width)
+    with progress(quiet=session.quiet) as report:
+        examiner = _examiner(session, opened, options, stream, report)
+        _go(session, plan, opened, examiner, shard, settings, dict(RECIPES[found.family]), report)
+
+
+def _go(
+    session: Session,
+    plan: Plan,
+    base: Base,
+    examiner: ExactExaminer,
+    shard: tuple[int, int],
+    settings: SampleSettings,
+    recipes: dict[Any, Any],
+    report: Any,
+) -> None:
+    """All of a shard's runs; each is sound before the first one begins."""
+    from ..measure.benchmark import Run
+
+    runs = [
+        Run(base, examiner, plan, method, seed, recipes, settings, report)
+        for method, seed in plan.runs(shard)
+    ]
+    for run in runs:
+        run.check()
+    clock = _Clock(session, sum(run.left() for run in runs))
+    for run in runs:
+        run.on_task = clock.of(f"{run.folder.parent.name}, seed {run.seed}")
+        run.go()
+
+
+@dataclass
+class _Clock:
+    """Says what was done, and how long the rest will take at that pace."""
+
+    session: Session
+    left: int
+    done: int = 0
+    spent: float = 0.0
+
+    def of(self, run: str) -> Any:
+        def heard(task: Task, seconds: float) -> None:
+            self.done, self.spent = self.done + 1, self.spent + seconds
+            rest = duration((self.left - self.done) * self.spent / self.done)
+            self.session.say(f"{run}: {task.order}. {task.name} in {duration(seconds)}; about {rest} left.")
+
+        return heard
+
+
+# --- before a base is loaded -------------------------------------------------------------------------
+
+
+def _shard(text: str) -> tuple[int, int]:
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise UsageError(f"--shard {text}: not the I-th of N.", "Say 1/4 for the first of four.")
+    return int(i), int(n)
+
+
+def _stream(options: BenchmarkOptions) -> Stream:
+    from ..measure.streams import open_stream
+
+    return open_stream(options.stream, skip_missing=options.skip_missing)
+
+
+def _check_sizes(stream: Stream, settings: SampleSettings) -> None:
+    if settings.frames < 2:
+        raise UsageError("--frames 1: a picture does not move.", "Measure clips of 2 frames or more.")
+    if stream.toy and (settings.height, settings.width) != (64, 64):
+        raise UsageError(
+            f"--stream {stream.name}: the world draws 64x64, not {settings.width}x{settings.height}.",
+            "Leave --height and --width out, or give a file of tasks.",
+        )
+
+
+def _plan(options: BenchmarkOptions, stream: Stream, at_once: int) -> Plan:
+    from ..measure.benchmark import Plan
+    from ..measure.methods import ABLATIONS, METHODS
+
+    asked = list(METHODS) if options.methods == "all" else _listed(options.methods, METHODS, "--methods")
+    without = _listed(options.ablate, ABLATIONS, "--ablate") if options.ablate else []
+    if without and "ccvd" not in asked:
+        raise UsageError(
+            f"--ablate {options.ablate}: parts are left out of ccvd alone.", "Add ccvd to --methods."
+        )
+    return Plan(
+        stream,
+        tuple(asked),
+        options.out,
+        tuple(part for part in ABLATIONS if part in without),
+        options.seeds,
+        options.effort,
+        options.every,
+        options.prompts,
+        at_once,
+    )
+
+
+def _listed(text: str, known: Any, option: str) -> list[str]:
+    """Names between commas, each once. Raises UsageError for one that is not known."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{option} {text}: unknown '{name}'.", f"There are {', '.join(known)}.")
+    return names
+
+
+def _examiner(
+    session: Session, base: Base, options: BenchmarkOptions, stream: Stream, report: Any
+) -> ExactExaminer:
+    from ..measure.benchmark import ExactExaminer
+    from ..measure.encoders import CLIP, DINO, Dino, Embedded, OpenClip
+    from ..measure.exact import Exact
+    from ..measure.streams import SUBJECTS
+    from ..world import heldout
+    from ..world.judge import judges_folder
+
+    own = base.family == "mini"
+    clip = Embedded(base) if own and not options.clip else OpenClip(options.clip or CLIP, base.device)
+    clip.texts([""])
+    dino = None if own and not options.dino else Dino(options.dino or DINO, base.device)
+    subjects = heldout.indices("test", SUBJECTS)
+    exact = Exact(base, subjects, judges_folder(session.home), report, session.say) if stream.toy else None
+    return ExactExaminer(clip, dino, exact=exact)
+
+
+# --- what is told ------------------------------------------------------------------------------------
+
+
+def _tell(session: Session, found: Sequence[Standing]) -> None:
+    names = SAID | EXACT
+    for standing in found:
+        if standing.unfinished:
+            session.say(
+                f"{standing.stream}, {standing.method}: {standing.unfinished} unfinished, not counted."
+            )
+    found = [standing for standing in found if standing.seeds]
+    metrics = [m for m in names if any(m in s.scores for s in found)]
+    head = ("STREAM", "METHOD", "SEEDS", "S/TASK")
+    emit_table(
+        (*head, *(names[m] for m in metrics)),
+        [
+            (s.stream, s.method, s.seeds, f"{s.seconds:.1f}", *(_said(s.scores.get(m)) for m in metrics))
+            for s in found
+        ],
+    )
+    emit("")
+    emit_table(
+        ("FORGOTTEN", "METHOD", *(f"F-{names[m]}" for m in metrics)),
+        [(s.stream, s.method, *(_lost(s, m) for m in metrics)) for s in found],
+    )
+    rows = [(s.stream, s.method, kind, of) for s in found for kind, of in s.composed.items()]
+    shown = [m for m in names if any(m in of for *_, of in rows)]
+    emit("")
+    emit_table(
+        ("COMPOSED", "METHOD", "PROMPTS", *(names[m] for m in shown)),
+        [(stream, method, kind, *(_said(of.get(m)) for m in shown)) for stream, method, kind, of in rows],
+    )
+
+
+def _said(found: Estimate | None) -> str:
+    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} - {found.high:.3f})"
+
+
+def _lost(standing: Standing, metric: str) -> str:
+    """Since it was just learned, and since it was best."""
+    lost = standing.forgotten.get(metric)
+    return (
+        ""
+        if lost is None or lost.since_first != lost.since_first
+        else f"{lost.since_first:+.3f} / {lost.since_best:+.3f}"
+    )

@@ -1,0 +1,285 @@
+"""The benchmark of continual learning: methods go through a stream of tasks, and what is left of each concept is measured.
+
+After every task the new concept is scored, after the last one (and after every N, if asked) all of them; and at the end a few prompts for
+several concepts. There is one file of results for each method, seed and task; what is there already is not done again, so that a run can be
+killed at any moment and go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engine import media
+from ..engine.bases.contract import Base
+from ..errors import CcvdError, UsageError
+from ..settings import Kind, Recipe, SampleSettings
+from . import streams
+from .composed import Asked, Composed, composed
+from .evaluate import Exam, Examiner, References, Row, as_json, evaluate, summary
+from .exact import Exact, Shown, shown_by
+from .kept_state import State
+from .methods import Ablation, Common, Method, Part, make
+from .questions import Question
+from .streams import Stream, Task
+
+FORMAT = 1
+Progress = Callable[[str, int, int, "float | None"], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run. `every`: all that was learned is scored after so many tasks; 0: at the end alone. `prompts`: of each concept."""
+
+    stream: Stream
+    methods: tuple[str, ...]
+    out: Path
+    without: tuple[Ablation, ...] = ()
+    seeds: int = 1
+    effort: float = 1.0
+    every: int = 0
+    prompts: int = 4
+    at_once: int = 8
+
+    def runs(self, shard: tuple[int, int] = (1, 1)) -> list[tuple[str, int]]:
+        """(method, seed): those of the i-th of n processes."""
+        pairs = [(method, seed) for seed in range(self.seeds) for method in self.methods]
+        return pairs[shard[0] - 1 :: shard[1]]
+
+    def without_of(self, method: str) -> tuple[Ablation, ...]:
+        """Only ours has parts to be left out."""
+        return self.without if method == "ccvd" else ()
+
+    def folder(self, method: str, seed: int) -> Path:
+        left_out = "+".join(self.without_of(method))
+        return (
+            self.out
+            / self.stream.name
+            / (f"{method}-without-{left_out}" if left_out else method)
+            / f"seed{seed}"
+        )
+
+
+def scaled(recipe: Recipe, effort: float) -> Recipe:
+    """With all steps times `effort`; none stays none."""
+    steps = {key: getattr(recipe, key) for key in ("token_steps", "adapter_steps")}
+    return recipe.model_copy(update={k: max(1, round(v * effort)) if v else 0 for k, v in steps.items()})
+
+
+@dataclass(frozen=True)
+class ExactExaminer(Examiner):
+    """Scores what the world knows exactly as well."""
+
+    exact: Exact | None = None
+
+    def scores(self, clip: Tensor, question: Question, references: References) -> dict[str, float]:
+        found = super().scores(clip, question, references)
+        if self.exact and isinstance(question, Asked):
+            found |= self.exact.scores(clip, question.shown)
+        return found
+
+
+@dataclass
+class Run:
+    """One method and one seed, through the whole stream."""
+
+    base: Base
+    examiner: ExactExaminer
+    plan: Plan
+    name: str
+    seed: int
+    recipes: Mapping[Kind, Recipe]
+    sampling: SampleSettings
+    progress: Progress = lambda *_: None
+    on_task: Callable[[Task, float], None] = lambda *_: None
+    _references: dict[str, References] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seeded = {"seed": self.seed}
+        self.sampling = self.sampling.model_copy(update=seeded)
+        self.recipes = {
+            kind: scaled(r, self.plan.effort).model_copy(update=seeded) for kind, r in self.recipes.items()
+        }
+        common = Common(self.base, self.recipes, self.sampling, self.seed, self._on_step)
+        self.method: Method = make(self.name, common, self.plan.without_of(self.name))
+        self.folder = self.plan.folder(self.name, self.seed)
+        self.state = State(self.folder)
+
+    def check(self) -> None:
+        """Before anything is learned. Raises UsageError: no photo or clip, too few prompts, or a folder that was run in another way."""
+        for task in self.plan.stream.tasks:
+            if task.folder:
+                (media.find_videos if task.kind == "motion" else media.find_images)(task.folder)
+        self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
+        self.composed = composed(self.plan.stream, self._family)
+        now, then = self._about(), self.state.about()
+        if then and (other := [key for key in now if now[key] != then.get(key)]):
+            raise UsageError(
+                f"'{self.folder}' was run in another way: its {other[0]} differ.", "Take another --out."
+            )
+
+    def left(self) -> int:
+        """Tasks that are not done yet."""
+        return sum(not self._path(task).exists() for task in self.plan.stream.tasks)
+
+    def go(self) -> None:
+        """Does what is not done yet."""
+        self.check()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.state.begin(self._about())
+            done, seconds = self.state.restore(self.method, self.plan.stream.tasks)
+            for task in self.plan.stream.tasks:
+                if task.order <= done and self._path(task).exists():
+                    continue
+                started = time.monotonic()
+                if task.order > done:
+                    self.method.learn(task, streams.material(task, self._learning(task.kind)))
+                    seconds = time.monotonic() - started
+                    self.state.keep(self.method, task, seconds)
+                self._score(task, seconds)
+                self.on_task(task, time.monotonic() - started)
+        except OSError as error:
+            raise CcvdError(
+                f"'{self.folder}' cannot be used: {error.strerror}", "choose another --out"
+            ) from error
+
+    # -- scoring ------------------------------------------------------------------------------------------
+
+    def _score(self, task: Task, learning: float) -> None:
+        started, tasks = time.monotonic(), self.plan.stream.tasks
+        last = task.order == len(tasks)
+        everybody = last or (self.plan.every and task.order % self.plan.every == 0)
+        asked = tasks[: task.order] if everybody else (task,)
+        rows = {one.name: self._rows(one) for one in asked}
+        together = [(c, self._together(c)) for c in self.composed] if last else []
+        kinds = dict.fromkeys(c.kind for c, _ in together)
+        every = [*rows.values(), *(found for _, found in together)]
+        scored = dict.fromkeys(metric for found in every for row in found for metric in row.scores)
+        result = {
+            "format": FORMAT,
+            "stream": self.plan.stream.name,
+            "method": self.name,
+            "ablated": list(self.plan.without_of(self.name)),
+            "seed": self.seed,
+            "task": {key: getattr(task, key) for key in ("order", "kind", "name", "noun")},
+            "tasks": len(tasks),
+            "base": self.base.fingerprint,
+            "dtype": str(self.base.dtype).removeprefix("torch."),
+            "effort": self.plan.effort,
+            "recipe": self.method.recipe(task.kind).model_dump(mode="json"),
+            "sampling": self.sampling.model_dump(mode="json"),
+            "seconds": {
+                "learning": round(learning, 2),
+                "evaluating": round(time.monotonic() - started, 2),
+            },
+            "encoders": list(self.examiner.encoders(References())),
+            "judges": self.examiner.exact.accuracy(scored) if self.examiner.exact else {},
+            "scores": {name: as_json(summary(found)) for name, found in rows.items()},
+            "composed": {
+                kind: as_json(summary([r for c, found in together if c.kind == kind for r in found]))
+                for kind in kinds
+            },
+            "clips": [_clip(name, row) for name, found in rows.items() for row in found]
+            + [
+                _clip("+".join(c.names), row) | {"composed": c.kind} for c, found in together for row in found
+            ],
+        }
+        _write(self._path(task), result)
+
+    def _rows(self, task: Task) -> list[Row]:
+        part = self.method.weights_for(self.questions[task.name][0].prompt)
+        return self._made(f"scoring {task.name}", part, self.questions[task.name], self._held_against(task))
+
+    def _together(self, one: Composed) -> list[Row]:
+        part = self.method.weights_for(one.asked.prompt)
+        return self._made(f"scoring {one.kind}", part, [one.asked], References())
+
+    def _made(self, stage: str, part: Part, questions: Sequence[Asked], references: References) -> list[Row]:
+        """Clips of prompts that name the same concepts, in which the same therefore takes part."""
+        said = [replace(q, prompt=self.method.weights_for(q.prompt).prompt) for q in questions]
+        settings = self.sampling.model_copy(update=dict(part.changes))
+        at_once = 1 if settings.regions else self.plan.at_once
+        exam = Exam(
+            part.learners, [{"part": part.digest}], said, references, settings, seeds=1, at_once=at_once
+        )
+        with part.attached(self.base):
+            return evaluate(
+                self.base,
+                self.examiner,
+                exam,
+                self.folder / "clips",
+                lambda step, total: self.progress(stage, step, total, None),
+            )
+
+    def _questions(self, task: Task) -> list[Asked]:
+        found = streams.questions(task, self._family, self.plan.prompts)
+        return [Asked(q.prompt, q.plain, shown_by(p) if p else Shown()) for q, p in found]
+
+    def _held_against(self, task: Task) -> References:
+        if task.name not in self._references:
+            shown = streams.material(task, self._learning(task.kind))
+            digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in shown)).hexdigest()
+            if task.kind == "motion":
+                return References(digest, clips=[(clip + 1) / 2 for clip in shown])
+            photos = (torch.stack(shown) + 1) / 2
+            encoders = [e for e in (self.examiner.clip, self.examiner.dino) if e]
+            self._references[task.name] = References(digest, {e.digest: e.images(photos) for e in encoders})
+        return self._references[task.name]
+
+    # -- what it is --------------------------------------------------------------------------------------
+
+    @property
+    def _family(self) -> Any:
+        return self.base.family
+
+    def _learning(self, kind: Kind) -> SampleSettings:
+        """The size that it is learned at, and the frames of a motion's clips."""
+        return self.sampling.model_copy(update={"frames": self.recipes[kind].frames})
+
+    def _path(self, task: Task) -> Path:
+        return self.folder / f"{task.order:02d}-{task.name}.json"
+
+    def _about(self) -> dict[str, Any]:
+        """All that results depend on, but for what is learned."""
+        return {
+            "format": FORMAT,
+            "base": self.base.fingerprint,
+            "dtype": str(self.base.dtype),
+            "tasks": [[t.kind, t.name, t.noun] for t in self.plan.stream.tasks],
+            "recipes": {k: r.model_dump(mode="json") for k, r in self.recipes.items()},
+            "sampling": self.sampling.model_dump(mode="json"),
+            "prompts": self.plan.prompts,
+            "batches": self.plan.at_once,
+            "encoders": self.examiner.encoders(References()),
+            "exact": bool(self.examiner.exact),
+        }
+
+    def _on_step(self, at: Any) -> None:
+        self.progress(f"learning {at.stage}", at.step, at.total, at.loss)
+
+
+def _clip(concept: str, row: Row) -> dict[str, Any]:
+    facts = asdict(row)
+    return {
+        "concept": concept,
+        "prompt": facts["prompt"],
+        "seed": facts["seed"],
+        "file": f"clips/{facts['clip']}",
+        "scores": facts["scores"],
+    }
+
+
+def _write(path: Path, result: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)

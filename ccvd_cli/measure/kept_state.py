@@ -1,0 +1,81 @@
+"""What a method has learned so far, on disk in full precision: a run that is cut off goes on from its last task.
+
+Learners are written once, each to a file of its own; what a method keeps besides is written anew after every task, and that file says which
+task it was. A file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ..errors import CcvdError
+from .methods.contract import learner_of, learner_tensors
+from .streams import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .methods import Method
+
+
+@dataclass(frozen=True)
+class State:
+    """In the folder of a run: `run.json` says what it is, `state/` what was learned."""
+
+    run: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.run / "state"
+
+    def about(self) -> dict[str, Any]:
+        """What the run said of itself when it began; nothing if it did not."""
+        try:
+            found: dict[str, Any] = json.loads((self.run / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.run / "run.part"
+        part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        part.replace(self.run / "run.json")
+
+    def keep(self, method: Method, task: Task, seconds: float) -> None:
+        """After a task that took so many seconds to learn."""
+        _save(self._learner(task), learner_tensors(method.known[task.name]), {})
+        facts = {"after": str(task.order), "seconds": str(seconds)}
+        _save(self.folder / "method.safetensors", method.extra_state(), facts)
+
+    def restore(self, method: Method, tasks: Sequence[Task]) -> tuple[int, float]:
+        """How many tasks were learned, and how many seconds the last one took; the method is as it was then. Raises CcvdError."""
+        path = self.folder / "method.safetensors"
+        if not path.exists():
+            return 0, 0.0
+        try:
+            with safe_open(path, "pt") as file:
+                facts = file.metadata()
+            done = int(facts["after"])
+            learned = {t.name: learner_of(t, load_file(self._learner(t)), method.base) for t in tasks[:done]}
+            method.restore(learned, load_file(path))
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            raise CcvdError(f"'{self.folder}' cannot be read: {error}", "remove it to begin anew") from error
+        return done, float(facts["seconds"])
+
+    def _learner(self, task: Task) -> Path:
+        return self.folder / f"{task.order:02d}-{task.name}.safetensors"
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> None:
+    part = path.with_suffix(".part")
+    # Copies: what several names share can be saved once only.
+    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, part, facts)
+    part.replace(path)

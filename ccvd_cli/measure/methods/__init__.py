@@ -1,0 +1,36 @@
+"""Methods of continual learning, by name. To add one: a file, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .c_lora import CLora
+from .ccvd import ABLATIONS, Ablation, Ccvd
+from .contract import Common, Method, Part
+from .dreamvideo import DreamVideo
+from .ewc import Ewc
+from .finetune import Finetune
+from .joint import Joint
+from .l2dm import L2dm
+from .lora_merge import LoraMerge
+from .lwf import Lwf
+
+METHODS: dict[str, Callable[[Common], Method]] = {
+    "ccvd": Ccvd,
+    "joint": Joint,
+    "finetune": Finetune,
+    "ewc": Ewc,
+    "lwf": Lwf,
+    "lora-merge": LoraMerge,
+    "c-lora": CLora,
+    "l2dm": L2dm,
+    "dreamvideo": DreamVideo,
+}
+
+
+def make(name: str, common: Common, without: Sequence[Ablation] = ()) -> Method:
+    """A method that has learned nothing yet; `without` is for ccvd alone."""
+    return Ccvd(common, without) if name == "ccvd" else METHODS[name](common)
+
+
+__all__ = ["ABLATIONS", "METHODS", "Ablation", "Common", "Method", "Part", "make"]

@@ -1,0 +1,56 @@
+"""Ours: tokens per layer, adapters that stay apart from earlier ones, task-aware aggregation, and boxes for several subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from ...engine.concept import Learner
+from ...engine.retention import Earlier
+from ...settings import Kind, Recipe
+from ..streams import Task
+from .contract import Common, Method, Part
+
+Ablation = Literal["tokens", "orthogonal", "aggregation", "regions", "noise"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+
+
+class Ccvd(Method):
+    """`without`: one token for all layers; no orthogonal loss; LoRA-M's mean of all that was learned; no boxes; no noise guidance in them."""
+
+    name = "ccvd"
+    summary = "ours: orthogonal loss, aggregation of those named, regions"
+    places = True
+
+    def __init__(self, common: Common, without: Sequence[Ablation] = ()) -> None:
+        super().__init__(common)
+        self.without = frozenset(without)
+
+    def recipe(self, kind: Kind) -> Recipe:
+        changes: dict[str, Any] = {}
+        if "tokens" in self.without:
+            changes["tokens"] = "shared"
+        if "orthogonal" in self.without:
+            changes["orthogonal_weight"] = 0.0
+        return super().recipe(kind).model_copy(update=changes)
+
+    def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
+        recipe = self.recipe(task.kind)
+        earlier = Earlier(recipe.orthogonal_form)
+        for other in self.known.values():
+            if other.kind == task.kind:
+                earlier.add({site: a.up.weight.detach() for site, a in other.adapters.items()})
+        held = recipe.orthogonal_weight > 0 and earlier.count
+        return self.train(task, material, earlier=earlier.to(self.base.device) if held else None)
+
+    def weights_for(self, prompt: str) -> Part:
+        changes: dict[str, Any] = {}
+        if "regions" not in self.without:
+            changes["regions"] = self.boxes(prompt)
+        if "noise" in self.without:
+            changes["noise_guidance"] = False
+        if "aggregation" in self.without:
+            return Part(prompt, list(self.known.values()), changes={**changes, "aggregation": "mean"})
+        return Part(prompt, self.named(prompt), changes=changes)

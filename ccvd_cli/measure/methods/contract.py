@@ -1,0 +1,192 @@
+"""What a method of continual learning is: it learns task after task, and says what takes part in a prompt.
+
+All share base, steps, data, seeds, sampler and how tokens are learned; they differ in what becomes of the adapters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...engine.adapters import Bottleneck, attached
+from ...engine.bases.contract import Base, Site, SiteKind
+from ...engine.concept import Learner, read_adapters
+from ...engine.learn import learn_motion, learn_subject
+from ...engine.lesson import Extra
+from ...engine.optimise import StepReport
+from ...engine.retention import Earlier
+from ...prompts import named, told_apart
+from ...regions import Region, side_by_side
+from ...settings import Kind, Recipe, SampleSettings
+from ..streams import Task
+
+# Subjects and styles share the adapters of the spatial layers; motions have those of the temporal ones, and beside the clock.
+WHERE: dict[Kind, tuple[SiteKind, ...]] = {
+    "subject": ("spatial",),
+    "style": ("spatial",),
+    "motion": ("temporal", "moment"),
+}
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all methods have in common. `sampling` has the seed of the run, and so have the recipes."""
+
+    base: Base
+    recipes: Mapping[Kind, Recipe]
+    sampling: SampleSettings
+    seed: int = 0
+    on_step: Callable[[StepReport], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What takes part in a prompt.
+
+    prompt: as this method says it; modules: attached besides what the learners bring; changes: to the settings of sampling.
+    """
+
+    prompt: str
+    learners: Sequence[Learner]
+    modules: Mapping[Site, nn.Module] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of every number that acts: where it is the same, so are the clips."""
+        digest = hashlib.sha256(repr(sorted(self.changes.items())).encode())
+        for learner in self.learners:
+            _add(digest, learner_tensors(learner), learner.name)
+        for site, module in self.modules.items():
+            _add(digest, module.state_dict(), site.name)
+        return digest.hexdigest()
+
+    @contextmanager
+    def attached(self, base: Base) -> Iterator[None]:
+        with attached(base.denoiser, self.modules):
+            yield
+
+
+class Method(ABC):
+    """One method; an instance goes through one stream. `known`: learned concepts by name, in the order of the tasks."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    places: ClassVar[bool] = False  # whether it gives several subjects boxes of their own
+
+    def __init__(self, common: Common) -> None:
+        self.common, self.base = common, common.base
+        self.known: dict[str, Learner] = {}
+
+    def learn(self, task: Task, material: Sequence[Tensor]) -> None:
+        """Learns one task, and forgets its material."""
+        self.before_task(task)
+        learner = self.teach(task, material)
+        self.known[task.name] = learner
+        self.after_task(task, learner)
+
+    def before_task(self, task: Task) -> None:  # noqa: B027  most have nothing to prepare
+        """Hears which task is next."""
+
+    def after_task(self, task: Task, learner: Learner) -> None:  # noqa: B027
+        """Hears that a task was learned."""
+
+    def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
+        """Learns the task's concept; here, with adapters of its own."""
+        return self.train(task, material)
+
+    @abstractmethod
+    def weights_for(self, prompt: str) -> Part:
+        """What takes part in a prompt, as things stand."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What must be kept besides the learners to go on later, under names without a leading slash."""
+        return {}
+
+    def restore(self, learned: Mapping[str, Learner], extra: Mapping[str, Tensor]) -> None:
+        """Goes on from what was kept."""
+        self.known = dict(learned)
+
+    # -- what methods are made of -----------------------------------------------------------------------
+
+    def recipe(self, kind: Kind) -> Recipe:
+        return self.common.recipes[kind]
+
+    def train(
+        self,
+        task: Task,
+        material: Sequence[Tensor],
+        *,
+        earlier: Earlier | None = None,
+        onto: Mapping[str, Bottleneck] | None = None,
+        extra: Extra | None = None,
+    ) -> Learner:
+        """Tokens, then adapters, by the engine."""
+        how: dict[str, Any] = {"name": task.name, "class_noun": task.noun, "recipe": self.recipe(task.kind)}
+        how |= {"on_step": self.common.on_step, "earlier": earlier, "onto": onto, "extra": extra}
+        if task.kind == "motion":
+            return learn_motion(self.base, material, **how)
+        return learn_subject(self.base, material, kind=task.kind, **how)
+
+    def named(self, prompt: str) -> list[Learner]:
+        """The learned concepts that a prompt names, in its order."""
+        return [self.known[name] for name in named(prompt) if name in self.known]
+
+    def boxes(self, prompt: str) -> tuple[Region, ...]:
+        """Side by side, one for each of several subjects; none for one."""
+        nouns = {x.name: x.class_noun for x in self.named(prompt) if x.kind == "subject"}
+        apart = told_apart(prompt, nouns)
+        return tuple(side_by_side(apart)) if len(apart) > 1 else ()
+
+
+def learner_tensors(learner: Learner) -> dict[str, Tensor]:
+    """All of a learner, in full precision."""
+    adapters = {f"{s}/{k}": v for s, a in learner.adapters.items() for k, v in a.state_dict().items()}
+    return {
+        "tokens": learner.tokens,
+        "text": learner.text_prototypes,
+        "image": learner.image_prototypes,
+        **{f"adapters/{key}": value for key, value in adapters.items()},
+    }
+
+
+def learner_of(task: Task, tensors: Mapping[str, Tensor], base: Base) -> Learner:
+    """The learner that `learner_tensors` were of."""
+    return Learner(
+        task.name,
+        task.kind,
+        task.noun,
+        tensors["tokens"],
+        bottlenecks(tensors, "adapters", base),
+        tensors["text"],
+        tensors["image"],
+    ).to(base.device)
+
+
+def bottlenecks(tensors: Mapping[str, Tensor], group: str, base: Base) -> dict[str, Bottleneck]:
+    """Frozen adapters by site name, from tensors called `group/site/parameter`."""
+    own = {k.removeprefix(f"{group}/"): v for k, v in tensors.items() if k.startswith(f"{group}/")}
+    adapters = read_adapters(own, {s.name: s for s in base.sites})
+    return {site: adapter.to(base.device) for site, adapter in adapters.items()}
+
+
+def without_adapters(learner: Learner) -> Learner:
+    return replace(learner, adapters={})
+
+
+def _add(digest: Any, tensors: Mapping[str, Tensor], name: str) -> None:
+    digest.update(name.encode())
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        # Byte by byte: numpy knows no bfloat16.
+        digest.update(tensors[key].detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+
+
+__all__ = ["WHERE", "Common", "Method", "Part", "bottlenecks", "learner_of", "learner_tensors"]

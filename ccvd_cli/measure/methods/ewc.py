@@ -1,0 +1,89 @@
+"""Elastic weight consolidation (arXiv 1612.00796): what mattered to earlier tasks is held where it is.
+
+    L = L_diffusion + lambda / 2 sum_i F_i (theta_i - theta*_i)^2,      F_i = sum over tasks of E[(dL_diffusion / dtheta_i)^2]
+
+theta* is where the last task left the weights; F accumulates over tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ...engine.adapters import Bottleneck
+from ...engine.bases.contract import Site
+from ...engine.concept import Learner
+from ...engine.lesson import Extra, Lesson, Stage
+from ...settings import Settings
+from .contract import Common
+from .finetune import Finetune
+
+
+class EwcSettings(Settings):
+    """weight: lambda, ours and not tuned; samples: single ones that F is a mean over."""
+
+    weight: float = 5000.0
+    samples: int = 32
+
+
+class Ewc(Finetune):
+    """Both tensors by `site/parameter`; a parameter that no task has trained yet is free."""
+
+    name = "ewc"
+    summary = "finetune, held where earlier tasks' losses are steep"
+
+    def __init__(self, common: Common, settings: EwcSettings | None = None) -> None:
+        super().__init__(common)
+        self.settings = settings or EwcSettings()
+        self.fisher: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+
+    @property
+    def extra(self) -> Extra:
+        return self
+
+    def term(self, lesson: Lesson, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor | float:
+        terms = [
+            (self.fisher[key] * (value - self.anchor[key]) ** 2).sum()
+            for key, value in _parameters(adapters).items()
+            if key in self.fisher
+        ]
+        return self.settings.weight / 2 * torch.stack(terms).sum() if terms else 0.0
+
+    def learned(self, lesson: Lesson, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> None:
+        parameters = _parameters(adapters)
+        found = {key: torch.zeros_like(value) for key, value in parameters.items()}
+        recipe, lesson.recipe = lesson.recipe, lesson.recipe.model_copy(update={"batch_size": 1})
+        with torch.no_grad():
+            readings = [lesson.read(prompt, vectors) for prompt in lesson.prompts]
+        for k in range(self.settings.samples):
+            loss = lesson.loss(readings[k % len(readings)], adapters, "adapter")
+            grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            for key, grad in zip(found, grads, strict=True):
+                if grad is not None:
+                    found[key] += grad.detach() ** 2 / self.settings.samples
+        lesson.recipe = recipe
+        for key, squares in found.items():
+            self.fisher[key] = self.fisher.get(key, torch.zeros_like(squares)) + squares
+            self.anchor[key] = parameters[key].detach().clone()
+
+    def extra_state(self) -> dict[str, Tensor]:
+        kept = {f"fisher/{k}": v for k, v in self.fisher.items()}
+        return super().extra_state() | kept | {f"anchor/{k}": v for k, v in self.anchor.items()}
+
+    def restore(self, learned: Mapping[str, Learner], extra: Mapping[str, Tensor]) -> None:
+        super().restore(learned, extra)
+        self.fisher = _group(extra, "fisher", self.base.device)
+        self.anchor = _group(extra, "anchor", self.base.device)
+
+
+def _parameters(adapters: Mapping[Site, Bottleneck]) -> dict[str, Tensor]:
+    return {f"{site.name}/{name}": p for site, a in adapters.items() for name, p in a.named_parameters()}
+
+
+def _group(tensors: Mapping[str, Tensor], group: str, device: torch.device) -> dict[str, Tensor]:
+    return {
+        k.removeprefix(f"{group}/"): v.to(device) for k, v in tensors.items() if k.startswith(f"{group}/")
+    }

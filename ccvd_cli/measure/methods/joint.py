@@ -1,0 +1,16 @@
+"""Upper bound: each concept is learned alone, as if it were the only one."""
+
+from __future__ import annotations
+
+from .contract import Method, Part
+
+
+class Joint(Method):
+    """Nothing that was learned before or after acts or is looked at."""
+
+    name = "joint"
+    summary = "each concept alone, nothing else learned: the upper bound"
+    places = True
+
+    def weights_for(self, prompt: str) -> Part:
+        return Part(prompt, self.named(prompt), changes={"regions": self.boxes(prompt)})

@@ -1,0 +1,117 @@
+"""L2DM: fine-tuning with a memory of generated samples, and distillation on them (after third-party accounts of it).
+
+After a task the model draws its concept several times; those most like what it was learned from stay in memory. Later tasks rehearse them,
+
+    L = L_diffusion + lambda_r L_diffusion(memory) + lambda_d || eps_before(memory) - eps(memory) ||^2,
+
+each under the prompt and the tokens of its own concept. Alikeness is the cosine of the base's own image embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...engine.adapters import Bottleneck
+from ...engine.bases.contract import Site
+from ...engine.concept import Learner
+from ...engine.lesson import Extra, Lesson, Stage
+from ...engine.sample import generate_batch
+from ...settings import Settings
+from ..metrics import image_alignment
+from ..streams import Task
+from .contract import WHERE, Common
+from .finetune import Finetune
+from .rehearsal import Ask, answer, frozen_at
+
+
+class L2dmSettings(Settings):
+    """candidates: drawn after a task; kept: of them; samples: rehearsed at a step; replay, distillation: lambda_r and lambda_d."""
+
+    candidates: int = 8
+    kept: int = 4
+    samples: int = 4
+    replay: float = 1.0
+    distillation: float = 1.0
+
+
+class Remembered(NamedTuple):
+    """latents (N, C, F, h, w), their prompt's text (1, L, T, D), and where in it the concept speaks (1, T)."""
+
+    latents: Tensor
+    text: Tensor
+    places: Tensor
+
+
+class L2dm(Finetune):
+    """`memory`: by concept."""
+
+    name = "l2dm"
+    summary = "finetune, rehearsing generated samples of earlier concepts"
+
+    def __init__(self, common: Common, settings: L2dmSettings | None = None) -> None:
+        super().__init__(common)
+        self.settings = settings or L2dmSettings()
+        self.memory: dict[str, Remembered] = {}
+
+    @property
+    def extra(self) -> Extra:
+        return self
+
+    def term(self, lesson: Lesson, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor | float:
+        names = [n for n in self.memory if WHERE[self.known[n].kind] == WHERE[lesson.kind]]
+        if stage == "tokens" or not names:
+            return 0.0
+        one = self.memory[names[int(torch.randint(len(names), (), generator=lesson.generator))]]
+        count = min(self.settings.samples, lesson.recipe.batch_size)
+        rows = torch.randint(len(one.latents), (count,), generator=lesson.generator)
+        ask = Ask.about(lesson, one.latents[rows], one.text, one.places)
+        with torch.no_grad():
+            then = answer(lesson, frozen_at(adapters, self.shared), ask)
+        now = answer(lesson, adapters, ask)
+        replay, kept = F.mse_loss(now, ask.target), F.mse_loss(now, then)
+        return self.settings.replay * replay + self.settings.distillation * kept
+
+    def learned(self, lesson: Lesson, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> None:
+        """The memory needs the whole model: it is filled after the task."""
+        self._prompt = lesson.prompts[-1]
+
+    def after_task(self, task: Task, learner: Learner) -> None:
+        part = self.weights_for(self._prompt)
+        frames = self.recipe("motion").frames if task.kind == "motion" else 1
+        settings = self.common.sampling.model_copy(update={"frames": frames, "regions": ()})
+        with part.attached(self.base):
+            drawn = generate_batch(
+                self.base, [part.prompt] * self.settings.candidates, part.learners, settings
+            )
+        best = self._best(drawn * 2 - 1, learner)
+        with torch.no_grad():
+            text = self.base.encode_text([part.prompt], [learner.token_vectors()])
+        places = self.base.places([part.prompt], learner.placeholder)
+        self.memory[task.name] = Remembered(self.base.encode_video(best), text, places.named | places.ended)
+
+    def extra_state(self) -> dict[str, Tensor]:
+        kept = {f"memory/{name}/{k}": v for name, r in self.memory.items() for k, v in r._asdict().items()}
+        return super().extra_state() | kept
+
+    def restore(self, learned: Mapping[str, Learner], extra: Mapping[str, Tensor]) -> None:
+        super().restore(learned, extra)
+        of = {name: {k: extra.get(f"memory/{name}/{k}") for k in Remembered._fields} for name in learned}
+        self.memory = {
+            name: Remembered(**{k: v.to(self.base.device) for k, v in found.items() if v is not None})
+            for name, found in of.items()
+            if all(v is not None for v in found.values())
+        }
+
+    def _best(self, drawn: Tensor, learner: Learner) -> Tensor:
+        """Of clips (N, F, 3, H, W); a base without an image encoder keeps the first."""
+        if not self.base.image_width:
+            return drawn[: self.settings.kept]
+        reference = learner.image_prototypes.cpu()
+        alike = [image_alignment(self.base.embed_images(clip).cpu(), reference) for clip in drawn]
+        order = sorted(range(len(drawn)), key=lambda i: -alike[i])
+        return drawn[sorted(order[: self.settings.kept])]

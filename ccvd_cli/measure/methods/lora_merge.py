@@ -1,0 +1,15 @@
+"""LoRA-M: an adapter for each task, merged with equal weights whatever the prompt says."""
+
+from __future__ import annotations
+
+from .contract import Method, Part
+
+
+class LoraMerge(Method):
+    """All that was learned so far acts in every prompt; weights sum to 1 among spatial and among temporal adapters."""
+
+    name = "lora-merge"
+    summary = "an adapter per task, all merged with equal weights"
+
+    def weights_for(self, prompt: str) -> Part:
+        return Part(prompt, list(self.known.values()), changes={"aggregation": "mean"})

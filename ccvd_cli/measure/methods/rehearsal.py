@@ -1,0 +1,55 @@
+"""What methods share that hold a new model against the one before it: the same question, put to either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...engine.adapters import Bottleneck, attached
+from ...engine.bases.contract import Site
+from ...engine.lesson import Lesson, where_said
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Noisy latents (B, C, F, h, w), and what is to be seen in them: text (B, L, T, D), in which a concept stands at `places` (B, T)."""
+
+    noisy: Tensor
+    target: Tensor
+    timesteps: Tensor
+    moments: Tensor
+    text: Tensor
+    places: Tensor
+
+    @classmethod
+    def about(cls, lesson: Lesson, latents: Tensor, text: Tensor, places: Tensor) -> Ask:
+        """With noise at random, from the lesson's chance."""
+        base, count = lesson.base, len(latents)
+        noise = torch.randn(latents.shape, generator=lesson.generator).to(latents.device)
+        timesteps = base.timesteps(count, lesson.generator, lesson.recipe.timestep_shift)
+        noisy, target = base.noise_and_target(latents, noise, timesteps)
+        moments = torch.arange(latents.shape[2])[None]
+        if lesson.kind != "motion":  # a picture is any frame of a clip
+            moments = torch.randint(lesson.recipe.frames, (count, 1), generator=lesson.generator)
+        return cls(
+            noisy, target, timesteps, moments, text.expand(count, -1, -1, -1), places.expand(count, -1)
+        )
+
+
+def answer(lesson: Lesson, adapters: Mapping[Site, Bottleneck], ask: Ask) -> Tensor:
+    """What the base says with these adapters, shaped like the latents."""
+    base = lesson.base
+    still = base.still() if lesson.kind != "motion" else nullcontext()
+    with still, attached(base.denoiser, where_said(adapters, ask.places)):
+        return base.predict(ask.noisy, ask.timesteps, base.tell(ask.text, ask.moments))
+
+
+def frozen_at(
+    adapters: Mapping[Site, Bottleneck], before: Mapping[str, Bottleneck]
+) -> dict[Site, Bottleneck]:
+    """As they were before the task, at the sites that it trains; where there was none, there is none."""
+    return {site: before[site.name] for site in adapters if site.name in before}

@@ -1,0 +1,80 @@
+"""`ccvd benchmark` on a tiny base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_material import Ccvd
+from tiny_models import build_mini
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from ccvd_cli.measure import streams
+from ccvd_cli.world import judge
+
+QUICK = ("--steps", 1, "--frames", 4, "--prompts", 1, "--effort", 0.005)
+
+
+@pytest.fixture
+def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base that reads captions; judges of a moment, and a toy stream of two tasks."""
+    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
+    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
+    monkeypatch.setitem(streams.TOY, "toy10", 2)
+    folder = build_mini(tmp_path / "tiny")
+    config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
+    config.projection_dim = 24
+    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
+    return folder
+
+
+def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, cwd: Path) -> None:
+    line = (
+        "benchmark",
+        "--methods",
+        "ccvd,finetune",
+        "--ablate",
+        "noise,regions",
+        "--base",
+        captioned,
+        *QUICK,
+    )
+    first = ccvd(*line, "--json")
+    assert first.code == 0, first.err
+    ours, tuned = json.loads(first.out)
+    assert (ours["method"], tuned["method"]) == ("ccvd-without-regions+noise", "finetune")
+    assert ours["forgotten"]["clip_t"]["since_first"] == 0
+    assert "1. sepia in" in first.err and "about 0 s left" in first.err
+    assert "Not scored: " in first.err  # by judges that have learned nothing
+    (result,) = (cwd / "benchmark" / "toy10" / "finetune" / "seed0").glob("02-*.json")
+    found = json.loads(result.read_text())
+    assert set(found["scores"]) == {"sepia", "fish-30"} and found["composed"].keys() == {"subject+style"}
+    again = ccvd(*line)
+    assert again.code == 0 and "in 0 s" not in again.err and "learning" not in again.err
+    table = ccvd("benchmark", "--table")
+    assert table.code == 0 and table.out == again.out
+    head, *rows = table.out.splitlines()
+    assert head.split()[:5] == ["STREAM", "METHOD", "SEEDS", "S/TASK", "CLIP-T"] and "finetune" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "ccvd,magic"], "unknown 'magic'"),
+        (["--ablate", "luck"], "unknown 'luck'"),
+        (["--methods", "ewc", "--ablate", "noise"], "of ccvd alone"),
+        (["--shard", "5/4"], "--shard 5/4"),
+        (["--stream", "toy11"], "no such stream"),
+        (["--effort", "0"], "--effort 0.0"),
+        (["--height", "32"], "the world draws 64x64"),
+        (["--table"], "no results"),
+        (["--out", "file"], "not a folder"),
+    ],
+)
+def test_what_is_asked_wrongly_is_told_before_a_base_is_loaded(
+    ccvd: Ccvd, cwd: Path, arguments: list[str], says: str
+) -> None:
+    (cwd / "file").touch()
+    run = ccvd("benchmark", *arguments)
+    assert run.code == 2 and says in run.err and "Loading" not in run.err

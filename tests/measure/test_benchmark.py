@@ -1,0 +1,115 @@
+"""Runs through a stream: what is scored when, kept, gone on with, and told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_material import RECIPE, run, stream, tiny_base
+
+from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.errors import UsageError
+from ccvd_cli.measure.benchmark import Plan, Run, scaled
+from ccvd_cli.measure.results import read, standings
+
+SHORT = stream("subject", "motion", "subject")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    """Without what clocks say."""
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in read(out)]
+
+
+@pytest.mark.parametrize("name", ["ccvd", "l2dm"])
+def test_a_run_that_is_cut_off_goes_on_to_the_same_results(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run(base, SHORT, tmp_path / "whole", name).go()
+
+    class Cut(Exception): ...
+
+    def cut(self: Run, task: Any, seconds: float) -> None:
+        if task.order == 2:
+            raise Cut
+        whole(self, task, seconds)
+
+    whole = Run._score
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_score", cut)
+        with pytest.raises(Cut):
+            run(base, SHORT, tmp_path / "cut", name).go()
+    assert len(read(tmp_path / "cut")) == 1
+    again = run(base, SHORT, tmp_path / "cut", name)
+    learned: list[str] = []
+    teach = again.method.learn
+    monkeypatch.setattr(again.method, "learn", lambda t, m: learned.append(t.name) or teach(t, m))
+    again.go()
+    assert learned == [SHORT.tasks[2].name]  # the second was learned already, and only had to be scored
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+
+
+def test_all_is_scored_at_the_end_and_what_is_unchanged_is_not_made_again(base: Base, tmp_path: Path) -> None:
+    run(base, SHORT, tmp_path, every=2).go()
+    first, second, last = read(tmp_path)
+    names = [task.name for task in SHORT.tasks]
+    assert [list(r["scores"]) for r in (first, second, last)] == [names[:1], names[:2], names]
+    assert first["scores"][names[0]] == last["scores"][names[0]]
+    assert set(last["composed"]) == {"two", "subject+motion"} and not first["composed"]
+    assert {"clip_t", "clip_i", "t_cons", "dynamic"} == set(first["scores"][names[0]])
+    assert "motion" in second["scores"][names[1]]
+    files = {clip["file"] for r in (first, second, last) for clip in r["clips"]}
+    folder = tmp_path / "short" / "ccvd" / "seed0"
+    assert {f"clips/{p.name}" for p in (folder / "clips").glob("*.mp4")} == files
+    assert len(files) == 5  # one for each concept, and two composed ones
+    (standing,) = standings(read(tmp_path))
+    assert (standing.seeds, standing.unfinished) == (1, 0)
+    assert standing.forgotten["clip_t"].since_first == 0 == standing.forgotten["clip_i"].since_best
+    json.dumps(standing.as_json(), allow_nan=False)
+    (folder / f"03-{names[2]}.json").unlink()
+    (standing,) = standings(read(tmp_path))
+    assert (standing.seeds, standing.unfinished) == (0, 1)
+
+
+def test_fine_tuning_makes_clips_of_old_concepts_anew(base: Base, tmp_path: Path) -> None:
+    run(base, SHORT, tmp_path, "finetune").go()
+    first, *_, last = read(tmp_path)
+    name = SHORT.tasks[0].name
+    old, new = ([c["file"] for c in r["clips"] if c["concept"] == name] for r in (first, last))
+    assert old != new
+
+
+def test_other_settings_need_another_folder(base: Base, tmp_path: Path) -> None:
+    one = run(base, SHORT, tmp_path)
+    one.folder.mkdir(parents=True)
+    one.state.begin(one._about())
+    one.check()
+    other = run(base, SHORT, tmp_path, effort=3.0)
+    with pytest.raises(UsageError, match="its recipes differ"):
+        other.check()
+
+
+def test_shards_share_all_runs() -> None:
+    plan = Plan(SHORT, ("ccvd", "joint", "ewc"), Path("x"), ("regions", "noise"), seeds=3)
+    parts = [plan.runs((i, 4)) for i in range(1, 5)]
+    assert sorted(pair for part in parts for pair in part) == sorted(plan.runs())
+    assert len(plan.runs()) == len(set(plan.runs())) == 9
+    assert plan.folder("ccvd", 1).parts[-2:] == ("ccvd-without-regions+noise", "seed1")
+    assert plan.folder("ewc", 0).parts[-2:] == ("ewc", "seed0")
+
+
+def test_effort_scales_steps_and_keeps_none() -> None:
+    recipe = RECIPE["subject"].model_copy(update={"token_steps": 0, "adapter_steps": 10})
+    assert (scaled(recipe, 0.25).token_steps, scaled(recipe, 0.25).adapter_steps) == (0, 2)
+    assert scaled(recipe, 0.001).adapter_steps == 1
+
+
+def test_results_that_are_none_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no results"):
+        read(tmp_path)

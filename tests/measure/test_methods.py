@@ -1,0 +1,145 @@
+"""What methods of continual learning do to old concepts."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from benchmark_material import method, stream, teach, tiny_base
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccvd_cli.engine.adapters import Bottleneck
+from ccvd_cli.engine.aggregate import candidates, weigh
+from ccvd_cli.engine.bases.contract import Base, Site
+from ccvd_cli.engine.sample import generate_batch
+from ccvd_cli.measure.methods import METHODS
+from ccvd_cli.measure.methods.c_lora import CLora, Lora
+from ccvd_cli.measure.methods.contract import Method, learner_tensors
+from ccvd_cli.measure.methods.ewc import Ewc
+from ccvd_cli.measure.methods.l2dm import L2dm
+
+ALL = stream("subject", "motion", "style", "subject")
+FIRST = ALL.tasks[0]
+PROMPT = f"a <{FIRST.name}> {FIRST.noun} jumping on the beach"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+def clip(one: Method, prompt: str) -> torch.Tensor:
+    part = one.weights_for(prompt)
+    settings = one.common.sampling.model_copy(update=dict(part.changes))
+    with part.attached(one.base):
+        return generate_batch(one.base, [part.prompt], part.learners, settings)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_acts_for_an_old_concept_changes_only_where_a_method_says_so(base: Base, name: str) -> None:
+    one = method(name, base)
+    teach(one, type(ALL)("one", ALL.tasks[:1]))
+    tensors = deepcopy(learner_tensors(one.known[FIRST.name]))
+    digest, before = one.weights_for(PROMPT).digest, clip(one, PROMPT)
+    for task in ALL.tasks[1:]:
+        teach(one, type(ALL)("more", (task,)))
+    after = learner_tensors(one.known[FIRST.name])
+    assert all(torch.equal(value, after[key]) for key, value in tensors.items())  # tokens are kept by all
+    untouched = name in ("ccvd", "joint", "dreamvideo")
+    assert (one.weights_for(PROMPT).digest == digest) == untouched
+    assert torch.equal(clip(one, PROMPT), before) == untouched
+    state, learners = deepcopy(one.extra_state()), dict(one.known)
+    again = method(name, base)
+    again.restore(learners, state)
+    assert again.weights_for(PROMPT).digest == one.weights_for(PROMPT).digest
+    assert {k: v.shape for k, v in again.extra_state().items()} == {k: v.shape for k, v in state.items()}
+
+
+def test_a_merge_shares_one_weight_among_all(base: Base) -> None:
+    one = method("lora-merge", base)
+    teach(one, ALL)
+    part = one.weights_for(PROMPT)
+    settings = one.common.sampling.model_copy(update=dict(part.changes))
+    states = base.encode_text([PROMPT], [x.token_vectors() for x in part.learners])
+    shares = weigh(base, [PROMPT], states, candidates(part.learners), settings)
+    spatial = torch.stack([s.weights for s in shares if s.kind != "motion"])
+    assert spatial.shape[0] == 3 and torch.allclose(spatial, torch.full_like(spatial, 1 / 3))
+
+
+def test_parts_of_ours_can_be_left_out(base: Base) -> None:
+    two = " and ".join(f"a <{t.name}> {t.noun}" for t in (ALL.tasks[0], ALL.tasks[3]))
+    whole = method("ccvd", base)
+    teach(whole, ALL)
+    assert len(whole.weights_for(two).changes["regions"]) == 2
+    assert not whole.weights_for(PROMPT).changes["regions"]
+    without = method("ccvd", base, "tokens", "orthogonal", "aggregation", "regions", "noise")
+    teach(without, ALL)
+    part = without.weights_for(two)
+    assert part.changes == {"noise_guidance": False, "aggregation": "mean"}
+    assert len(part.learners) == len(ALL.tasks) and len(whole.weights_for(two).learners) == 2
+    tokens = without.known[FIRST.name].tokens
+    assert torch.equal(tokens, tokens[:1].expand_as(tokens))
+    assert not torch.equal(whole.known[FIRST.name].tokens, tokens)
+
+
+def test_ewc_holds_what_mattered(base: Base) -> None:
+    one = method("ewc", base)
+    assert isinstance(one, Ewc)
+    teach(one, type(ALL)("one", ALL.tasks[:1]))
+    adapters: dict[Site, Any] = {s: deepcopy(one.shared[s.name]) for s in base.sites if s.name in one.shared}
+    lesson: Any = None
+    assert float(one.term(lesson, adapters, "adapter")) == 0
+    found = []
+    for _ in range(2):
+        with torch.no_grad():
+            for adapter in adapters.values():
+                adapter.up.weight += 0.1
+        found.append(float(one.term(lesson, adapters, "adapter")))
+    assert 0 < found[0] < found[1] and found[1] == pytest.approx(4 * found[0], rel=1e-3)
+    fresh = {next(iter(base.sites_of("temporal"))): Bottleneck(4, 2)}
+    assert one.term(lesson, fresh, "adapter") == 0  # nothing was learned there
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 2**16))
+def test_c_lora_minds_only_what_was_changed_before(split: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    one = CLora.__new__(CLora)
+    one.settings = SimpleNamespace(weight=2.0)  # type: ignore[assignment]
+    lora, site = Lora(8, 8, 3), Site("a", "a", "spatial", 0, 8)
+    torch.nn.init.normal_(lora.b)
+    one.past = {"a": torch.randn(8, 8)}
+    lesson: Any = None
+    change = lora.change.detach()
+    expected = 2 * float(((one.past["a"].abs() * change) ** 2).sum())
+    assert float(one.term(lesson, {site: lora}, "adapter")) == pytest.approx(expected, rel=1e-4)
+    one.past["a"][:, split:] = 0
+    with torch.no_grad():
+        lora.b[:, :split] = 0  # disjoint columns
+    assert float(one.term(lesson, {site: lora}, "adapter")) == 0
+
+
+def test_c_lora_starts_at_random_and_says_no_noun(base: Base) -> None:
+    one = method("c-lora", base)
+    teach(one, type(ALL)("one", ALL.tasks[:2]))
+    assert one.weights_for(PROMPT).prompt == f"a <{FIRST.name}> jumping on the beach"
+    assert isinstance(one, CLora)
+    assert {name.rpartition(".")[2] for name in one.past} == {"to_k", "to_v", "told"}
+    assert not torch.allclose(one.known[FIRST.name].tokens[0], base.noun_vector("thing"), atol=0.01)
+
+
+def test_l2dm_remembers_what_looks_most_like_it(base: Base) -> None:
+    one = method("l2dm", base)
+    assert isinstance(one, L2dm)
+    teach(one, type(ALL)("two", ALL.tasks[:2]))
+    pictures, clips = one.memory.values()
+    assert len(pictures.latents) == one.settings.kept == len(clips.latents)
+    assert pictures.latents.shape[2] == 1 and clips.latents.shape[2] == 16
+    drawn = torch.rand(6, 1, 3, 32, 32) * 2 - 1
+    learner = one.known[FIRST.name]
+    learner.image_prototypes = base.embed_images(drawn[4])
+    assert any(torch.equal(best, drawn[4]) for best in one._best(drawn, learner))
