@@ -24,7 +24,7 @@ from .wiring import command
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..measure.benchmark import ExactExaminer, Plan
-    from ..measure.metrics import Estimate
+    from ..measure.estimates import Estimate
     from ..measure.results import Standing
     from ..measure.streams import Stream, Task
     from ..settings import SampleSettings

@@ -92,7 +92,7 @@ def evaluate(
 
 def _forgotten(registry: Registry, report: Sequence[examining.Measured]) -> dict[str, Any]:
     """By metric: each concept's means over the evaluations that asked the same, oldest first; and what was lost on average."""
-    from ..measure.metrics import forgetting
+    from ..measure.forgetting import forgetting
 
     histories: dict[str, dict[str, list[float]]] = {}
     for row in report:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
     from ..engine.media import Loaded
+    from ..measure.estimates import Estimate
     from ..measure.evaluate import Exam, Examiner, References
-    from ..measure.metrics import Estimate
     from ..measure.questions import Question
     from ..settings import SampleSettings
     from .asking import EvaluateOptions

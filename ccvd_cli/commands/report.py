@@ -60,32 +60,38 @@ def register(app: typer.Typer) -> None:
 
 def report(session: Session, options: ReportOptions) -> None:
     """Write one HTML file about the registry: concepts, scores, forgetting, clips. It needs no network."""
-    from ..measure.report import benchmark, gather, page
-    from ..measure.report.media import Budget
+    from ..measure.report import gather, page, results
+    from ..measure.report.media import Media
 
     _check_out(options.out)
-    results = benchmark.read(options.benchmark) if options.benchmark else None
-    budget = Budget(int(options.budget * 1e6))
+    media = Media(int(options.budget * 1e6))
+    bench = None
     with session.registry() as registry:
         folders = _references(options.references or [], [c.name for c in registry.list()])
-        found = gather.gather(registry, options.evaluation, folders, budget)
-    bench = page.benchmark(results, budget) if results is not None else None
+        read, wrong = results.read(options.benchmark) if options.benchmark else ([], [])
+        if read:  # half is kept for it; what it leaves goes to concepts, and what these leave to it again
+            page.benchmark(read, media.part("the benchmark", 0.5), wrong)
+        found = gather.gather(registry, options.evaluation, folders, media.part("the concepts"))
+        if read:
+            bench = page.benchmark(read, media.part("the benchmark"), wrong)
     try:
-        page.write(page.render(found, bench, budget), options.out)
+        page.write(page.render(found, bench, media), options.out)
     except OSError as error:
         raise CcvdError(
             f"Cannot write '{options.out}': {error.strerror}.", "Choose another --out."
         ) from error
-    if budget.left_out:
-        session.say(f"{budget.left_out} clips or pictures did not fit into {options.budget:g} MB.")
+    if media.left_out:
+        session.say(f"{len(media.left_out)} clips or pictures did not fit into {options.budget:g} MB.")
+    for one in (*map(str, media.unread), *found.wrong, *wrong):
+        session.say(f"Skipped, since it cannot be read: {one}.")
     if options.json:
         emit_json(
             {
                 "file": options.out,
                 "concepts": len(found.cards),
                 "bytes": options.out.stat().st_size,
-                "left_out": budget.left_out,
-                "unread": budget.unread,
+                "left_out": len(media.left_out),
+                "skipped": len(media.unread) + len(found.wrong) + len(wrong),
             }
         )
     else:

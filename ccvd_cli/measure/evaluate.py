@@ -26,8 +26,9 @@ from ..engine.sample import generate_batch
 from ..errors import CcvdError
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
+from .estimates import Estimate, estimate
 from .known import JUDGED, Judges, Truth, in_style, known
-from .metrics import Estimate, estimate, image_alignment, rate, temporal_consistency, text_alignment
+from .metrics import image_alignment, rate, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
 from .questions import Question
 

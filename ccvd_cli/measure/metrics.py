@@ -5,16 +5,13 @@ Rows are embeddings of frames, references or prompts, of any length: only their 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..world.adherence import Rate
-from .forgetting import Forgetting, forgetting  # noqa: F401  in __all__, unpacked
+from .estimates import Estimate
 
 
 def text_alignment(frames: Tensor, text: Tensor) -> float:
@@ -49,33 +46,10 @@ def _directions(rows: Tensor) -> Tensor:
     return F.normalize(rows.double(), dim=-1)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over clips, and where it would lie in 95 of 100 repetitions."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-
-def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) -> Estimate:
-    """The mean with its percentile bootstrap interval (Efron 1979). NaN for no values; one value has no width."""
-    if not len(values):
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    x = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
-    low, high = np.percentile(x[drawn].mean(1), [2.5, 97.5])
-    return Estimate(float(x.mean()), float(low), float(high), len(x))
-
-
 def rate(right: Sequence[float]) -> Estimate:
     """Of answers that are right (1) or wrong (0), with Wilson's interval (Wilson 1927): resampled, all of few right would have no width."""
     found = Rate(round(sum(right)), len(right))
     return Estimate(found.value, *found.interval, len(right))
 
 
-__all__ = [
-    *("Estimate", "Forgetting", "estimate", "forgetting", "rate"),
-    *("image_alignment", "temporal_consistency", "text_alignment"),
-]
+__all__ = ["image_alignment", "rate", "temporal_consistency", "text_alignment"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CcvdError, UsageError
-from .metrics import Estimate, Forgetting, estimate, forgetting
+from .estimates import Estimate, estimate
+from .forgetting import Forgetting, forgetting
 
 Result = dict[str, Any]
 Means = dict[tuple[int, str], list[float]]  # by seed and concept, in the order of tasks

@@ -56,6 +56,10 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     assert table.code == 0 and table.out == again.out
     head, *rows = table.out.splitlines()
     assert head.split()[:5] == ["STREAM", "METHOD", "SEEDS", "S/TASK", "CLIP-T"] and "finetune" in rows[1]
+    page = ccvd("report", "--benchmark", "benchmark", "--json")
+    assert page.code == 0 and json.loads(page.out)["skipped"] == 0, page.err
+    shown = Path("report.html").read_text()
+    assert "ccvd without regions, noise" in shown and shown.count("data:video/mp4") > 1
 
 
 @pytest.mark.parametrize(

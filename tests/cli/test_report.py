@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from cli_material import Ccvd
-from PIL import Image
+from cli_material import QUICK, Ccvd
+from report_material import animated, result
 
-from ccvd_cli.measure.report import benchmark
-from ccvd_cli.measure.report.gather import sources
-from ccvd_cli.measure.report.media import Budget
-from ccvd_cli.measure.report.svg import curves
 from ccvd_registry import Registry
 
 HOSTILE = "<script>alert(1)</script>"
-
-
-def _animated(path: Path, shade: int = 0) -> Path:
-    frames = [Image.new("RGB", (16, 12), (shade, 40 * i, 90)) for i in range(3)]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
-    return path
-
-
-def _result(folder: Path, method: str, order: int, scores: dict[str, float], prompt: str = HOSTILE) -> None:
-    seed = folder / "toy" / method / "seed0"
-    (seed / "clips").mkdir(parents=True, exist_ok=True)
-    _animated(seed / "clips" / "x.gif")
-    found: dict[str, Any] = {
-        **{"format": 1, "stream": "toy", "method": method, "seed": 0, "task": {"order": order}},
-        "scores": {
-            name: {"clip_t": {"mean": v, "low": v, "high": v, "count": 1}} for name, v in scores.items()
-        },
-        "clips": [{"concept": "a", "prompt": prompt, "seed": 0, "file": "clips/x.gif", "scores": {}}],
-    }
-    (seed / f"{order:02}-a.json").write_text(json.dumps(found))
 
 
 @pytest.fixture
@@ -52,34 +28,101 @@ def filled(teach: Callable[..., None], ccvd_home: Path, cwd: Path) -> None:
         for name, mean in (("V1", 0.9), ("V2", 0.1)):
             score = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "count": 4}
             registry.record_evaluation(name, how={}, scores={"clip_t": score})
-    kept = cwd / "evaluation" / "V1"
-    kept.mkdir(parents=True)
-    _animated(kept / "a.gif")
-    row = {"batch": "b", "prompt": HOSTILE, "seed": 0, "clip": "a.gif", "scores": {}}
-    (kept / "scores.jsonl").write_text(json.dumps(row) + "\nnot a row\n")
+    _keep(cwd, "V1", 1)
     for method in ("ccvd", "other"):
-        _result(cwd / "results", method, 1, {"a": 0.8})
-        _result(cwd / "results", method, 2, {"a": 0.5, "b": 0.7})
+        result(cwd / "results", method, 1, {"a": 0.8}, prompt=HOSTILE)
+        result(cwd / "results", method, 2, {"a": 0.5, "b": 0.7}, prompt=HOSTILE, judges={"identity": 0.97})
+
+
+def _keep(cwd: Path, name: str, count: int, side: int = 16) -> None:
+    """Clips as evaluations leave them, and a line that is none."""
+    kept = cwd / "evaluation" / name
+    rows = [{"prompt": HOSTILE, "seed": i, "clip": f"{i}.gif"} for i in range(count)]
+    for i in range(count):
+        animated(kept / f"{i}.gif", ord(name[-1]) + 100 * i, side)
+    (kept / "scores.jsonl").write_text("\n".join([*map(json.dumps, rows), "not a row"]))
+
+
+def _page() -> str:
+    return Path("report.html").read_text()
 
 
 def test_an_empty_registry_says_what_to_do(ccvd: Ccvd, ccvd_home: Path) -> None:
     assert ccvd("report").code == 0
-    assert "ccvd learn-subject" in Path("report.html").read_text()
+    assert "ccvd learn-subject" in _page()
 
 
 def test_what_others_wrote_is_escaped(ccvd: Ccvd, filled: None) -> None:
     assert ccvd("report", "--benchmark", "results").code == 0
-    page = Path("report.html").read_text()
-    assert HOSTILE not in page
-    assert "&lt;script&gt;alert(1)" in page
+    assert HOSTILE not in _page()
+    assert "&lt;script&gt;alert(1)" in _page()
+
+
+def test_nothing_of_the_page_comes_from_elsewhere(ccvd: Ccvd, filled: None) -> None:
+    assert ccvd("report", "--benchmark", "results").code == 0
+    assert set(re.findall(r'(?:href|src)="([^#"]{5})', _page())) == {"data:"}
+
+
+def test_how_good_judges_are_and_how_sure_means_are_is_shown(ccvd: Ccvd, filled: None) -> None:
+    assert ccvd("report", "--benchmark", "results").code == 0
+    assert "IDENTITY 97.0%" in _page()
+    assert "0.800 to 1.000" in _page()  # V1
+    assert "0.500 to 0.700" in _page()  # the benchmark's
 
 
 def test_what_does_not_fit_is_left_out_and_said(ccvd: Ccvd, filled: None) -> None:
     run = ccvd("report", "--budget", "0", "--json")
     assert json.loads(run.out)["left_out"] == 1
-    page = Path("report.html").read_text()
-    assert "data:image/gif" not in page
-    assert "did not fit: 1" in page
+    assert "data:image/gif" not in _page()
+    assert "did not fit: 1 of the concepts" in _page()
+
+
+def test_concepts_and_benchmark_share_the_budget(ccvd: Ccvd, cwd: Path, teach: Callable[..., None]) -> None:
+    for name in ("V1", "V2"):
+        teach(name)
+        _keep(cwd, name, 2, side=40)
+    for i, method in enumerate(("ccvd", "other")):
+        result(cwd / "results", method, 1, {"a": 0.8}, clip=i)
+    size = json.loads(ccvd("report", "--json").out)["bytes"]
+    size -= json.loads(ccvd("report", "--budget", 0, "--json").out)["bytes"]  # four clips
+    tight = ("--budget", size * 0.8 / 1e6)
+    assert ccvd("report", "--benchmark", "results", *tight).code == 0
+    assert "of the benchmark" not in _page()
+    shown = re.findall(r"<article.*?data-clip.*?</article>", _page(), re.DOTALL)
+    assert len(shown) == 2  # each concept has one, before anybody has two
+    assert _page().count("data-clip") == 4
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"clip_t": "high", "clip_i": {"mean": 0.5}}, "V1, after task 1: clip_t"),
+        ({"clip_t": {"low": 1}, "clip_i": {"mean": 0.5, "low": "x", "high": 1}}, "clip_t"),
+        (["clip_t"], "scores"),
+    ],
+)
+def test_stored_scores_that_are_none_are_named(
+    ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path, scores: Any, said: str
+) -> None:
+    teach("V1")
+    with Registry(ccvd_home) as registry:
+        registry.record_evaluation("V1", how={}, scores=scores)
+    run = ccvd("report")
+    assert run.code == 0, run.err
+    assert said in run.err and said in _page()
+    assert ("0.500" in _page()) == isinstance(scores, dict)
+
+
+def test_scores_that_do_not_exist_leave_no_trace(
+    ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path
+) -> None:
+    teach("V1")
+    with Registry(ccvd_home) as registry:
+        registry.record_evaluation(
+            "V1", how={}, scores={"clip_t": {"mean": None}, "clip_i": {"mean": np.nan}}
+        )
+    assert ccvd("report").code == 0
+    assert not re.search(r"\b(nan|None)\b", re.sub(r"<script.*", "", _page(), flags=re.DOTALL))
 
 
 @pytest.mark.parametrize(
@@ -100,29 +143,36 @@ def test_what_is_wrong_is_told_before_anything_is_made(
     assert not Path("report.html").exists()
 
 
-def test_only_files_that_were_learned_from_are_shown(tmp_path: Path) -> None:
-    for i in range(2):
-        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
-    digest = hashlib.sha256((tmp_path / "1.png").read_bytes()).hexdigest()
-    assert len(sources([{"file": "renamed.png", "sha256": digest}], tmp_path, Budget(10**6))) == 1
+@pytest.fixture
+def generated(
+    ccvd: Ccvd, tiny: Path, photos: Path, filled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip of a concept that was really learned, with a box that moves; and another current folder."""
+    base = ("--base", tiny)
+    learned = ccvd("learn-subject", "--images", photos, "--class-noun", "dog", *base, *QUICK, "--name", "rex")
+    assert learned.code == 0, learned.err
+    where = ("--region", "<rex> dog @ 0: 0,0,0.5,0.5 ; 3: 0.5,0.5,1,1")
+    sampled = ("--steps", 2, "--frames", 4, "--out", "clips/a.mp4", "--seed", 5)
+    run = ccvd("generate", "a <rex> dog", *where, *sampled)
+    assert run.code == 0, run.err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
 
 
-def test_forgetting_is_over_concepts_that_were_scored_again(tmp_path: Path) -> None:
-    _result(tmp_path, "m", 1, {"a": 0.6})
-    _result(tmp_path, "m", 2, {"a": 0.8, "b": 0.7})
-    _result(tmp_path, "m", 3, {"a": 0.5, "b": 0.7})
-    (method,) = benchmark.methods(benchmark.read(tmp_path))
-    assert method.lost["clip_t"] == pytest.approx((0.05, 0.15))
-    assert method.last["clip_t"] == pytest.approx(0.6)
-    assert method.curves["clip_t"] == [(1, 0.6), (2, 0.75), (3, 0.6)]
+def test_clips_are_found_from_another_folder_with_boxes_and_sources(
+    ccvd: Ccvd, generated: None, photos: Path
+) -> None:
+    run = ccvd("report", "--references", f"rex={photos}")
+    assert run.code == 0, run.err
+    page = _page()
+    assert page.count("data:video/mp4") == 1
+    boxes = re.findall(r'class="box c0" x="([\d.]+)" y="([\d.]+)"', page)
+    assert [float(x) / 256 for x, _ in boxes] == pytest.approx([0, 1 / 3, 0.5], abs=0.01)
+    assert page.count('aria-label="Learned from, ') == 2
+    assert "named" in page.split("<h2>Relevance")[1]
 
 
-def test_curves_are_escaped_and_leave_out_what_is_not_finite() -> None:
-    drawn = curves({HOSTILE: [(0, 1.0), (1, math.nan), (2, 1.0)]}, '"')
-    assert "<script" not in drawn
-    assert "nan" not in drawn
-    assert drawn.count("<circle") == 2
-    assert curves({"a": []}, "nothing") == ""
+# --- in a browser ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -133,7 +183,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("no chromium and chromedriver on the PATH")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,3000"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -141,12 +191,29 @@ def browser() -> Iterator[Any]:
     opened.quit()
 
 
+def _open(browser: Any) -> None:
+    browser.get(Path("report.html").absolute().as_uri())
+
+
+def _until(browser: Any, script: str) -> Any:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 10).until(lambda b: b.execute_script(f"return {script}"))
+
+
+def _severe(browser: Any) -> list[Any]:
+    return [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
 def test_a_browser_shows_and_sorts_it(ccvd: Ccvd, filled: None, browser: Any) -> None:
     assert ccvd("report", "--benchmark", "results").code == 0
-    browser.get(Path("report.html").absolute().as_uri())
-    widths = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
-    assert len(widths) == 3
-    assert min(widths) > 0
+    _open(browser)
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('use')].every(u => document.querySelector(u.getAttribute('href')))"
+    )
+    assert _until(
+        browser, "[...document.images].length == 3 && [...document.images].every(i => i.naturalWidth)"
+    )
 
     def first() -> str:
         return browser.execute_script(
@@ -158,4 +225,77 @@ def test_a_browser_shows_and_sorts_it(ccvd: Ccvd, filled: None, browser: Any) ->
     assert (head.get_attribute("aria-sort"), first()) == ("ascending", "V2")
     head.find_element("tag name", "button").send_keys("\ue007")  # Enter
     assert (head.get_attribute("aria-sort"), first()) == ("descending", "V1")
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert _severe(browser) == []
+
+
+def test_what_moves_is_held_by_the_keyboard(ccvd: Ccvd, filled: None, browser: Any) -> None:
+    assert ccvd("report").code == 0
+    _open(browser)
+    assert _until(browser, "document.images.length == 1")
+    button = browser.find_element("css selector", ".clip button")
+    button.send_keys("\ue007")
+    assert _until(browser, "document.images.length == 0")
+    assert button.get_attribute("aria-label").startswith("Play: ")
+    browser.find_element("id", "pause").send_keys("\ue007")  # now: Play all
+    assert _until(browser, "document.images.length == 1")
+
+
+def test_who_wants_no_motion_has_none_until_asked(ccvd: Ccvd, filled: None, browser: Any) -> None:
+    assert ccvd("report").code == 0
+    reduced = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", reduced)
+    _open(browser)
+    assert _until(browser, "document.getElementById('pause').textContent == 'Play all'")
+    assert browser.execute_script("return document.images.length") == 0
+    browser.find_element("css selector", ".clip button").click()
+    assert _until(browser, "document.images.length == 1")
+
+
+def test_a_video_plays_where_it_is_seen(
+    ccvd: Ccvd, filled: None, cwd: Path, clips: Path, browser: Any
+) -> None:
+    kept = cwd / "evaluation" / "V2"
+    shutil.copytree(clips, kept)
+    row = {"prompt": "a dog jumping", "seed": 0, "clip": "a.mp4"}
+    (kept / "scores.jsonl").write_text(json.dumps(row))
+    assert ccvd("report").code == 0
+    _open(browser)
+    if not browser.execute_script(
+        "return document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.64000A\"')"
+    ):
+        pytest.skip("this chromium has no H.264")
+    assert _until(browser, "document.querySelector('video')?.videoWidth > 0")
+    assert _until(browser, "document.querySelector('video').currentTime > 0")
+    browser.find_element("css selector", ".clip[data-kind=video] button").send_keys("\ue007")
+    assert _until(browser, "document.querySelector('video').paused")
+    assert _severe(browser) == []
+
+
+def test_colours_are_remembered_and_the_content_can_be_skipped_to(
+    ccvd: Ccvd, filled: None, browser: Any
+) -> None:
+    assert ccvd("report").code == 0
+    _open(browser)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = _until(browser, ground)
+    browser.find_element("id", "theme").click()
+    dark = _until(browser, ground)
+    assert dark != light
+    _open(browser)
+    assert _until(browser, ground) == dark
+    browser.find_element("tag name", "body").send_keys("\ue004")  # Tab
+    skip = browser.switch_to.active_element
+    assert skip.get_attribute("class") == "skip" and skip.location["x"] >= 0
+    skip.send_keys("\ue007")
+    assert browser.switch_to.active_element.get_attribute("id") == "main"
+
+
+def test_a_phone_scrolls_tables_not_the_page(ccvd: Ccvd, filled: None, browser: Any) -> None:
+    assert ccvd("report", "--benchmark", "results").code == 0
+    phone = {"width": 360, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    _open(browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('.wide')].some(w => w.scrollWidth > w.clientWidth)"
+    )

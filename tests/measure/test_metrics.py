@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ccvd_cli.measure.estimates import estimate
+from ccvd_cli.measure.forgetting import forgetting
 from ccvd_cli.measure.metrics import (
-    estimate,
-    forgetting,
     image_alignment,
     temporal_consistency,
     text_alignment,

@@ -1,149 +1,137 @@
-"""Results of a benchmark: one JSON per (method, seed, task), read into plain data."""
+"""Methods held against each other, as `ccvd benchmark` does it: only seeds that came to the end of the stream count."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from ...errors import UsageError
-from ..forgetting import forgetting
+from ..estimates import Estimate, estimate
+from ..forgetting import Forgetting, forgetting
+from .results import Result, Shot
 
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a method scored after a task: `scores` and `composed` are means by concept (or number of concepts), then metric."""
-
-    stream: str
-    method: str
-    seed: int
-    order: int
-    scores: dict[str, dict[str, float]]
-    composed: dict[str, dict[str, float]]
-    clips: list[tuple[str, int, Path]]  # prompt, seed, file
+COMPARED = 12  # prompts of a stream that are shown side by side
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method on a stream: means over concepts, then seeds, at each seed's last task; `curves` by metric are (task, mean)."""
+    """A method on a stream: `scores` at the end are over concepts and seeds, `composed` over clips by kind of prompt, `curves` means over
+    all that was learned so far, by (task, mean), of all seeds. `learning` and `evaluating` are seconds of a task."""
 
-    stream: str
     name: str
     seeds: int
-    tasks: int
-    last: dict[str, float]
-    lost: dict[str, tuple[float, float]]
+    unfinished: int
+    done: int  # tasks of the seed that came farthest
+    scores: dict[str, Estimate]
+    lost: dict[str, Forgetting]
+    composed: dict[str, dict[str, Estimate]]
     curves: dict[str, list[tuple[float, float]]]
+    learning: float | None
+    evaluating: float | None
 
 
-def read(folder: Path) -> list[Result]:
-    """Raises UsageError if there are no results, or one is not what a benchmark writes."""
-    paths = sorted(folder.glob("*/*/seed*/*.json")) if folder.is_dir() else []
-    if not paths:
-        raise UsageError(
-            f"--benchmark '{folder}' holds no results.",
-            "Give the folder that has <stream>/<method>/seed<k>/<task>.json.",
+@dataclass(frozen=True)
+class Stream:
+    """`judges`: the share of rendered truth on which each is right. `asked`: clips of one prompt by method, of `prompts` that there are."""
+
+    name: str
+    tasks: int
+    methods: list[Method]
+    judges: dict[str, float]
+    asked: list[dict[str, Shot]]
+    prompts: int
+
+
+def streams(results: Sequence[Result]) -> list[Stream]:
+    """In the order of their names, and so their methods."""
+    found = []
+    for name in sorted({r.stream for r in results}):
+        of = sorted((r for r in results if r.stream == name), key=lambda r: r.order)
+        tasks = max(r.tasks for r in of)
+        every = side_by_side(of)
+        chosen = (
+            [every[i * len(every) // COMPARED] for i in range(COMPARED)] if len(every) > COMPARED else every
         )
-    return [_result(path) for path in paths]
+        methods = [
+            _method(m, [r for r in of if r.method == m], tasks) for m in sorted({r.method for r in of})
+        ]
+        judges = {metric: share for r in of for metric, share in r.judges.items()}
+        found.append(Stream(name, tasks, methods, judges, chosen, len(every)))
+    return found
 
 
-def _result(path: Path) -> Result:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise ValueError(f"its format is {found['format']!r}, not {FORMAT}")
-        clips = [(str(c["prompt"]), int(c["seed"]), path.parent / c["file"]) for c in found.get("clips", ())]
-        return Result(
-            str(found["stream"]),
-            str(found["method"]),
-            int(found["seed"]),
-            int(found["task"]["order"]),
-            _means(found["scores"]),
-            _means(found.get("composed", {})),
-            [clip for clip in clips if clip[2].resolve().is_relative_to(path.parent.resolve())],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"'{path}' is not a result of a benchmark: {type(error).__name__}: {error}.",
-            "Remove it, or make it again.",
-        ) from error
-
-
-def _means(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    return {n: {m: float(e["mean"]) for m, e in of.items() if e} for n, of in found.items()}
-
-
-def methods(results: Sequence[Result]) -> list[Method]:
-    """By stream and method, in that order."""
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.stream, result.method), []).append(result)
-    return [_method(stream, name, groups[stream, name]) for stream, name in sorted(groups)]
-
-
-def _method(stream: str, name: str, results: Sequence[Result]) -> Method:
+def _method(name: str, results: Sequence[Result], tasks: int) -> Method:
     runs: dict[int, list[Result]] = {}
-    for result in sorted(results, key=lambda r: r.order):
-        runs.setdefault(result.seed, []).append(result)
-    last: dict[str, list[float]] = {}
-    lost: dict[str, list[tuple[float, float]]] = {}
-    for run in runs.values():
-        for metric, value in (_over_concepts(run[-1].scores) | _composed(run[-1])).items():
-            last.setdefault(metric, []).append(value)
-        for metric in _over_concepts(run[-1].scores):
-            found = forgetting(_histories(run, metric))
-            if not math.isnan(found.since_first):
-                lost.setdefault(metric, []).append((found.since_first, found.since_best))
-    curves: dict[str, dict[int, list[float]]] = {}
     for result in results:
-        for metric, value in _over_concepts(result.scores).items():
-            curves.setdefault(metric, {}).setdefault(result.order, []).append(value)
+        runs.setdefault(result.seed, []).append(result)
+    whole = [run for run in runs.values() if len(run) == tasks]
+    histories: dict[str, dict[str, list[float]]] = {}
+    for run in whole:
+        for metric, concept, mean in _means(run):
+            histories.setdefault(metric, {}).setdefault(f"{run[0].seed} {concept}", []).append(mean)
+    lost = {metric: forgetting(of) for metric, of in histories.items()}
     return Method(
-        stream,
         name,
-        len(runs),
+        len(whole),
+        len(runs) - len(whole),
         max(r.order for r in results),
-        {m: _mean(v) for m, v in last.items()},
-        {m: (_mean([a for a, _ in v]), _mean([b for _, b in v])) for m, v in lost.items()},
-        {m: [(float(t), _mean(v)) for t, v in sorted(of.items())] for m, of in curves.items()},
+        {metric: estimate([means[-1] for means in of.values()]) for metric, of in histories.items()},
+        {metric: found for metric, found in lost.items() if not math.isnan(found.since_first)},
+        _composed([run[-1] for run in whole]),
+        _curves(results),
+        _mean([r.learning for r in results if r.learning is not None]),
+        _mean([r.evaluating for r in results if r.evaluating is not None]),
     )
 
 
-def _histories(run: Sequence[Result], metric: str) -> dict[str, list[float]]:
-    histories: dict[str, list[float]] = {}
+def _means(run: Sequence[Result]) -> Iterator[tuple[str, str, float]]:
     for result in run:
         for concept, scores in result.scores.items():
-            if metric in scores:
-                histories.setdefault(concept, []).append(scores[metric])
-    return histories
+            for metric, mean in scores.items():
+                yield metric, concept, mean
 
 
-def _over_concepts(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    metrics = dict.fromkeys(m for of in scores.values() for m in of)
-    return {m: _mean([of[m] for of in scores.values() if m in of]) for m in metrics}
+def _composed(finals: Sequence[Result]) -> dict[str, dict[str, Estimate]]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for shot in (shot for result in finals for shot in result.shots if shot.composed):
+        for metric, score in shot.scores.items():
+            values.setdefault(shot.composed, {}).setdefault(metric, []).append(score)
+    return {kind: {metric: estimate(v) for metric, v in of.items()} for kind, of in values.items()}
 
 
-def _composed(result: Result) -> dict[str, float]:
-    return {f"{n}: {m}": v for n, of in result.composed.items() for m, v in of.items()}
+def _curves(results: Sequence[Result]) -> dict[str, list[tuple[float, float]]]:
+    """Of tasks after which everything learned so far was scored: else means would be over ever other concepts."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for result in results:
+        if len(result.scores) == result.order:
+            for metric, _, mean in _means([result]):
+                values.setdefault(metric, {}).setdefault(result.order, []).append(mean)
+    return {m: [(float(t), sum(v) / len(v)) for t, v in sorted(of.items())] for m, of in values.items()}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
-def side_by_side(results: Sequence[Result]) -> dict[tuple[str, str, int], dict[str, Path]]:
-    """Clips by (stream, prompt, seed), then method, newest task's; only what two methods or more have."""
-    found: dict[tuple[str, str, int], dict[str, Path]] = {}
+def side_by_side(results: Sequence[Result]) -> list[dict[str, Shot]]:
+    """Clips by method, newest task's, of what two methods or more were asked: the k-th prompt of a concept, in the lowest seed that they share.
+
+    A method may word a prompt in its own way, so that it is known by its place.
+    """
+    found: dict[tuple[int, str, str, int], dict[str, Shot]] = {}
     for result in sorted(results, key=lambda r: r.order):
-        for prompt, seed, path in result.clips:
-            if path.is_file():
-                found.setdefault((result.stream, prompt, seed), {})[result.method] = path
-    return {asked: clips for asked, clips in found.items() if len(clips) > 1}
+        places: dict[tuple[str, str], int] = {}
+        for shot in result.shots:
+            k = places[shot.composed, shot.concept] = places.get((shot.composed, shot.concept), -1) + 1
+            if shot.path.is_file():
+                asked = (result.seed, shot.composed, shot.concept, k)
+                found.setdefault(asked, {})[result.method] = shot
+    first: Mapping[tuple[str, str, int], dict[str, Shot]] = {
+        asked[1:]: dict(sorted(of.items()))
+        for asked, of in sorted(found.items(), reverse=True)
+        if len(of) > 1  # the lowest seed comes last, and stays
+    }
+    return [first[asked] for asked in sorted(first)]
 
 
-__all__ = ["Method", "Result", "methods", "read", "side_by_side"]
+__all__ = ["Method", "Stream", "side_by_side", "streams"]

@@ -8,14 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
-from ..forgetting import forgetting
-from .media import Budget, Clip
+from ..estimates import Estimate
+from ..forgetting import Forgetting, forgetting
+from .media import Clip, Part, Still
+from .results import number
 from .svg import Points
 
 if TYPE_CHECKING:
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 PREVIEWS = 2  # clips on a card
 SOURCES = 6  # source images on a card
 GENERATIONS = 24  # latest ones that are looked at
+PLACED = 6  # clips of which regions are shown
 _SCORES = "scores.jsonl"  # as evaluate.py calls it, which needs torch
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,16 @@ class Shown:
     prompt: str
     seed: int
     clip: Clip
-    boxes: list[tuple[str, float, float, float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Frames of a clip, and where its regions are in each: x0, y0, x1, y1 in fractions of it."""
+
+    prompt: str
+    seed: int
+    regions: list[str]
+    frames: list[tuple[int, Still, list[Box]]]
 
 
 @dataclass(frozen=True)
@@ -42,11 +56,15 @@ class Card:
     """A concept: `scores` are the latest by metric, `curves` its means by metric over (task, mean)."""
 
     concept: ConceptView
-    scores: dict[str, dict[str, Any]]
-    lost: dict[str, tuple[float, float]]
+    scores: dict[str, Estimate]
+    lost: dict[str, Forgetting]
     curves: dict[str, Points]
     previews: list[Shown]
-    sources: list[str]
+    sources: list[Still]
+
+    @property
+    def name(self) -> str:
+        return self.concept.name
 
 
 @dataclass(frozen=True)
@@ -59,31 +77,42 @@ class Relevance:
 
 @dataclass(frozen=True)
 class Gathered:
+    """`wrong` names stored scores that are none."""
+
     cards: list[Card]
     relevance: Relevance
-    regions: list[Shown]
+    placed: list[Placed]
+    wrong: list[str] = field(default_factory=list)
 
 
-def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path], budget: Budget) -> Gathered:
+def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path], part: Part) -> Gathered:
     """Everything about the registry's concepts. Clips of `evaluation` and source images of `references` are shown if they are there."""
+    concepts = registry.list()
     made = _sidecars(registry.generations(GENERATIONS))
-    regions = [shown for path, about in made if _boxes(about) and (shown := _shown(path, about, budget))]
+    for concept in concepts:  # everybody's first, before anybody's second
+        _previews(concept, made, evaluation, part, 1)
+    wrong: list[str] = []
     cards = []
-    for concept in registry.list():
+    for concept in concepts:
         past = _alike(registry.evaluations(concept.name))
-        histories = _histories(past)
+        read = [(float(e.after), _scores(e, wrong)) for e in past]
+        histories: dict[str, list[tuple[float, float]]] = {}
+        for after, scores in read:
+            for metric, score in scores.items():
+                histories.setdefault(metric, []).append((after, score.mean))
         lost = {m: forgetting({"": [y for _, y in of]}) for m, of in histories.items()}
         cards.append(
             Card(
                 concept,
-                past[-1].scores if past else {},
-                {m: (f.since_first, f.since_best) for m, f in lost.items() if not math.isnan(f.since_first)},
-                histories,
-                _previews(concept, made, evaluation / concept.name, budget),
-                sources(concept.data, references[concept.name], budget) if concept.name in references else [],
+                read[-1][1] if read else {},
+                {m: found for m, found in lost.items() if not math.isnan(found.since_first)},
+                dict(histories),
+                _previews(concept, made, evaluation, part, PREVIEWS),
+                sources(concept.data, references[concept.name], part) if concept.name in references else [],
             )
         )
-    return Gathered(cards, relevance([about for _, about in made]), regions)
+    placed = (shown for path, about in made if (shown := _placed(path, about, part)))
+    return Gathered(cards, relevance([about for _, about in made]), list(islice(placed, PLACED)), wrong)
 
 
 def _alike(past: Sequence[EvaluationView]) -> list[EvaluationView]:
@@ -91,12 +120,19 @@ def _alike(past: Sequence[EvaluationView]) -> list[EvaluationView]:
     return list({e.after: e for e in past if e.how == past[-1].how}.values())
 
 
-def _histories(past: Sequence[EvaluationView]) -> dict[str, Points]:
-    found: dict[str, list[tuple[float, float]]] = {}
-    for e in past:
-        for metric, score in e.scores.items():
-            found.setdefault(metric, []).append((float(e.after), float(score["mean"])))
-    return dict(found)
+def _scores(found: EvaluationView, wrong: list[str]) -> dict[str, Estimate]:
+    """Those that can be read, others are named. A mean that is null says nothing; without an interval it has no width."""
+    scores: dict[str, Estimate] = {}
+    for metric, score in (found.scores if isinstance(found.scores, dict) else {"scores": None}).items():
+        mean = number(score.get("mean")) if isinstance(score, dict) else None
+        if mean is not None:
+            low, high, count = (number(score.get(key)) for key in ("low", "high", "count"))
+            if low is None or high is None:
+                low = high = mean
+            scores[metric] = Estimate(mean, low, high, int(count or 0))
+        elif not isinstance(score, dict) or score.get("mean", "") is not None:
+            wrong.append(f"{found.concept}, after task {found.after}: {metric}")
+    return scores
 
 
 def _sidecars(generations: Sequence[GenerationView]) -> list[tuple[Path, Sidecar]]:
@@ -110,33 +146,34 @@ def _sidecars(generations: Sequence[GenerationView]) -> list[tuple[Path, Sidecar
     return list(found.items())
 
 
-def _boxes(about: Sidecar) -> list[tuple[str, float, float, float, float]]:
-    """Prompt and x0, y0, x1, y1 of every region in the first frame, in fractions of it."""
-    return [(r.prompt, *r.keyframes[0].box) for r in about.sample_settings.regions]
-
-
-def _shown(path: Path, about: Sidecar, budget: Budget) -> Shown | None:
-    clip = budget.clip(path)
-    return Shown(about.prompt, about.seed, clip, _boxes(about)) if clip else None
+def _placed(path: Path, about: Sidecar, part: Part) -> Placed | None:
+    """In the first frame; in a middle one and the last as well if a region moves."""
+    regions = about.sample_settings.regions
+    moving = any(len(r.keyframes) > 1 for r in regions)
+    frames = part.pictures(path, (0, 0.5, 1) if moving else (0,)) if regions and path.is_file() else []
+    drawn = [(i, still, [r.box_at(i) for r in regions]) for i, still in frames]
+    return Placed(about.prompt, about.seed, [r.prompt for r in regions], drawn) if drawn else None
 
 
 def _previews(
-    concept: ConceptView, made: Sequence[tuple[Path, Sidecar]], folder: Path, budget: Budget
+    concept: ConceptView, made: Sequence[tuple[Path, Sidecar]], evaluation: Path, part: Part, count: int
 ) -> list[Shown]:
     """Generated clips with the concept as it is now, then those that evaluations kept."""
+    its = [m for m in made if any(c.digests == concept.digests for c in m[1].concepts)]
+    asked = [(about.prompt, about.seed, path) for path, about in its]
     found: list[Shown] = []
-    for path, about in made:
-        if len(found) < PREVIEWS and any(c.digests == concept.digests for c in about.concepts):
-            found += [shown] if (shown := _shown(path, about, budget)) else []
-    for prompt, seed, path in _kept(folder):
-        if len(found) < PREVIEWS and (clip := budget.clip(path)):
-            found.append(Shown(prompt, seed, clip))
+    tried = 0
+    for prompt, seed, path in [*asked, *_kept(evaluation / concept.name)]:
+        if tried < count and path.is_file():
+            clip = part.clip(path)
+            found += [Shown(prompt, seed, clip)] if clip else []
+            tried += bool(clip) or path in part.media.left_out  # a damaged one is no try
     return found
 
 
 def _kept(folder: Path) -> list[tuple[str, int, Path]]:
     rows = []
-    with suppress(OSError):
+    with suppress(OSError, UnicodeDecodeError):
         for line in (folder / _SCORES).read_text(encoding="utf-8").splitlines():
             with suppress(ValueError, KeyError, TypeError):  # what somebody else wrote there
                 row = json.loads(line)
@@ -144,13 +181,13 @@ def _kept(folder: Path) -> list[tuple[str, int, Path]]:
     return rows
 
 
-def sources(data: Sequence[Mapping[str, str]], folder: Path, budget: Budget) -> list[str]:
-    """Data URIs of the files of `folder` whose SHA-256 is one of `data`'s."""
-    wanted = {file["sha256"] for file in data}
-    found: list[str] = []
+def sources(data: Sequence[Mapping[str, Any]], folder: Path, part: Part) -> list[Still]:
+    """Files of `folder` whose SHA-256 is one of `data`'s: a picture, or a clip's first frame."""
+    wanted = {file.get("sha256") for file in data}
+    found: list[Still] = []
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         if len(found) < SOURCES and hashlib.sha256(path.read_bytes()).hexdigest() in wanted:
-            found += [uri] if (uri := budget.picture(path)) else []
+            found += [still for _, still in part.pictures(path, (0,))]
     return found
 
 
@@ -159,9 +196,10 @@ def relevance(made: Sequence[Sidecar]) -> Relevance:
     rows: dict[str, dict[str, tuple[float, str]]] = {}
     for about in made:
         for share in about.shares:
-            rows.setdefault(share.prompt, {}).setdefault(share.concept, (share.weight, share.why))
+            if math.isfinite(share.weight):
+                rows.setdefault(share.prompt, {}).setdefault(share.concept, (share.weight, share.why))
     concepts = sorted({name for row in rows.values() for name in row})
     return Relevance(concepts, list(rows.items()))
 
 
-__all__ = ["Card", "Gathered", "Relevance", "Shown", "gather", "relevance", "sources"]
+__all__ = ["Card", "Gathered", "Placed", "Relevance", "Shown", "gather", "relevance", "sources"]

@@ -1,88 +1,165 @@
-"""Clips and pictures as data URIs, as long as they fit."""
+"""Clips and pictures inside the page: each embedded once, however often it is shown, as long as they fit."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _MIME = {".mp4": "video/mp4", ".gif": "image/gif", ".webp": "image/webp", ".png": "image/png"}
-_THUMB = 320  # pixels: the longer side of a source image
+_THUMB = 320  # pixels: the longer side of a still picture
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip in the page: `still` (its first frame) and `data` are data URIs; `width`, `height` in pixels."""
+class Still:
+    """A picture in the page, by its key; `width`, `height` in pixels."""
 
-    data: str
-    still: str
-    video: bool
+    key: str
     width: int
     height: int
 
 
-class Budget:
-    """Bytes that pictures may take in the page. `left_out` counts what did not fit, `unread` what could not be read."""
+@dataclass(frozen=True)
+class Clip:
+    """A clip in the page, by its key, and its first frame; `video` is false for what an <img> moves."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.used, self.left_out, self.unread = limit, 0, 0, 0
+    key: str
+    still: Still
+    video: bool
 
-    def _take(self, *uris: str) -> bool:
-        size = sum(map(len, uris))
-        if self.used + size > self.limit:
-            self.left_out += 1
-            return False
-        self.used += size
-        return True
+
+@dataclass
+class Media:
+    """What is embedded: data URIs by key. `left_out` did not fit, `unread` is damaged: file, then the part of the page that wanted it."""
+
+    limit: int
+    stills: dict[str, tuple[str, Still]] = field(default_factory=dict)
+    moving: dict[str, str] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
+    unread: dict[Path, str] = field(default_factory=dict)
+    held: dict[Path, Clip] = field(default_factory=dict)
+    used: int = 0
+
+    def part(self, name: str, share: float = 1) -> Part:
+        return Part(self, name, int(self.limit * share))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the page, which may fill `media` up to `cap` bytes. Asked again, what is embedded already costs nothing."""
+
+    media: Media
+    name: str
+    cap: int
 
     def clip(self, path: Path) -> Clip | None:
         """None if it is gone, cannot be read or does not fit."""
-        suffix = path.suffix.lower()
-        if suffix not in _MIME or not path.is_file():
-            return None
-        if self.used + path.stat().st_size > self.limit:  # not read in vain
-            self.left_out += 1
-            return None
+        return self.together({"": path}).get("")
+
+    def together(self, paths: Mapping[str, Path]) -> dict[str, Clip]:
+        """Those that are there and can be read; none of them if they do not fit together."""
+        there = {n: p for n, p in paths.items() if p.suffix.lower() in _MIME and p.is_file()}
+        wanted = [p for p in there.values() if p not in self.media.held]
+        if not self._fits(sum(p.stat().st_size for p in wanted) * 4 // 3):  # not read in vain
+            return self._leave_out(wanted)
+        clips, stills, moving = dict(self.media.held), {}, {}
+        for path in wanted:
+            try:
+                uri, still = _picture(_frame(path))
+                data = _uri(path.read_bytes(), _MIME[path.suffix.lower()])
+            except Exception:  # decoders say in many ways that a file is damaged
+                self.media.unread[path] = self.name
+                continue
+            clips[path] = Clip(_key(data), still, path.suffix.lower() == ".mp4")
+            stills[still.key], moving[clips[path].key] = (uri, still), data
+        if not self._embed(stills, moving):
+            return self._leave_out(wanted)
+        for path in wanted:
+            self.media.left_out.pop(path, None)
+        self.media.held = clips
+        return {name: clips[path] for name, path in there.items() if path in clips}
+
+    def pictures(self, path: Path, at: tuple[float, ...]) -> list[tuple[int, Still]]:
+        """A clip's frames at shares of its length, numbered from 0; all or none of them. A picture has one."""
         try:
-            still, width, height = _first_frame(path)
-            data = _uri(path.read_bytes(), _MIME[suffix])
-        except (OSError, ValueError, IndexError):  # av's errors are OSErrors or ValueErrors
-            self.unread += 1
-            return None
-        return Clip(data, still, suffix == ".mp4", width, height) if self._take(data, still) else None
+            frames = _frames(path)
+            indices = dict.fromkeys(round(share * (len(frames) - 1)) for share in at)
+            found = [(i, *_picture(frames[i])) for i in indices]
+        except Exception:
+            return []
+        if not self._embed({still.key: (uri, still) for _, uri, still in found}, {}):
+            self._leave_out([path])
+            return []
+        self.media.left_out.pop(path, None)
+        return [(i, still) for i, _, still in found]
 
-    def picture(self, path: Path) -> str | None:
-        """A small copy of a picture; None if it is none or does not fit."""
-        from PIL import Image
+    def _fits(self, size: int) -> bool:
+        return self.media.used + size <= self.cap
 
-        try:
-            with Image.open(path) as image:
-                uri, _, _ = _small(image)
-        except (OSError, ValueError):
-            return None  # a text, or a clip
-        return uri if self._take(uri) else None
+    def _embed(self, stills: Mapping[str, tuple[str, Still]], moving: Mapping[str, str]) -> bool:
+        media = self.media
+        size = sum(len(uri) for key, (uri, _) in stills.items() if key not in media.stills)
+        size += sum(len(uri) for key, uri in moving.items() if key not in media.moving)
+        if not self._fits(size):
+            return False
+        media.used += size
+        media.stills.update(stills)
+        media.moving.update(moving)
+        return True
+
+    def _leave_out(self, paths: list[Path]) -> dict[str, Clip]:
+        self.media.left_out.update(dict.fromkeys(paths, self.name))
+        return {}
 
 
-def _first_frame(path: Path) -> tuple[str, int, int]:
-    from PIL import Image
-
+def _frames(path: Path) -> list[Image]:
     if path.suffix.lower() != ".mp4":
+        from PIL import Image, ImageSequence
+
         with Image.open(path) as image:
-            return _small(image)
+            return [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
     import av
 
     with av.open(str(path)) as container:
-        return _small(next(iter(container.decode(video=0))).to_image())
+        return [frame.to_image() for frame in container.decode(video=0)]
 
 
-def _small(image) -> tuple[str, int, int]:  # type: ignore[no-untyped-def]  # Pillow is imported late
+def _frame(path: Path) -> Image:
+    """The first one."""
+    if path.suffix.lower() != ".mp4":
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    import av
+
+    with av.open(str(path)) as container:
+        return next(iter(container.decode(video=0))).to_image()
+
+
+def _picture(image: Image) -> tuple[str, Still]:
+    """A small copy, as a data URI."""
     copy = image.convert("RGB")
     copy.thumbnail((_THUMB, _THUMB))
     buffer = io.BytesIO()
     copy.save(buffer, "WEBP", quality=80)
-    return _uri(buffer.getvalue(), "image/webp"), copy.width, copy.height
+    uri = _uri(buffer.getvalue(), "image/webp")
+    return uri, Still(_key(uri), copy.width, copy.height)
 
 
 def _uri(data: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def _key(uri: str) -> str:
+    return f"m{hashlib.sha256(uri.encode()).hexdigest()[:16]}"  # an id begins with a letter
+
+
+__all__ = ["Clip", "Media", "Part", "Still"]

@@ -1,45 +1,48 @@
-"""The page: a template that escapes whatever it is given, a style sheet and a script, in one text."""
+"""The page: templates that escape whatever they are given, a style sheet and a script, in one text."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from ... import __version__
 from ...metric_names import SAID
-from .benchmark import Method, Result, methods, side_by_side
-from .gather import Gathered
-from .media import Budget, Clip
-from .svg import curves
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One prompt and seed, by method."""
-
-    stream: str
-    prompt: str
-    seed: int
-    clips: dict[str, Clip]
+from .benchmark import Method, Stream, streams
+from .gather import Card, Gathered
+from .media import Clip, Media, Part
+from .results import Result, Shot
+from .svg import Points, curves, loss
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    methods: list[Method] = field(default_factory=list)
-    compared: list[Comparison] = field(default_factory=list)
+    """`compared`: by stream, then prompt after prompt, clips by method. `wrong` names files that are no results."""
+
+    streams: list[Stream]
+    compared: dict[str, list[dict[str, tuple[Shot, Clip]]]]
+    wrong: list[str] = field(default_factory=list)
 
 
-def benchmark(results: list[Result], budget: Budget) -> Benchmark:
-    """Clips that do not fit are left out; a comparison has two or more."""
-    compared = []
-    for (stream, prompt, seed), paths in side_by_side(results).items():
-        clips = {method: clip for method, path in sorted(paths.items()) if (clip := budget.clip(path))}
-        if len(clips) > 1:
-            compared.append(Comparison(stream, prompt, seed, clips))
-    return Benchmark(methods(results), compared)
+def benchmark(results: list[Result], part: Part, wrong: list[str]) -> Benchmark:
+    """A comparison is shown if two or more of its clips can be read, and all of these fit."""
+    found = streams(results)
+    compared: dict[str, list[dict[str, tuple[Shot, Clip]]]] = {}
+    for stream in found:
+        for shots in stream.asked:
+            clips = part.together({method: shot.path for method, shot in shots.items()})
+            if len(clips) > 1:
+                row = {method: (shots[method], clip) for method, clip in clips.items()}
+                compared.setdefault(stream.name, []).append(row)
+    return Benchmark(found, compared, wrong)
 
 
-def render(found: Gathered, bench: Benchmark | None, budget: Budget) -> str:
+def render(found: Gathered, bench: Benchmark | None, media: Media) -> str:
     """The whole page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -51,25 +54,50 @@ def render(found: Gathered, bench: Benchmark | None, budget: Budget) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters["enumerated"] = lambda values: list(enumerate(values))
-    env.filters["lines"] = lambda cards, m: {c.concept.name: c.curves[m] for c in cards if m in c.curves}
-    env.filters["method_lines"] = lambda of, m: {x.name: x.curves[m] for x in of if m in x.curves}
-    env.filters["names"] = lambda of: {
-        part: list(dict.fromkeys(m for x in of for m in getattr(x, part)))
-        for part in ("last", "lost", "curves")
-    }
     part = files(__package__)
+    # svg.py escapes what it is told.
+    env.globals.update(
+        curves=lambda *args: Markup(curves(*args)),
+        loss=lambda *args: Markup(loss(*args)),
+        said=lambda metric: SAID.get(metric, metric.upper().replace("_", "-")),
+        keys=lambda of: list(dict.fromkeys(key for one in of for key in one)),
+        of_metric=_of_metric,
+        composed_scores=lambda methods: [of for x in methods for of in x.composed.values()],
+        plain=_plain,
+    )
     return env.get_template("page.html.j2").render(
         found=found,
         bench=bench,
-        budget=budget,
+        media=media,
+        left_out=Counter(media.left_out.values()),
+        unread=sorted(path.name for path in media.unread),
+        moving=Markup(json.dumps(media.moving)),  # hex and base64
         css=Markup((part / "page.css").read_text("utf-8")),
         js=Markup((part / "page.js").read_text("utf-8")),
-        # svg.py escapes what it is told.
-        curves=lambda *args, **options: Markup(curves(*args, **options)),
-        said=lambda metric: SAID.get(metric, metric),
-        metrics=list(dict.fromkeys(m for card in found.cards for m in card.scores)),
+        written=datetime.now(timezone.utc),
+        version=__version__,
     )
+
+
+def _of_metric(of: Sequence[Card | Method], metric: str) -> dict[str, Points]:
+    """Lines by name, if any of them is one."""
+    lines: dict[str, Points] = {x.name: x.curves[metric] for x in of if metric in x.curves}
+    return lines if any(len(points) > 1 for points in lines.values()) else {}
+
+
+def _plain(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """A recipe's settings in words; what is not set is not told."""
+
+    def said(value: Any) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, float):
+            return f"{value:g}"
+        if isinstance(value, dict):
+            return ", ".join(f"{key}: {said(v)}" for key, v in value.items())
+        return ", ".join(map(said, value)) if isinstance(value, list) else str(value)
+
+    return {key.replace("_", " "): said(v) for key, v in recipe.items() if v is not None and v != []}
 
 
 def write(text: str, path: Path) -> None:

@@ -1,0 +1,209 @@
+"""What a report is made of: results read back, methods held against each other, pictures that fit, and lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from report_material import animated, result
+
+from ccvd_cli.errors import UsageError
+from ccvd_cli.measure.report import benchmark, results
+from ccvd_cli.measure.report.gather import sources
+from ccvd_cli.measure.report.media import Media
+from ccvd_cli.measure.report.svg import _apart, _ticks, curves, loss
+from ccvd_cli.measure.results import read as told_by
+from ccvd_cli.measure.results import standings
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def _methods(folder: Path) -> dict[str, benchmark.Method]:
+    (stream,) = benchmark.streams(results.read(folder)[0])
+    return {method.name: method for method in stream.methods}
+
+
+def test_methods_are_held_against_each_other_at_the_end(tmp_path: Path) -> None:
+    result(tmp_path, "m", 1, {"a": 0.6})
+    result(tmp_path, "m", 2, {"a": 0.8, "b": 0.7})
+    result(tmp_path, "m", 3, {"a": 0.5, "b": 0.7, "c": 0.6})
+    method = _methods(tmp_path)["m"]
+    assert method.lost["clip_t"].since_first == pytest.approx(0.05)
+    assert method.lost["clip_t"].since_best == pytest.approx(0.15)
+    score = method.scores["clip_t"]
+    assert score.mean == pytest.approx(0.6) and score.low < 0.6 < score.high
+    assert method.curves["clip_t"] == [(1, 0.6), (2, 0.75), (3, pytest.approx(0.6))]
+
+
+def test_curves_are_over_all_that_was_learned_or_have_no_point(tmp_path: Path) -> None:
+    result(tmp_path, "m", 1, {"a": 0.6})
+    result(tmp_path, "m", 2, {"b": 0.9})  # the new one alone
+    assert _methods(tmp_path)["m"].curves["clip_t"] == [(1, 0.6)]
+
+
+def test_seeds_that_did_not_come_to_the_end_do_not_count(tmp_path: Path) -> None:
+    for seed, orders in ((0, (1, 2)), (1, (1,))):
+        for order in orders:
+            result(tmp_path, "m", order, {"a": 0.5 + seed}, seed=seed, tasks=2)
+    method = _methods(tmp_path)["m"]
+    assert (method.seeds, method.unfinished) == (1, 1)
+    assert method.scores["clip_t"].mean == 0.5
+
+
+def test_the_page_says_what_the_table_says(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        for order in range(1, 4 - (seed == 2)):  # the last one is not done
+            means = {name: 0.9 - seed / 50 - order / (10 + ord(name)) for name in "abc"[:order]}
+            seconds = {"learning": 4.0 + order, "evaluating": 1.0}
+            clips = [
+                {
+                    "concept": "a+b",
+                    "prompt": "p",
+                    "seed": 0,
+                    "file": "x.gif",
+                    "composed": "two",
+                    "scores": {"clip_t": k / 9},
+                }
+                for k in range(order)
+            ]
+            result(tmp_path, "m", order, means, seed=seed, tasks=3, seconds=seconds, clips=clips)
+    (told,) = standings(told_by(tmp_path))
+    shown = _methods(tmp_path)["m"]
+    assert (shown.seeds, shown.unfinished) == (told.seeds, told.unfinished) == (2, 1)
+    assert (shown.scores, shown.lost, shown.composed) == (told.scores, told.forgotten, told.composed)
+
+
+def test_what_parts_were_left_out_of_is_a_method_of_its_own(tmp_path: Path) -> None:
+    result(tmp_path, "ccvd", 1, {"a": 0.8})
+    result(tmp_path, "ccvd", 1, {"a": 0.4}, ablated=["tokens"])
+    means = {name: method.scores["clip_t"].mean for name, method in _methods(tmp_path).items()}
+    assert means == {"ccvd": 0.8, "ccvd without tokens": 0.4}
+
+
+def test_a_prompt_is_compared_by_its_place_however_it_is_worded(tmp_path: Path) -> None:
+    result(tmp_path, "m", 1, {"a": 0.8}, prompt="a <a> dog", seed=1)
+    result(tmp_path, "other", 1, {"a": 0.8}, prompt="a sks dog", seed=1)
+    result(tmp_path, "other", 1, {"a": 0.8}, prompt="a sks dog", seed=0)
+    (shots,) = benchmark.side_by_side(results.read(tmp_path)[0])
+    assert {name: (shot.prompt, shot.seed) for name, shot in shots.items()} == {
+        "m": ("a <a> dog", 1),
+        "other": ("a sks dog", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("no json", "[]", "null", "{}", '{"format": 2}'),
+        '{"format": 1, "stream": "toy", "method": "m", "seed": 0, "task": {"order": 1}, "scores": 3}',
+        '{"format": 1, "stream": "toy", "method": "m", "seed": 0, "task": 1, "scores": {}}',
+        '{"format": 1, "stream": "toy", "method": "m", "seed": 0, "task": {"order": 1}, "scores": {}, "clips": [1]}',
+    ],
+)
+def test_damaged_results_are_skipped_and_named(tmp_path: Path, damaged: str) -> None:
+    good = result(tmp_path, "m", 1, {"a": 0.6})
+    good.with_name("02-b.json").write_text(damaged)
+    found, wrong = results.read(tmp_path)
+    assert len(found) == 1
+    assert len(wrong) == 1 and wrong[0].startswith("toy/m/seed0/02-b.json: ")
+    good.unlink()
+    with pytest.raises(UsageError, match="02-b"):
+        results.read(tmp_path)
+
+
+def test_scores_that_are_no_numbers_say_nothing(tmp_path: Path) -> None:
+    path = result(tmp_path, "m", 1, {"a": math.nan, "b": 0.5})
+    found = json.loads(path.read_text())
+    found["scores"]["c"] = {"clip_t": {"mean": None}, "clip_i": None}
+    path.write_text(json.dumps(found))
+    assert results.read(tmp_path)[0][0].scores == {"a": {}, "b": {"clip_t": 0.5}, "c": {}}
+
+
+def test_clips_elsewhere_are_not_shown(tmp_path: Path) -> None:
+    outside = {"concept": "a", "prompt": "a dog", "seed": 0, "file": "../../../secret.gif"}
+    result(tmp_path, "m", 1, {"a": 0.5}, clips=[outside])
+    assert results.read(tmp_path)[0][0].shots == []
+
+
+# --- pictures ----------------------------------------------------------------------------------------
+
+
+def test_what_is_shown_again_is_embedded_once(tmp_path: Path) -> None:
+    media = Media(10**6)
+    part = media.part("it")
+    first = part.clip(animated(tmp_path / "a.gif"))
+    used = media.used
+    assert first == part.clip(tmp_path / "a.gif") == part.clip(animated(tmp_path / "copy.gif"))
+    assert (len(media.moving), media.used) == (1, used)
+
+
+def test_a_part_takes_no_more_than_its_share_and_nothing_is_half_embedded(tmp_path: Path) -> None:
+    clips = {str(i): animated(tmp_path / f"{i}.gif", i) for i in range(3)}
+    size = Media(10**6)
+    size.part("it").clip(clips["0"])
+    media = Media(int(size.used * 4.4))
+    assert media.part("it", 0.5).together(clips) == {}
+    assert (media.used, set(media.left_out)) == (0, set(clips.values()))
+    assert media.part("it").together(clips).keys() == clips.keys()
+    assert not media.left_out
+
+
+def test_a_damaged_clip_is_named_and_spares_the_others(tmp_path: Path) -> None:
+    (tmp_path / "bad.gif").write_bytes(b"GIF89a, so it says")
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    names = ("bad.gif", "bad.mp4", "good.gif", "gone.gif")
+    animated(tmp_path / "good.gif")
+    media = Media(10**6)
+    assert list(media.part("it").together({n: tmp_path / n for n in names})) == ["good.gif"]
+    assert {path.name for path in media.unread} == {"bad.gif", "bad.mp4"}
+
+
+def test_only_files_that_were_learned_from_are_shown(tmp_path: Path) -> None:
+    for i in range(2):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    digest = hashlib.sha256((tmp_path / "1.png").read_bytes()).hexdigest()
+    part = Media(10**6).part("it")
+    assert len(sources([{"file": "renamed.png", "sha256": digest}], tmp_path, part)) == 1
+
+
+# --- lines -------------------------------------------------------------------------------------------
+
+
+def test_curves_are_escaped_and_leave_out_what_is_not_finite() -> None:
+    drawn = curves({HOSTILE: [(0, 1.0), (1, math.nan), (2, 1.0)]}, '"')
+    assert "<script" not in drawn
+    assert "nan" not in drawn
+    assert drawn.count('class="dot"') == 2
+    assert curves({"a": []}, "nothing") == ""
+
+
+def test_a_loss_counts_steps_and_is_smoothed() -> None:
+    drawn = loss([1.0, 0.0] * 200 + ["?", math.nan], "Loss")
+    assert "after 400 steps" in drawn
+    smooth = drawn.split('class="line c0" points="')[1].split('"')[0].split()
+    heights = [float(point.split(",")[1]) for point in smooth[len(smooth) // 2 :]]
+    assert max(heights) - min(heights) < 15  # of about 100
+    assert loss([0.5], "Loss") == ""
+
+
+@given(st.lists(st.floats(0, 200), min_size=1, max_size=9))
+def test_names_at_the_ends_of_lines_never_cover_each_other(wanted: list[float]) -> None:
+    found = _apart(wanted, 12, 160)
+    assert all(b - a >= 12.8 for a, b in pairwise(sorted(found)))  # rounded
+    assert min(found) >= 11.9
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    assert [found[i] for i in order] == sorted(found)
+
+
+@given(st.floats(-1, 1), st.floats(0, 5))
+def test_axes_hold_what_is_drawn_on_few_round_numbers(low: float, span: float) -> None:
+    ticks = _ticks(low, low + span)
+    assert ticks[0] <= low + 1e-9 and ticks[-1] >= low + span - 1e-9
+    assert 3 <= len(ticks) <= 7
