@@ -7,26 +7,15 @@ SAID = {
     "motion": "MOTION",
     "t_cons": "T-CONS",
     "dynamic": "DYNAMIC",
+    # What the embedded world knows exactly: shares of clips.
     "identity": "IDENTITY",
     "nearest": "NEAREST",
     "motion_class": "MOTION CLASS",
     "style": "STYLE",
     "noun": "NOUN",
     "colour": "COLOUR",
-    "scene": "SCENE",
-    "texture": "TEXTURE",
-}
-
-# What the embedded world knows exactly; shares of clips.
-EXACT = {
-    "identity": "IDENTITY",
-    "nearest": "NEAREST",
-    "motion_class": "MOTION-CLASS",
-    "style": "STYLE",
-    "noun": "NOUN",
-    "colour": "COLOUR",
     "texture": "TEXTURE",
     "scene": "SCENE",
-    "in_box": "IN-BOX",
-    "in_box_nearest": "IN-BOX-NEAREST",
+    "in_box": "IN BOX",
+    "in_box_nearest": "IN BOX, NEAREST",
 }

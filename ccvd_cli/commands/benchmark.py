@@ -12,7 +12,7 @@ import typer
 from typer import Option
 
 from ..errors import CcvdError, UsageError
-from ..metric_names import EXACT, SAID
+from ..metric_names import SAID
 from ..output import duration, emit, emit_json, emit_table
 from ..outputs import check_output
 from ..progress import progress
@@ -272,17 +272,16 @@ def _examiner(
 
 
 def _tell(session: Session, found: Sequence[Standing]) -> None:
-    names = SAID | EXACT
     for standing in found:
         if standing.unfinished:
             session.say(
                 f"{standing.stream}, {standing.method}: {standing.unfinished} unfinished, not counted."
             )
     found = [standing for standing in found if standing.seeds]
-    metrics = [m for m in names if any(m in s.scores for s in found)]
+    metrics = [m for m in SAID if any(m in s.scores for s in found)]
     head = ("STREAM", "METHOD", "SEEDS", "S/TASK")
     emit_table(
-        (*head, *(names[m] for m in metrics)),
+        (*head, *(SAID[m] for m in metrics)),
         [
             (s.stream, s.method, s.seeds, f"{s.seconds:.1f}", *(_said(s.scores.get(m)) for m in metrics))
             for s in found
@@ -290,14 +289,14 @@ def _tell(session: Session, found: Sequence[Standing]) -> None:
     )
     emit("")
     emit_table(
-        ("FORGOTTEN", "METHOD", *(f"F-{names[m]}" for m in metrics)),
+        ("FORGOTTEN", "METHOD", *(f"F-{SAID[m]}" for m in metrics)),
         [(s.stream, s.method, *(_lost(s, m) for m in metrics)) for s in found],
     )
     rows = [(s.stream, s.method, kind, of) for s in found for kind, of in s.composed.items()]
-    shown = [m for m in names if any(m in of for *_, of in rows)]
+    shown = [m for m in SAID if any(m in of for *_, of in rows)]
     emit("")
     emit_table(
-        ("COMPOSED", "METHOD", "PROMPTS", *(names[m] for m in shown)),
+        ("COMPOSED", "METHOD", "PROMPTS", *(SAID[m] for m in shown)),
         [(stream, method, kind, *(_said(of.get(m)) for m in shown)) for stream, method, kind, of in rows],
     )
 
