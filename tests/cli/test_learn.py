@@ -14,6 +14,7 @@ import pytest
 from cli_material import QUICK, Ccvd
 
 from ccvd_cli.engine import bases, learn, prior
+from ccvd_cli.engine.optimise import StepReport
 
 
 def test_a_subject_is_learned_from_photos(ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path) -> None:
@@ -235,7 +236,7 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
     def fails(base, images, *, name, class_noun, recipe, on_step, earlier):  # type: ignore[no-untyped-def]
         learner = type("Half", (), {"name": name, "kind": "subject", "class_noun": class_noun})
         for step in (5, 10, 15):
-            on_step(learn.StepReport("adapter", step, 20, 0.5, lambda: [learner]))
+            on_step(StepReport("adapter", step, 20, 0.5, lambda: [learner]))
         seen.extend(sorted(path.name for path in cwd.iterdir()))
         raise KeyboardInterrupt
 
