@@ -132,6 +132,7 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     source = base.base or "mini"
     found = find_base(source)
     settings = sample_settings(SAMPLING[found.family], sampling, None)
+    _check_methods_decide(settings, SAMPLING[found.family])
     _check_sizes(stream, settings)
     plan = _plan(options, stream, 8 if found.family == "mini" else 1)
     if options.out.exists() and not options.out.is_dir():
@@ -146,6 +147,17 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     with progress(quiet=session.quiet) as report:
         examiner = _examiner(session, opened, options, stream, report)
         _go(session, plan, opened, examiner, shard, settings, dict(RECIPES[found.family]), report)
+
+
+def _check_methods_decide(settings: SampleSettings, default: SampleSettings) -> None:
+    """Raises UsageError for an option that methods answer each in its own way."""
+    for field in ("aggregation", "relevance_threshold", "top_k", "subject_schedule"):
+        value = getattr(settings, field)
+        if value != getattr(default, field):
+            raise UsageError(
+                f"--{field.replace('_', '-')} {value}: who acts, and how much, is what methods differ in.",
+                "Leave it out; --ablate leaves out parts of ccvd.",
+            )
 
 
 def _go(
@@ -168,7 +180,8 @@ def _go(
     for run in runs:
         run.check()
     clock = _Clock(session, sum(run.left() for run in runs))
-    for run in runs:
+    while runs:  # one that is done need not stay on the device
+        run = runs.pop(0)
         run.on_task = clock.of(f"{run.folder.parent.name}, seed {run.seed}")
         run.go()
 

@@ -147,7 +147,7 @@ def guide(learners: Sequence[Learner]) -> Tensor | None:
 def fold(base: Base, learners: Sequence[Learner], shares: Sequence[Share]) -> dict[Site, Wide]:
     """One wide adapter per spatial or temporal site that any of the learners touches."""
     by_name = {s.name: s for s in shares}
-    e, folded = guide([x for x in learners if x.name in by_name]), {}
+    e, folded = guide(_named(learners, shares)), {}
     for site in base.sites_of("spatial", "temporal"):
         parts = [
             (x.adapters[site.name], float(by_name[x.name].weights[site.layer]), e)
@@ -184,11 +184,17 @@ def speaking(
 def _guides(learners: Sequence[Learner], shares: Sequence[Sequence[Share]]) -> Tensor | None:
     """The guide of each row, (B, E); zeros, which guide nowhere, where no subject takes part."""
     width = learners[0].image_prototypes.shape[-1] if learners else 0
-    told = [guide([x for x in learners if any(s.name == x.name for s in row)]) for row in shares]
+    told = [guide(_named(learners, row)) for row in shares]
     if not width or not any(e is not None for e in told):
         return None
     nothing = torch.zeros(1, width, device=learners[0].image_prototypes.device)
     return torch.cat([nothing if e is None else e for e in told])
+
+
+def _named(learners: Sequence[Learner], shares: Sequence[Share]) -> list[Learner]:
+    """Whoever merely joins a prompt does not say what things in it look like."""
+    named = {s.name for s in shares if s.why == "named"}
+    return [x for x in learners if x.name in named]
 
 
 def _mean_of(name: str, shares: Sequence[Share]) -> float:

@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine import media
 from ..engine.bases.contract import Base
 from ..errors import CcvdError, UsageError
-from ..settings import Kind, Recipe, SampleSettings
+from ..settings import Kind, Recipe, SampleSettings, Settings
 from . import streams
 from .composed import Asked, Composed, composed
 from .evaluate import Exam, Examiner, References, Row, as_json, evaluate, summary
@@ -32,6 +31,16 @@ from .questions import Question
 from .streams import Stream, Task
 
 FORMAT = 1
+SHARED = (
+    "base",
+    "dtype",
+    "tasks",
+    "prompts",
+    "batches",
+    "encoders",
+    "exact",
+    "effort",
+)  # by all runs of one table
 Progress = Callable[[str, int, int, "float | None"], None]
 
 
@@ -116,8 +125,8 @@ class Run:
     def check(self) -> None:
         """Before anything is learned. Raises UsageError: no photo or clip, too few prompts, or a folder that was run in another way."""
         for task in self.plan.stream.tasks:
-            if task.folder:
-                (media.find_videos if task.kind == "motion" else media.find_images)(task.folder)
+            if task.folder:  # one that cannot be read would stop the run when its turn comes
+                streams.material(task, self._learning(task.kind))
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
         self.composed = composed(self.plan.stream, self._family)
         now, then = self._about(), self.state.about()
@@ -125,6 +134,17 @@ class Run:
             raise UsageError(
                 f"'{self.folder}' was run in another way: its {other[0]} differ.", "Take another --out."
             )
+        self._check_neighbours(now)
+
+    def _check_neighbours(self, now: Mapping[str, Any]) -> None:
+        """Other methods and seeds beside this run will stand in one table with it. Raises UsageError if they were run otherwise."""
+        for path in self.folder.parent.parent.glob("*/seed*/run.json"):
+            then = State(path.parent).about()
+            other = [key for key in SHARED if then and then.get(key) != now[key]]
+            if other:
+                raise UsageError(
+                    f"'{path.parent}' was run in another way: its {other[0]} differ.", "Take another --out."
+                )
 
     def left(self) -> int:
         """Tasks that are not done yet."""
@@ -137,6 +157,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.state.begin(self._about())
             done, seconds = self.state.restore(self.method, self.plan.stream.tasks)
+            self._forget_after(done)
             for task in self.plan.stream.tasks:
                 if task.order <= done and self._path(task).exists():
                     continue
@@ -151,6 +172,17 @@ class Run:
             raise CcvdError(
                 f"'{self.folder}' cannot be used: {error.strerror}", "choose another --out"
             ) from error
+
+    def _forget_after(self, done: int) -> None:
+        """Results are of what the state has learned. Raises CcvdError if one is gone that cannot be made again."""
+        for task in self.plan.stream.tasks:
+            if task.order > done:
+                self._path(task).unlink(missing_ok=True)
+            elif task.order < done and not self._path(task).exists():
+                raise CcvdError(
+                    f"'{self._path(task)}' is gone, and later tasks have been learned since",
+                    f"remove '{self.folder}' to begin it anew",
+                )
 
     # -- scoring ------------------------------------------------------------------------------------------
 
@@ -256,11 +288,14 @@ class Run:
             "dtype": str(self.base.dtype),
             "tasks": [[t.kind, t.name, t.noun] for t in self.plan.stream.tasks],
             "recipes": {k: r.model_dump(mode="json") for k, r in self.recipes.items()},
-            "sampling": self.sampling.model_dump(mode="json"),
+            "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
             "encoders": self.examiner.encoders(References()),
             "exact": bool(self.examiner.exact),
+            "every": self.plan.every,
+            "effort": self.plan.effort,
+            "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),
         }
 
     def _on_step(self, at: Any) -> None:

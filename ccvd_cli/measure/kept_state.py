@@ -67,7 +67,9 @@ class State:
             learned = {t.name: learner_of(t, load_file(self._learner(t)), method.base) for t in tasks[:done]}
             method.restore(learned, load_file(path))
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CcvdError(f"'{self.folder}' cannot be read: {error}", "remove it to begin anew") from error
+            raise CcvdError(
+                f"'{self.folder}' cannot be read: {error}", f"remove '{self.run}' to begin it anew"
+            ) from error
         return done, float(facts["seconds"])
 
     def _learner(self, task: Task) -> Path:

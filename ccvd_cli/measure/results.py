@@ -61,7 +61,10 @@ def read(out: Path) -> list[Result]:
             result["label"] = path.parent.parent.name
             found.append(result)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CcvdError(f"'{path}' is no result of a benchmark ({error})", "remove it") from error
+            raise CcvdError(
+                f"'{path}' is no result of a benchmark ({error})",
+                f"remove '{path.parent}', and run it anew",
+            ) from error
     if not found:
         raise UsageError(f"There are no results in '{out}'.", "Run ccvd benchmark first, or name its --out.")
     return sorted(found, key=lambda r: (r["stream"], r["label"], r["seed"], r["task"]["order"]))

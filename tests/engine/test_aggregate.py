@@ -165,6 +165,9 @@ def test_appearance_is_guided_by_a_subject_that_takes_part(base: Base) -> None:
         wide = fold(base, [one, two, motion], [shares[k] for k in who])[site]
         expected = adapter(h, guided.image_prototypes[:1] if guided else None)
         assert torch.allclose(wide(h), expected, atol=1e-4)
+    joined = Share("V1", "subject", "relevant", shares[0].weights)  # nobody asked what it looks like
+    wide = fold(base, [one, two, motion], [joined, *shares[1:]])[site]
+    assert torch.allclose(wide(h), adapter(h, two.image_prototypes[:1]), atol=1e-4)
     if base.tells_moments:
         (moment,) = base.sites_of("moment")
         rows = ["performing <V3>", "a <V2> cat performing <V3>"]

@@ -10,7 +10,7 @@ import pytest
 from benchmark_material import RECIPE, run, stream, tiny_base
 
 from ccvd_cli.engine.bases.contract import Base
-from ccvd_cli.errors import UsageError
+from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.measure.benchmark import Plan, Run, scaled
 from ccvd_cli.measure.results import read, standings
 
@@ -93,6 +93,35 @@ def test_other_settings_need_another_folder(base: Base, tmp_path: Path) -> None:
     other = run(base, SHORT, tmp_path, effort=3.0)
     with pytest.raises(UsageError, match="its recipes differ"):
         other.check()
+
+
+def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> None:
+    run(base, SHORT, tmp_path, "ccvd").go()
+    run(base, SHORT, tmp_path, "joint").check()
+    with pytest.raises(UsageError, match="effort differ"):
+        run(base, SHORT, tmp_path, "joint", effort=0.5).check()
+
+
+def test_results_are_of_what_was_learned(base: Base, tmp_path: Path) -> None:
+    """A file that is gone is not filled with what the method knows by now, and none outlives the state that it was made with."""
+    one = run(base, SHORT, tmp_path)
+    one.go()
+    first, *_, last = (one._path(task) for task in SHORT.tasks)
+    kept = first.read_bytes()
+    first.unlink()
+    with pytest.raises(CcvdError, match="is gone"):
+        run(base, SHORT, tmp_path).go()
+    first.write_bytes(kept)
+    (one.state.folder / "method.safetensors").unlink()
+    anew = run(base, SHORT, tmp_path)
+    anew.method.learn = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        anew.go()
+    assert not first.exists() and not last.exists()
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_shards_share_all_runs() -> None:

@@ -21,10 +21,10 @@ from ...engine.bases.contract import Site
 from ...engine.concept import Learner
 from ...engine.lesson import Extra, Lesson, Stage
 from ...engine.sample import generate_batch
-from ...settings import Settings
+from ...settings import SampleSettings, Settings
 from ..metrics import image_alignment
 from ..streams import Task
-from .contract import WHERE, Common
+from .contract import WHERE, Common, Part
 from .finetune import Finetune
 from .rehearsal import Ask, answer, frozen_at
 
@@ -64,7 +64,7 @@ class L2dm(Finetune):
 
     def term(self, lesson: Lesson, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor | float:
         names = [n for n in self.memory if WHERE[self.known[n].kind] == WHERE[lesson.kind]]
-        if stage == "tokens" or not names:
+        if not adapters or not names:
             return 0.0
         one = self.memory[names[int(torch.randint(len(names), (), generator=lesson.generator))]]
         count = min(self.settings.samples, lesson.recipe.batch_size)
@@ -84,10 +84,7 @@ class L2dm(Finetune):
         part = self.weights_for(self._prompt)
         frames = self.recipe("motion").frames if task.kind == "motion" else 1
         settings = self.common.sampling.model_copy(update={"frames": frames, "regions": ()})
-        with part.attached(self.base):
-            drawn = generate_batch(
-                self.base, [part.prompt] * self.settings.candidates, part.learners, settings
-            )
+        drawn = torch.cat([self._drawn(part, settings, i) for i in range(self.settings.candidates)])
         best = self._best(drawn * 2 - 1, learner)
         with torch.no_grad():
             text = self.base.encode_text([part.prompt], [learner.token_vectors()])
@@ -106,6 +103,12 @@ class L2dm(Finetune):
             for name, found in of.items()
             if all(v is not None for v in found.values())
         }
+
+    def _drawn(self, part: Part, settings: SampleSettings, i: int) -> Tensor:
+        """One of the candidates, (1, F, 3, H, W): a batch of them may be more than a device holds."""
+        seeded = settings.model_copy(update={"seed": settings.seed + i})
+        with part.attached(self.base):
+            return generate_batch(self.base, [part.prompt], part.learners, seeded)
 
     def _best(self, drawn: Tensor, learner: Learner) -> Tensor:
         """Of clips (N, F, 3, H, W); a base without an image encoder keeps the first."""

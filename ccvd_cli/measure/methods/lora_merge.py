@@ -6,7 +6,10 @@ from .contract import Method, Part
 
 
 class LoraMerge(Method):
-    """All that was learned so far acts in every prompt; weights sum to 1 among spatial and among temporal adapters."""
+    """All that was learned so far acts in every prompt; weights sum to 1 among spatial and among temporal adapters.
+
+    Beside the clock a motion acts at its own name alone, in full, as everywhere: that adapter reads what a name says, and others' are not there.
+    """
 
     name = "lora-merge"
     summary = "an adapter per task, all merged with equal weights"
