@@ -52,14 +52,15 @@ def begin(
     seed: int | None,
 ) -> Request:
     """What a prompt and the prompts of given regions ask for, by a bundle of `sampling` options. Raises UsageError."""
-    from ..settings import SAMPLING
+    from ..settings import sampling_of
     from .placing import given_regions
 
     given = given_regions(regions)
     concepts = find_concepts(registry, prompt, [region.prompt for region in given])
     source = base.base or base_of(concepts)
     seed = random.randrange(_RANDOM_SEEDS) if seed is None else seed
-    settings = sample_settings(SAMPLING[find_base(source).family], sampling, seed)
+    defaults = sampling_of(find_base(source).family, concepts=bool(concepts))
+    settings = sample_settings(defaults, sampling, seed)
     return Request(
         prompt=prompt,
         concepts=concepts,

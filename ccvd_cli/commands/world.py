@@ -329,11 +329,12 @@ def adherence(
     json: JsonOption = False,
 ) -> None:
     """Generate held-out prompts and have a judge, trained on rendered truth, say what the clips show."""
-    from ..settings import SAMPLING
+    from ..settings import sampling_of
     from .overrides import override
 
     source = base.base or "mini"
-    settings = override(SAMPLING[find_base(source).family], {**asdict(sampling), "seed": seed})
+    defaults = sampling_of(find_base(source).family, concepts=False)
+    settings = override(defaults, {**asdict(sampling), "seed": seed})
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet '{sheet}' is not a PNG.", "Name a file such as sheet.png.")
     opened = open_base(session, source, base.device, base.dtype)

@@ -38,6 +38,9 @@ def test_concepts_compose_and_a_sidecar_gives_the_same_frames(ccvd: Ccvd, taught
     assert again.code == 0, again.err
     for a, b in zip(first.out.split(), again.out.split(), strict=True):
         assert (cwd / a).read_bytes() == (cwd / b).read_bytes()
+    assert ccvd("generate", "a red dog", "--base", taught, "--out", "d.png", *FEW).code == 0
+    plain = json.loads((cwd / "d.png.json").read_text())["settings"]
+    assert (told["settings"]["guidance_scale"], plain["guidance_scale"]) == (2.0, 5.0)  # mini's defaults
     other = ccvd("generate", "--from", "a.png", "--out", "c.png", "--seed", 8)  # the clip's own path will do
     assert other.code == 0
     assert (cwd / "c_000.png").read_bytes() != (cwd / "a_000.png").read_bytes()
