@@ -20,17 +20,17 @@ from ccvd_cli.engine.cotrain import Subject, learn_subjects_together
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.media_out import contact_sheet
 from ccvd_cli.engine.retention import Earlier, stored_subspaces
+from ccvd_cli.measure.exact import Exact
 from ccvd_cli.registering import new_concept
 from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe, SampleSettings
 from ccvd_cli.world import heldout
 from ccvd_cli.world.adherence import Rate
-from ccvd_cli.world.judge import Autoencoder, Judge, attribute_judge, identity_judge, judges_folder
-from ccvd_cli.world.judge_material import OTHER
+from ccvd_cli.world.judge import Judge, judges_folder
+from ccvd_cli.world.judge_material import WHOLE
 from ccvd_cli.world.parts import pixels
 from ccvd_registry import DataFile, Registry
 
 CPU = torch.device("cpu")
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass
@@ -124,31 +124,23 @@ class Judges:
     collection: Collection
 
     @cached_property
-    def autoencoder(self) -> Autoencoder:
-        return Autoencoder.of(self.collection.base)
-
-    @cached_property
-    def identity(self) -> Judge:
-        judge = identity_judge(
-            heldout.indices(self.collection.split, 10), self.autoencoder, judges_folder(None)
-        )
-        _tell(judge)
-        return judge
+    def exact(self) -> Exact:
+        return Exact(self.collection.base, heldout.indices(self.collection.split, 10), judges_folder(None))
 
     @cached_property
     def attributes(self) -> Judge:
-        judge = attribute_judge(self.autoencoder, judges_folder(None))
-        _tell(judge)
-        return judge
+        _tell(self.exact.attributes)
+        return self.exact.attributes
+
+    @cached_property
+    def identity(self) -> Judge:
+        _tell(self.exact.identity)
+        return self.exact.identity
 
     def who(self, clip: Tensor, boxes: Sequence[tuple[float, ...]] = (WHOLE,)) -> list[tuple[str, str]]:
         """Who is seen in each box of a clip (F, 3, H, W): the judge's answer, and the nearest of the subjects."""
-        names = self.identity.classes["identity"]
-        windows = torch.tensor(boxes, dtype=torch.float32)
-        clips = clip.expand(len(boxes), *clip.shape)
-        chances = self.identity.log_probabilities(clips, windows=windows)["identity"]
-        own = [k for k, name in enumerate(names) if name != OTHER]
-        return [(names[int(c.argmax())], names[own[int(c[own].argmax())]]) for c in chances]
+        assert self.identity  # says how good it is before its first answer
+        return self.exact.who(clip, boxes)
 
 
 def _tell(judge: Judge) -> None:

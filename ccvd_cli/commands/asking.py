@@ -77,7 +77,7 @@ class EvaluateOptions:
         bool,
         Option(
             "--exact",
-            help="On the embedded base: have judges say, too, what can be known. They are trained first, once, for minutes.",
+            help="On the embedded base: have judges say, too, what can be known. Some must be trained first, once, for minutes.",
             rich_help_panel="Measuring",
         ),
     ] = False
@@ -167,13 +167,13 @@ def check_out(folder: Path, names: Iterable[str]) -> None:
         check_output(kept / "clip.mp4")
 
 
-def check_encoders(source: str, options: EvaluateOptions) -> None:
+def check_encoders(source: str, clip: str | None = None, *, exact: bool = False) -> None:
     """Raises CcvdError where open_clip is needed and missing, UsageError where nothing can be known exactly."""
-    if options.exact and find_base(source).family != "mini":
+    if exact and find_base(source).family != "mini":
         raise UsageError(
             f"--exact: '{source}' is not of the embedded world, where alone what is shown can be known.",
             "Leave --exact out.",
         )
-    needed = options.clip or find_base(source).family != "mini"
+    needed = clip or find_base(source).family != "mini"
     if needed and importlib.util.find_spec("open_clip") is None:
         raise CcvdError("`open_clip` is not installed.", '`pip install "ccvd[metrics]"` brings it.')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from ..errors import CcvdError, UsageError
+from ..errors import UsageError
 from ..metric_names import SAID
 from ..output import duration, emit, emit_json, emit_table
 from ..outputs import check_output
@@ -123,6 +122,7 @@ def benchmark(
 
 def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions) -> None:
     from ..settings import RECIPES, SAMPLING
+    from .asking import check_encoders
     from .request import sample_settings
 
     shard = _shard(options.shard)
@@ -140,8 +140,7 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
             f"--out '{options.out}' is not a folder.", "Name a new one, or one of an earlier run."
         )
     check_output(options.out / "clip.mp4")
-    if (options.clip or found.family != "mini") and importlib.util.find_spec("open_clip") is None:
-        raise CcvdError("open_clip is not installed.", 'pip install "ccvd[metrics]"')
+    check_encoders(source, options.clip)
     opened = open_base(session, source, base.device, base.dtype)
     opened.latent_shape(settings.frames, settings.height, settings.width)
     with progress(quiet=session.quiet) as report:
@@ -266,19 +265,16 @@ def _examiner(
     session: Session, base: Base, options: BenchmarkOptions, stream: Stream, report: Any
 ) -> ExactExaminer:
     from ..measure.benchmark import ExactExaminer
-    from ..measure.encoders import CLIP, DINO, Dino, Embedded, OpenClip
     from ..measure.exact import Exact
     from ..measure.streams import SUBJECTS
     from ..world import heldout
     from ..world.judge import judges_folder
+    from .examining import open_encoders
 
-    own = base.family == "mini"
-    clip = Embedded(base) if own and not options.clip else OpenClip(options.clip or CLIP, base.device)
-    clip.texts([""])
-    dino = None if own and not options.dino else Dino(options.dino or DINO, base.device)
+    opened = open_encoders(base, options.clip, options.dino)
     subjects = heldout.indices("test", SUBJECTS)
     exact = Exact(base, subjects, judges_folder(session.home), report, session.say) if stream.toy else None
-    return ExactExaminer(clip, dino, exact=exact)
+    return ExactExaminer(opened.clip, opened.dino, exact=exact)
 
 
 # --- what is told ------------------------------------------------------------------------------------

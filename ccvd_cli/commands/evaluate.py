@@ -62,10 +62,10 @@ def evaluate(
         asked = asking.asked_of(request, options)
         folders = asking.folders_of(options.references or [], request.concepts)
         asking.check_out(options.out, [c.name for c in request.concepts])
-        asking.check_encoders(request.source, options)
+        asking.check_encoders(request.source, options.clip, exact=options.exact)
         opened = open_base_of(session, request)
         opened.latent_shape(request.settings.frames, request.settings.height, request.settings.width)
-        examiner = examining.open_encoders(opened, options)
+        examiner = examining.open_encoders(opened, options.clip, options.dino)
         held = {
             c.name: examining.references_in(session, folders[c.name], c.kind, examiner, request.settings)
             for c in request.concepts

@@ -62,14 +62,15 @@ class Measured:
         return facts | {"encoders": list(self.how["encoders"])}
 
 
-def open_encoders(base: Base, options: EvaluateOptions) -> Examiner:
+def open_encoders(base: Base, clip_source: str | None = None, dino_source: str | None = None) -> Examiner:
+    """The base's own where it has some and no others are named. Raises UsageError for one that cannot be read."""
     from ..measure.encoders import CLIP, DINO, Dino, Embedded, OpenClip
     from ..measure.evaluate import Examiner
 
     own = base.family == "mini"
-    clip = Embedded(base) if own and not options.clip else OpenClip(options.clip or CLIP, base.device)
+    clip = Embedded(base) if own and not clip_source else OpenClip(clip_source or CLIP, base.device)
     clip.texts([""])  # whether it reads at all is told before anything is made
-    return Examiner(clip, None if own and not options.dino else Dino(options.dino or DINO, base.device))
+    return Examiner(clip, None if own and not dino_source else Dino(dino_source or DINO, base.device))
 
 
 def examine(

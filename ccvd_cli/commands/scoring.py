@@ -38,7 +38,7 @@ class Plan:
         """With encoders, and what they see in the folders: what cannot be read is told before anything is learned. Raises UsageError."""
         settings = self.settings
         base.latent_shape(settings.frames, settings.height, settings.width)
-        examiner, silent = examining.open_encoders(base, self.options), replace(session, quiet=True)
+        examiner, silent = examining.open_encoders(base), replace(session, quiet=True)
         held = [
             examining.references_in(silent, folder, self.kind, examiner, settings) for folder in self.folders
         ]
@@ -56,7 +56,7 @@ def plan_scoring(
     """Raises UsageError or CcvdError if concepts of these names, to be learned on the base `source`, could not be scored."""
     options = asking.EvaluateOptions()
     asking.check_out(options.out, names)
-    asking.check_encoders(source, options)
+    asking.check_encoders(source)
     return Plan(kind, folders, options, sampling, asking.settings_of(source, sampling, options), where)
 
 

@@ -177,7 +177,7 @@ def shown_by(asked: heldout.Prompt | str) -> Shown:
 def _by_words(text: str) -> Shown:
     names = _NAME.findall(text)
     plain = _NAME.sub(" ", text).lower()
-    subjects = [name for name in names if _is_subject(name)]
+    subjects = [name for name in names if is_subject(name)]
     nouns = _said(NOUNS, plain)
     alone = len(nouns) == 1 and len(subjects) <= 1
     motions = [n for n in names if n in HELDOUT_MOTIONS] or _said({**MOTIONS, **HELDOUT_MOTIONS}, plain)
@@ -200,9 +200,10 @@ def _nameless(shown: Shown) -> Shown:
     return replace(shown, colour=None, texture=None) if unnamed else shown
 
 
-def _is_subject(name: str) -> bool:
-    noun, _, index = name.rpartition("-")
-    return noun in NOUNS and index.isdecimal() and heldout.subject(int(index)).name == name
+def is_subject(name: str) -> bool:
+    """Whether a held-out subject is called so."""
+    index = name.rpartition("-")[2]
+    return index.isdecimal() and len(index) < 10 and heldout.subject(int(index)).name == name
 
 
 def _said(options: Iterable[str], text: str) -> list[str]:
@@ -213,4 +214,4 @@ def _one(found: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["TRUSTED", "Exact", "Shown", "shown_by"]
+__all__ = ["TRUSTED", "Exact", "Shown", "is_subject", "shown_by"]

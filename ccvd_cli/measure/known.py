@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..world.heldout import subject
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
-from .exact import METRICS, TRUSTED, Exact, Shown, shown_by
+from .exact import METRICS, TRUSTED, Exact, Shown, is_subject, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
@@ -59,7 +58,7 @@ def drawn(folder: Path, kind: str, files: Iterable[str]) -> dict[str, str]:
         entries = {entry["file"]: entry for entry in map(json.loads, lines)}
         told = [entries[name] for name in files]
         known = {
-            "subject": _is_subject,
+            "subject": is_subject,
             "motion": HELDOUT_MOTIONS.__contains__,
             "style": STYLES.__contains__,
         }[kind]
@@ -67,11 +66,6 @@ def drawn(folder: Path, kind: str, files: Iterable[str]) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {kind: name} if known(name) else {}
-
-
-def _is_subject(name: str) -> bool:
-    index = name.rpartition("-")[2]
-    return index.isdecimal() and len(index) < 10 and subject(int(index)).name == name
 
 
 @dataclass(frozen=True)

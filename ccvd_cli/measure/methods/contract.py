@@ -9,7 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -175,10 +175,6 @@ def bottlenecks(tensors: Mapping[str, Tensor], group: str, base: Base) -> dict[s
     own = {k.removeprefix(f"{group}/"): v for k, v in tensors.items() if k.startswith(f"{group}/")}
     adapters = read_adapters(own, {s.name: s for s in base.sites})
     return {site: adapter.to(base.device) for site, adapter in adapters.items()}
-
-
-def without_adapters(learner: Learner) -> Learner:
-    return replace(learner, adapters={})
 
 
 def _add(digest: Any, tensors: Mapping[str, Tensor], name: str) -> None:
