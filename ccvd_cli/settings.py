@@ -67,6 +67,9 @@ class Recipe(Settings):
         lt=1,
         description="share of a batch drawn from what the frozen base itself makes of the class noun",
     )
+    outside_weight: float = Field(
+        default=0.0, ge=0, le=1, description="with masks only: of the error outside them, 1 being as within"
+    )
     attention_mask_weight: float = Field(
         default=0.2,
         ge=0,

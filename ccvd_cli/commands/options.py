@@ -212,6 +212,9 @@ class PictureRecipeOptions(RecipeOptions):
 
 @dataclass(frozen=True)
 class SubjectRecipeOptions(PictureRecipeOptions):
+    outside_weight: Annotated[
+        float | None, _recipe("--outside-mask", "With --masks: how much what is outside counts, 0 to 1.")
+    ] = None
     attention_mask_weight: Annotated[
         float | None, _recipe("--attention-mask", "With --masks: weight of its name being read there alone.")
     ] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -92,7 +93,9 @@ def learn_subject(
         masks=masks,
     )
     lesson.extra = extra
-    return lesson.learn(_onto(lesson.fresh("spatial"), onto))
+    adapters = _onto(lesson.fresh("spatial"), onto)
+    lesson.resting = _resting(adapters, onto)
+    return lesson.learn(adapters)
 
 
 def motion_lesson(
@@ -152,7 +155,9 @@ def learn_motion(
     )
     lesson.extra = extra
     adapters = _onto(lesson.fresh("temporal", "moment", condition=base.image_width), onto)
-    return lesson.learn(adapters, {site: a for site, a in adapters.items() if site.kind == "moment"})
+    early = {site: a for site, a in adapters.items() if site.kind == "moment"}
+    lesson.resting = _resting({s: a for s, a in adapters.items() if s not in early}, onto)
+    return lesson.learn(adapters, early)
 
 
 def _onto(adapters: dict[Site, Bottleneck], onto: Mapping[str, Bottleneck] | None) -> dict[Site, Bottleneck]:
@@ -161,3 +166,10 @@ def _onto(adapters: dict[Site, Bottleneck], onto: Mapping[str, Bottleneck] | Non
         if onto and site.name in onto:
             adapter.load_state_dict(onto[site.name].state_dict())
     return adapters
+
+
+def _resting(
+    adapters: Mapping[Site, Bottleneck], onto: Mapping[str, Bottleneck] | None
+) -> dict[Site, Bottleneck]:
+    """Those that go on, as they are: they act while tokens are learned, since they will when the tokens are said."""
+    return {s: deepcopy(a).requires_grad_(False) for s, a in adapters.items() if onto and s.name in onto}

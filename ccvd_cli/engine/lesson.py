@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -78,7 +78,7 @@ class Lesson:
     """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept.
 
     masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `watched`: the layers whose attention follows them.
-    start (D,): where tokens start instead of at a word.
+    start (D,): where tokens start instead of at a word. resting: adapters that act while tokens are learned.
     """
 
     base: Base
@@ -97,6 +97,7 @@ class Lesson:
     watched: Sequence[str] = ()
     start: Tensor | None = None
     extra: Extra | None = None
+    resting: Mapping[Site, Bottleneck] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
@@ -209,6 +210,10 @@ class Lesson:
             groups.append({"params": [vectors], "lr": self.recipe.token_lr})
         return groups
 
+    def frame_by_frame(self, stage: Stage) -> bool:
+        """Whether clips are learned as single frames."""
+        return self.kind == "motion" and stage == "tokens" and self.base.tells_moments
+
     def loss(self, reading: Reading, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor:
         """The diffusion loss of one batch, a share of it prior pictures; captions are dropped at random.
 
@@ -217,7 +222,7 @@ class Lesson:
         are for, and it costs less than whole clips.
         """
         recipe, base = self.recipe, self.base
-        single = self.kind == "motion" and stage == "tokens" and base.tells_moments
+        single = self.frame_by_frame(stage)
         size = recipe.batch_size * (FRAMES_FOR_A_CLIP if single else 1)
         own = max(1, size - (round(recipe.prior_share * size) if self.prior else 0))
         rows = torch.randint(len(self.latents), (own,), generator=self.generator)
@@ -237,10 +242,11 @@ class Lesson:
             moments = torch.randint(recipe.frames, (len(latents), 1), generator=self.generator)
         elif single:
             latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
+        acting = {**self.resting, **adapters} if stage == "tokens" else adapters
         still = base.still() if self.kind != "motion" or single else nullcontext()
         with (
             still,
-            attached(base.denoiser, where_said(adapters, places), e),
+            attached(base.denoiser, where_said(acting, places), e),
             watching(base.denoiser, self.watched) as maps,
         ):
             loss = diffusion_loss(
@@ -256,10 +262,12 @@ class Lesson:
         return loss + self._gaze(maps, reading.places.named[0], rows, ~dropped)
 
     def _masks(self, rows: Tensor, more: int) -> Tensor | None:
-        """The masks of the samples `rows`, and as many of whole pictures as there are prior pictures behind them."""
+        """How much every place of the samples `rows` counts; prior pictures, `more` behind them, count everywhere."""
         if self.masks is None:
             return None
-        return torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
+        outside = self.recipe.outside_weight
+        own = outside + (1 - outside) * self.masks[rows]
+        return torch.cat([own, self.masks.new_ones(more, *self.masks.shape[1:])])
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""

@@ -28,7 +28,7 @@ def diffusion_loss(
     """Mean squared error of the denoiser's answer (arXiv 2006.11239), a scalar.
 
     latents (B, C, F, h, w), text (B, L, T, D). Offset noise adds one value per sample, channel and frame, so that brightness is learned too.
-    `masks` (B, h, w) in [0, 1], none of them empty, weigh the error: what is outside costs nothing.
+    `masks` (B, h, w) in [0, 1], none of them empty, weigh the error: what is at 0 costs nothing.
     `debias` is the weight of the appearance-debiased error, which only clips have: F > 1.
     """
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)

@@ -292,7 +292,7 @@ class Run:
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
             "encoders": self.examiner.encoders(References()),
-            "exact": bool(self.examiner.exact),
+            "exact": self.examiner.exact.digests() if self.examiner.exact else {},
             "every": self.plan.every,
             "effort": self.plan.effort,
             "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),

@@ -71,8 +71,9 @@ class Exact:
     ) -> None:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
-        self._accuracy: dict[str, float] = {}  # of the metrics that were asked for
-        self._styled: dict[str, float] = {}
+        self._accuracy: dict[
+            str, float
+        ] = {}  # of the metrics that were asked for, and apart of them in styles
 
     @cached_property
     def autoencoder(self) -> Autoencoder:
@@ -86,29 +87,40 @@ class Exact:
     def identity(self) -> Judge:
         return identity_judge(self.subjects, self.autoencoder, self.folder, on_step=self.on_step)
 
-    def accuracy(self, metrics: Iterable[str] = ()) -> dict[str, float]:
-        """The share of rendered truth on which the judge of every metric that was used so far is right; and of these `metrics`.
+    def digests(self, *, identity: bool = True) -> dict[str, str]:
+        """Of the judges, by name: what others say cannot be compared."""
+        asked = {"judge of attributes": self.attributes}
+        if identity:
+            asked["judge of identities"] = self.identity
+        return {name: judge.digest for name, judge in asked.items()}
 
-        Trust goes by clips without a style. "identity, styled" is the share in styles, of metrics that were scored there too: it is lower.
-        """
+    def share(self, attribute: str, *, styled: bool = False) -> float:
+        """How often its judge is right about an attribute, or `identity`, on rendered truth; if `styled`, on that in styles."""
+        judge = self.identity if attribute == "identity" else self.attributes
+        return judge.accuracy.get(
+            f"{attribute}, styled" if styled and attribute != "style" else attribute, 0.0
+        )
+
+    def accuracy(self, metrics: Iterable[str] = ()) -> dict[str, float]:
+        """The share of every metric that was scored so far, and of these `metrics`; what was scored in styles stands apart ("scene, styled")."""
         attributes = {metric: attribute for attribute, metric in METRICS.items()} | dict.fromkeys(
             WHO, "identity"
         )
         for metric in metrics:
             if attribute := attributes.get(metric):
                 self._trusted("identity" if metric in WHO else metric, attribute, False)
-        return {name: share for name, share in self._accuracy.items() if share >= TRUSTED} | self._styled
+        return {name: share for name, share in self._accuracy.items() if share >= TRUSTED}
 
-    def scores(self, clip: Tensor, shown: Shown) -> dict[str, float]:
+    def scores(self, clip: Tensor, shown: Shown, *, styled: bool | None = None) -> dict[str, float]:
         """1 right, 0 wrong, of a clip (F, 3, H, W) in [0, 1], for everything that `shown` says and a trusted judge knows.
 
         noun, colour, texture, scene, motion_class, style; identity, where "somebody else" is among the answers; nearest, the likeliest of the
-        subjects; in_box and in_box_nearest, the share of boxes of which these are right.
+        subjects; in_box and in_box_nearest, the share of boxes of which these are right. `styled`: it is in a style, if only one without a name.
 
         Raises:
             ValueError: a subject that the judge does not know.
         """
-        found, styled = {}, shown.style is not None
+        found, styled = {}, shown.style is not None if styled is None else styled
         said = {k: v for k in METRICS if (v := getattr(shown, k)) is not None}
         asked = {k: v for k, v in said.items() if self._trusted(METRICS[k], k, styled)}
         if asked:
@@ -141,17 +153,14 @@ class Exact:
         return self._trusted("identity", "identity", styled)
 
     def _trusted(self, metric: str, attribute: str, styled: bool) -> bool:
-        judge = self.identity if attribute == "identity" else self.attributes
-        if metric not in self._accuracy:
-            share = self._accuracy[metric] = judge.accuracy.get(attribute, 0.0)
+        name = f"{metric}, styled" if styled and metric != "style" else metric
+        if name not in self._accuracy:
+            share = self._accuracy[name] = self.share(attribute, styled=styled)
             if share < TRUSTED:
                 self.say(
-                    f"Not scored: {metric}. Its judge is right in {share:.1%} of rendered clips, of {TRUSTED:.0%} that are asked."
+                    f"Not scored: {name}. Its judge is right in {share:.1%} of rendered clips, of {TRUSTED:.0%} that are asked."
                 )
-        trusted = self._accuracy[metric] >= TRUSTED
-        if trusted and styled and f"{attribute}, styled" in judge.accuracy:
-            self._styled[f"{metric}, styled"] = judge.accuracy[f"{attribute}, styled"]
-        return trusted
+        return self._accuracy[name] >= TRUSTED
 
 
 def shown_by(asked: heldout.Prompt | str) -> Shown:

@@ -5,7 +5,6 @@ Judges that were trained on rendered truth then say whether a clip shows it (`ex
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,11 +17,11 @@ from torch import Tensor
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
-from .exact import METRICS, TRUSTED, Exact, Shown, is_subject, shown_by
+from .exact import METRICS, Exact, Shown, is_subject, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
-    from ..world.judge import Judge, OnStep
+    from ..world.judge import OnStep
 
 Truth = Mapping[str, str]  # a field of `Shown` -> name
 CAPTIONS = "captions.jsonl"
@@ -91,30 +90,21 @@ class Judges:
 
     def digests(self, truth: Truth) -> dict[str, str]:
         """Of those who are asked about it, by name, as encoders have them: what others say cannot be compared."""
-        exact = self._exact(truth.get("subject"))
-        asked = {"judge of attributes": exact.attributes}
-        asked |= {"judge of identities": exact.identity} if "subject" in truth else {}
-        return {name: _digest(judge) for name, judge in asked.items()}
+        return self._exact(truth.get("subject")).digests(identity="subject" in truth)
 
     def accuracies(self, shown: Shown, *, styled: bool = False) -> dict[str, float]:
         """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth, of that in styles if `styled`."""
         exact, shares = self._exact(shown.subject), dict[str, float]()
-
-        def share(judge: Judge, part: str) -> float:
-            return judge.accuracy.get(f"{part}, styled" if styled and part != "style" else part, 0.0)
-
         for part, metric in METRICS.items():
             if getattr(shown, part) is not None:
-                shares[metric] = share(exact.attributes, part)
+                shares[metric] = exact.share(part, styled=styled)
         if shown.subject is not None:
-            shares["identity"] = shares["nearest"] = share(exact.identity, "identity")
+            shares["identity"] = shares["nearest"] = exact.share("identity", styled=styled)
         return shares
 
     def scores(self, clip: Tensor, shown: Shown, *, styled: bool = False) -> dict[str, float]:
         """1 right, 0 wrong, of a clip (F, 3, H, W) in [0, 1], by metric. Whose judge is right in less than 97 of 100 is left out."""
-        good = {metric for metric, right in self.accuracies(shown, styled=styled).items() if right >= TRUSTED}
-        found = self._exact(shown.subject).scores(clip, shown) if good else {}
-        return {metric: score for metric, score in found.items() if metric in good}
+        return self._exact(shown.subject).scores(clip, shown, styled=styled)
 
     def _exact(self, subject: str | None) -> Exact:
         return self.blocks[_block(subject) if subject else 0]
@@ -122,13 +112,6 @@ class Judges:
 
 def _block(name: str) -> int:
     return int(name.rpartition("-")[2]) // BLOCK
-
-
-def _digest(judge: Judge) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(judge.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 __all__ = ["BLOCK", "JUDGED", "Judges", "Truth", "drawn", "in_style", "known"]

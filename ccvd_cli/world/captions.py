@@ -107,6 +107,14 @@ def where(spot: Spot) -> str:
     return "on the left" if spot.x < 0.40 else "on the right" if spot.x > 0.60 else ""
 
 
+def tells_place(clip: Clip, caption: str) -> bool:
+    """Whether nothing is left open of where a single actor is at rest: in the middle, or on the side that the caption says."""
+    if len(clip.actors) > 1 or not clip.spots:
+        return True
+    (spot,) = clip.spots
+    return abs(spot.y - 0.56) < 0.09 and where(spot) in caption
+
+
 def row(rng: np.random.Generator, count: int) -> tuple[Spot, ...]:
     """Two or three side by side, of different sizes and with gaps at random."""
     sizes = rng.uniform(0.14, 0.20, count) if count == 2 else rng.uniform(0.125, 0.16, count)
@@ -144,7 +152,7 @@ def random_clip(
         said = " and ".join(
             phrase(w, colour=not silent["colour"], texture=not silent["texture"]) for w in who
         )
-    places = spots(rng, count, motion)
+    places = None if count == 1 and rng.random() < 0.5 else spots(rng, count, motion)
     if count == 1 and motion in TOGETHER and places and rng.random() < 0.25:
         said = f"{said} {where(places[0])}".rstrip()
     spoken = "" if motion == "standing still" and rng.random() < 0.6 else motion

@@ -21,6 +21,7 @@ from ..engine.bases.mini import at_frames, still
 from ..engine.told import Atlas, Clock, load
 from . import models
 from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
+from .captions import tells_place
 from .corpus import MATERIAL, described, headings, undrawn
 from .looks import OWN, LookReader, looks
 from .parts import INDEX, load_part, pixels, ship, tokenize
@@ -30,10 +31,10 @@ from .training import Run, autocast, group, ramp
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
 POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
-BOXED = 0.6  # of batches: every actor has a box and a prompt of its own
+BOXED = 0.5  # of batches: every actor has a box and a prompt of its own
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
 # caption and its moment, which pictures teach as well and cheapest; more frames then teach what stays the same between them.
-CURRICULUM = ((0.35, 6, 40, 2), (0.70, 3, 24, 6), (1.01, 2, 12, 16))
+CURRICULUM = ((0.15, 6, 40, 2), (0.65, 3, 24, 6), (1.01, 2, 12, 16))
 
 
 def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tensor, list[str], list[Clip]]:
@@ -91,6 +92,8 @@ class Denoising:
         self.alone = tokenize(words, all_prompts(clips, rng)).unflatten(0, (len(clips), -1))
         self.present = torch.arange(self.alone.shape[1]) < torch.tensor([[len(c.actors)] for c in clips])
         self.crowds = self.present[:, 1].nonzero()[:, 0]
+        told = [tells_place(clip, caption) for clip, caption in zip(clips, captions, strict=True)]
+        self.placed = torch.tensor(told).nonzero()[:, 0]
         self.looks: LookReader = modules["looks"]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
@@ -101,7 +104,7 @@ class Denoising:
 
         Who stands where is decided in the noise, and boxes say it; so they are learned there.
         """
-        rows, shift = self._rows(count, crowds=boxed), 3.0 if boxed else 1.0
+        rows, shift = self._rows(count, boxed=boxed), 2.0 if boxed else 1.0
         moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
         told = self.coin(0.85)
         with still(self.unet):
@@ -109,11 +112,11 @@ class Denoising:
 
     def clips(self, count: int, frames: int, actor_weight: float, *, boxed: bool) -> Tensor:
         """v-loss of clips, of which only some frames are seen."""
-        rows = self._rows(count, crowds=boxed)
+        rows = self._rows(count, boxed=boxed)
         moments = torch.randperm(self.latents.shape[1], generator=self.generator)[:frames].sort().values
         with at_frames(self.unet, moments):
             frames_of = moments.expand(count, -1)
-            return self._loss(rows, frames_of, shift=2.5, actor_weight=actor_weight, boxed=boxed)
+            return self._loss(rows, frames_of, shift=2.0, actor_weight=actor_weight, boxed=boxed)
 
     def poses(self, count: int) -> Tensor:
         """Where captions and moments say that actors are, and how they are turned, read off the last text state by a linear map.
@@ -121,10 +124,10 @@ class Denoising:
         Diffusion alone takes hours to tell "moving left" from "moving right": on a single frame both look alike, so their text states
         fall together before any moment can part them.
         """
-        rows = self._rows(count)
+        one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
+        rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
         who = self._anyone(rows)
-        one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
         ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows]).to(self.device)
         inside = self._inside(rows, moments[:, None])[:, 0]
         inside[one] = within(self.actors[rows, who, moments][one], inside.shape[-1])
@@ -141,13 +144,17 @@ class Denoising:
     def coin(self, chance: float) -> bool:
         return bool(torch.rand((), generator=self.generator) < chance)
 
-    def _rows(self, count: int, *, crowds: bool = False) -> Tensor:
-        """Clips at random; with `crowds`, half of them with several actors."""
+    def _rows(self, count: int, *, boxed: bool) -> Tensor:
+        """Clips at random: for boxes half of them with several actors, for captions alone those that tell where single actors are.
+
+        A path that may begin anywhere is a blur on every single frame, and motion is learned from single frames.
+        """
+        if not boxed:
+            return self.placed[torch.randint(len(self.placed), (count,), generator=self.generator)]
         rows = torch.randint(len(self.latents), (count,), generator=self.generator)
-        if crowds:
-            among = torch.randint(len(self.crowds), (count // 2,), generator=self.generator)
-            rows[: count // 2] = self.crowds[among]
-        return rows
+        among = torch.randint(len(self.crowds), (count // 2,), generator=self.generator)
+        rows[: count // 2] = self.crowds[among]
+        return rows[torch.randperm(count, generator=self.generator)]
 
     def _loss(
         self,

@@ -144,6 +144,14 @@ class Judge(nn.Module):
     def device(self) -> torch.device:
         return self.frames.hidden.weight.device
 
+    @property
+    def digest(self) -> str:
+        """sha256 of its weights."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     @torch.no_grad()
     def log_probabilities(
         self, clips: Tensor, looks: int = 8, windows: Tensor | None = None

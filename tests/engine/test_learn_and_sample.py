@@ -390,3 +390,16 @@ def test_fine_tuning_goes_on_from_another_adapter_and_leaves_it_alone(base: Base
     for name, adapter in onto.adapters.items():
         assert torch.allclose(adapter.up.weight, subject.adapters[name].up.weight, atol=1e-4)
     assert subject.adapter_bytes() == before
+
+
+def test_adapters_that_go_on_act_while_tokens_are_learned(base: Base, subject: Learner) -> None:
+    images, recipe = pictures(), QUICK.model_copy(update={"adapter_steps": 1})
+
+    def tokens(**more: object) -> torch.Tensor:
+        return learn_subject(base, images, name="V5", class_noun="cat", recipe=recipe, **more).tokens  # type: ignore[arg-type]
+
+    acting = {site: subject.adapters[site.name] for site in base.sites if site.name in subject.adapters}
+    with attached(base.denoiser, acting):
+        expected = tokens()
+    assert torch.equal(tokens(onto=subject.adapters), expected)
+    assert not torch.equal(tokens(), expected)

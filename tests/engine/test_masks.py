@@ -177,17 +177,33 @@ def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Ba
     assert learned(True, 0.0, 1.0) == learned(True, 9.0, 1.0)
 
 
-def test_prior_pictures_are_learned_whole(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
+@pytest.fixture
+def weighed(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """How much every place of a batch counts, step by step."""
     seen: list[torch.Tensor] = []
     real = lesson.diffusion_loss
     monkeypatch.setattr(
         lesson, "diffusion_loss", lambda *a, masks, **k: seen.append(masks) or real(*a, masks=masks, **k)
     )
+    return seen
+
+
+def test_what_is_outside_a_mask_counts_as_much_as_is_asked(base: Base, weighed: list[torch.Tensor]) -> None:
+    recipe = QUICK.model_copy(update={"token_steps": 0, "adapter_steps": 1, "outside_weight": 0.25})
+    learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)
+    (found,) = weighed
+    assert sorted(found.unique().tolist()) == [0.25, 1]
+    assert float(found.mean()) == 0.625
+
+
+def test_prior_pictures_are_learned_whole(
+    base: Base, monkeypatch: pytest.MonkeyPatch, weighed: list[torch.Tensor]
+) -> None:
+    monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
     update = {"prior_share": 0.5, "batch_size": 4, "token_steps": 1, "adapter_steps": 1}
     recipe = QUICK.model_copy(update=update)
     learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)
     latents = base.latent_shape(1, 32, 32)[2:]
-    assert [masks.shape for masks in seen] == [(4, *latents)] * 2
-    assert [float(mask.mean()) for mask in seen[0]] == [0.5, 0.5, 1, 1]
-    assert np.allclose(seen[1][0, :, : latents[1] // 2], 1)
+    assert [masks.shape for masks in weighed] == [(4, *latents)] * 2
+    assert [float(mask.mean()) for mask in weighed[0]] == [0.5, 0.5, 1, 1]
+    assert np.allclose(weighed[1][0, :, : latents[1] // 2], 1)

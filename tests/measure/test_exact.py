@@ -83,9 +83,11 @@ def test_who_is_not_trusted_is_not_asked_and_that_is_said_once(exact: Exact) -> 
         assert found == {"scene": 0.0, "motion_class": 1.0}
     assert len(said) == 1 and "noun" in said[0] and "96.0%" in said[0]
     assert exact.accuracy() == {"scene": 0.99, "motion_class": 0.99}
-    exact.attributes.accuracy["scene, styled"] = 0.5
-    exact.scores(clip, Shown(scene="beach", style="sepia"))
-    assert exact.accuracy()["scene, styled"] == 0.5
+    exact.attributes.accuracy |= {"scene, styled": 0.5, "motion, styled": 0.98}
+    styled = Shown(scene="beach", motion="rising", style="sepia", subject="dog-10")
+    assert exact.scores(clip, styled) == {"style": 1.0, "motion_class": 0.0}
+    assert exact.scores(clip, Shown(scene="beach"), styled=True) == {}
+    assert exact.accuracy()["motion_class, styled"] == 0.98 and "scene, styled" not in exact.accuracy()
 
 
 def test_somebody_else_is_among_the_answers_of_identity_alone(exact: Exact) -> None:

@@ -101,8 +101,7 @@ def judge(accuracy: dict[str, float], says: str = "", **answers: str) -> Any:
     def read(clips: Tensor) -> list[dict[str, str]]:
         return [answers] * len(clips)
 
-    weights = {"w": torch.tensor([float(sum(map(ord, says + str(answers))))])}
-    return SimpleNamespace(accuracy=accuracy, read=read, says=says, state_dict=lambda: weights)
+    return SimpleNamespace(accuracy=accuracy, read=read, says=says, digest=says + str(answers))
 
 
 def test_clips_are_scored_by_who_is_right_often_enough() -> None:

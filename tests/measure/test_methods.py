@@ -8,19 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from benchmark_material import method, stream, teach, tiny_base
+from benchmark_material import RECIPE, SAMPLE, method, stream, teach, tiny_base
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccvd_cli.engine.adapters import Bottleneck
 from ccvd_cli.engine.aggregate import candidates, weigh
 from ccvd_cli.engine.bases.contract import Base, Site
+from ccvd_cli.engine.learn import motion_lesson
 from ccvd_cli.engine.sample import generate_batch
 from ccvd_cli.measure.methods import METHODS
 from ccvd_cli.measure.methods.c_lora import CLora, Lora
 from ccvd_cli.measure.methods.contract import Method, learner_tensors
 from ccvd_cli.measure.methods.ewc import Ewc
 from ccvd_cli.measure.methods.l2dm import L2dm
+from ccvd_cli.measure.methods.lwf import Lwf
+from ccvd_cli.measure.streams import material
 
 ALL = stream("subject", "motion", "style", "subject")
 FIRST = ALL.tasks[0]
@@ -102,6 +105,19 @@ def test_ewc_holds_what_mattered(base: Base) -> None:
     assert 0 < found[0] < found[1] and found[1] == pytest.approx(4 * found[0], rel=1e-3)
     fresh = {next(iter(base.sites_of("temporal"))): Bottleneck(4, 2)}
     assert one.term(lesson, fresh, "adapter") == 0  # nothing was learned there
+
+
+def test_lwf_holds_what_is_beside_the_clock_too(base: Base) -> None:
+    one, motion = method("lwf", base), stream("motion")
+    assert isinstance(one, Lwf)
+    teach(one, motion)
+    clock: dict[Site, Any] = {s: deepcopy(one.shared[s.name]) for s in base.sites_of("moment")}
+    seen = material(motion.tasks[0], SAMPLE.model_copy(update={"frames": 16}))
+    lesson = motion_lesson(base, seen, name="V9", class_noun="", recipe=RECIPE["motion"])
+    assert clock and float(one.term(lesson, clock, "tokens")) == 0
+    with torch.no_grad():
+        next(iter(clock.values())).up.bias += 0.5
+    assert float(one.term(lesson, clock, "tokens")) > 0
 
 
 @settings(max_examples=20, deadline=None)

@@ -69,7 +69,7 @@ class L2dm(Finetune):
         one = self.memory[names[int(torch.randint(len(names), (), generator=lesson.generator))]]
         count = min(self.settings.samples, lesson.recipe.batch_size)
         rows = torch.randint(len(one.latents), (count,), generator=lesson.generator)
-        ask = Ask.about(lesson, one.latents[rows], one.text, one.places)
+        ask = Ask.about(lesson, stage, one.latents[rows], one.text, one.places)
         with torch.no_grad():
             then = answer(lesson, frozen_at(adapters, self.shared), ask)
         now = answer(lesson, adapters, ask)

@@ -2,7 +2,8 @@
 
     L = L_diffusion + lambda || eps_before(x_t, generic prompt) - eps(x_t, generic prompt) ||^2,
 
-x_t being the new task's own latents, since no other material is left; the mean over elements.
+x_t being the new task's own latents, since no other material is left; the mean over elements. The adapter beside the clock, which is spoken
+to at a motion's words alone, is asked at every word of it.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ class Lwf(Finetune):
 
     def term(self, lesson: Lesson, adapters: Mapping[Site, Bottleneck], stage: Stage) -> Tensor | float:
         before = frozen_at(adapters, self.shared)
-        if stage == "tokens" or not before:
+        if not before:
             return 0.0
         count = min(self.settings.samples, lesson.recipe.batch_size)
         rows = torch.randint(len(lesson.latents), (count,), generator=lesson.generator)
         with torch.no_grad():
             text = self.base.encode_text([GENERIC[lesson.kind]])
-            nobody = torch.zeros(1, text.shape[2], dtype=torch.bool, device=text.device)
-            ask = Ask.about(lesson, lesson.latents[rows], text, nobody)
+            everywhere = torch.ones(1, text.shape[2], dtype=torch.bool, device=text.device)
+            ask = Ask.about(lesson, stage, lesson.latents[rows], text, everywhere)
             then = answer(lesson, before, ask)
         return self.settings.weight * F.mse_loss(answer(lesson, adapters, ask), then)
 

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from ...engine.adapters import Bottleneck, attached
 from ...engine.bases.contract import Site
-from ...engine.lesson import Lesson, where_said
+from ...engine.lesson import Lesson, Stage, where_said
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Noisy latents (B, C, F, h, w), and what is to be seen in them: text (B, L, T, D), in which a concept stands at `places` (B, T)."""
+    """Noisy latents (B, C, F, h, w), and what is to be seen in them: text (B, L, T, D), in which a concept stands at `places` (B, T).
+
+    still: they are single frames, which pass without the temporal layers.
+    """
 
     noisy: Tensor
     target: Tensor
@@ -24,26 +27,30 @@ class Ask:
     moments: Tensor
     text: Tensor
     places: Tensor
+    still: bool
 
     @classmethod
-    def about(cls, lesson: Lesson, latents: Tensor, text: Tensor, places: Tensor) -> Ask:
-        """With noise at random, from the lesson's chance."""
+    def about(cls, lesson: Lesson, stage: Stage, latents: Tensor, text: Tensor, places: Tensor) -> Ask:
+        """As the lesson itself asks in that stage; noise and moments at random, from the lesson's chance."""
         base, count = lesson.base, len(latents)
-        noise = torch.randn(latents.shape, generator=lesson.generator).to(latents.device)
-        timesteps = base.timesteps(count, lesson.generator, lesson.recipe.timestep_shift)
-        noisy, target = base.noise_and_target(latents, noise, timesteps)
         moments = torch.arange(latents.shape[2])[None]
         if lesson.kind != "motion":  # a picture is any frame of a clip
             moments = torch.randint(lesson.recipe.frames, (count, 1), generator=lesson.generator)
-        return cls(
-            noisy, target, timesteps, moments, text.expand(count, -1, -1, -1), places.expand(count, -1)
-        )
+        elif lesson.frame_by_frame(stage):
+            moments = torch.randint(latents.shape[2], (count, 1), generator=lesson.generator)
+            latents = latents[torch.arange(count)[:, None], :, moments].transpose(1, 2)
+        noise = torch.randn(latents.shape, generator=lesson.generator).to(latents.device)
+        timesteps = base.timesteps(count, lesson.generator, lesson.recipe.timestep_shift)
+        noisy, target = base.noise_and_target(latents, noise, timesteps)
+        text, places = text.expand(count, -1, -1, -1), places.expand(count, -1)
+        still = lesson.kind != "motion" or lesson.frame_by_frame(stage)
+        return cls(noisy, target, timesteps, moments, text, places, still)
 
 
 def answer(lesson: Lesson, adapters: Mapping[Site, Bottleneck], ask: Ask) -> Tensor:
     """What the base says with these adapters, shaped like the latents."""
     base = lesson.base
-    still = base.still() if lesson.kind != "motion" else nullcontext()
+    still = base.still() if ask.still else nullcontext()
     with still, attached(base.denoiser, where_said(adapters, ask.places)):
         return base.predict(ask.noisy, ask.timesteps, base.tell(ask.text, ask.moments))
 
