@@ -113,7 +113,10 @@ def benchmark(
 
     if not options.table:
         _run(session, options, sampling, base)
-    found = standings(read(options.out))
+    results, wrong = read(options.out)
+    for file in wrong:
+        session.say(f"Not counted: {file}")
+    found = standings(results)
     if options.json:
         emit_json([standing.as_json() for standing in found])
     else:
@@ -292,7 +295,13 @@ def _tell(session: Session, found: Sequence[Standing]) -> None:
     emit_table(
         (*head, *(SAID[m] for m in metrics)),
         [
-            (s.stream, s.method, s.seeds, f"{s.seconds:.1f}", *(_said(s.scores.get(m)) for m in metrics))
+            (
+                s.stream,
+                s.method,
+                s.seeds,
+                "" if s.learning is None else f"{s.learning:.1f}",
+                *(_said(s.scores.get(m)) for m in metrics),
+            )
             for s in found
         ],
     )
@@ -317,8 +326,4 @@ def _said(found: Estimate | None) -> str:
 def _lost(standing: Standing, metric: str) -> str:
     """Since it was just learned, and since it was best."""
     lost = standing.forgotten.get(metric)
-    return (
-        ""
-        if lost is None or lost.since_first != lost.since_first
-        else f"{lost.since_first:+.3f} / {lost.since_best:+.3f}"
-    )
+    return "" if lost is None else f"{lost.since_first:+.3f} / {lost.since_best:+.3f}"

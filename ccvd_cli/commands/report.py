@@ -60,7 +60,8 @@ def register(app: typer.Typer) -> None:
 
 def report(session: Session, options: ReportOptions) -> None:
     """Write one HTML file about the registry: concepts, scores, forgetting, clips. It needs no network."""
-    from ..measure.report import gather, page, results
+    from ..measure import results
+    from ..measure.report import gather, page
     from ..measure.report.media import Media
 
     _check_out(options.out)

@@ -1,4 +1,7 @@
-"""Results of the benchmark, read back from their files and held against each other: no model is needed for it."""
+"""Results of a benchmark, read back from its files and held against each other: no model is needed for it.
+
+There is one JSON file per method, seed and task. What is damaged is skipped, and named; of seeds that did not come to the end nothing counts.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,47 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CcvdError, UsageError
+from ..errors import UsageError
 from .estimates import Estimate, estimate
 from .forgetting import Forgetting, forgetting
 
-Result = dict[str, Any]
-Means = dict[tuple[int, str], list[float]]  # by seed and concept, in the order of tasks
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A clip: of a concept, or of several that were `composed` in one of the ways that prompts know."""
+
+    concept: str
+    prompt: str
+    seed: int
+    path: Path
+    scores: dict[str, float]
+    composed: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method has after a task: `scores` are means by concept, then metric; `judges` how often each is right; seconds by task."""
+
+    stream: str
+    method: str
+    seed: int
+    order: int
+    tasks: int
+    scores: dict[str, dict[str, float]]
+    shots: list[Shot]
+    judges: dict[str, float]
+    learning: float | None
+    evaluating: float | None
 
 
 @dataclass(frozen=True)
 class Standing:
     """One method on one stream, over its finished seeds.
 
-    scores: at the end, over concepts and seeds; forgotten: by metric; composed: by kind of prompt and metric, over clips.
+    scores: at the end, over concepts and seeds; forgotten: by metric; composed: by kind of prompt and metric, over clips; learning,
+    evaluating: seconds of a task.
     """
 
     stream: str
@@ -31,7 +62,8 @@ class Standing:
     scores: dict[str, Estimate]
     forgotten: dict[str, Forgetting]
     composed: dict[str, dict[str, Estimate]]
-    seconds: float  # of learning a task
+    learning: float | None
+    evaluating: float | None
 
     def as_json(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
@@ -45,76 +77,130 @@ class Standing:
         return found
 
 
-def read(out: Path) -> list[Result]:
-    """Every result below a folder, in the order of streams, methods, seeds and tasks.
-
-    Raises:
-        UsageError: there is none.
-        CcvdError: a file is no result.
-    """
-    found = []
-    for path in sorted(out.glob("*/*/seed*/[0-9]*-*.json")):
+def read(folder: Path) -> tuple[list[Result], list[str]]:
+    """Results, and what is wrong with files that are none. Raises UsageError if there is no result at all."""
+    paths = sorted(folder.glob("*/*/seed*/[0-9]*-*.json")) if folder.is_dir() else []
+    found, wrong = [], []
+    for path in paths:
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if result["format"] != 1:
-                raise ValueError(f"format {result['format']}")
-            result["label"] = path.parent.parent.name
-            found.append(result)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CcvdError(
-                f"'{path}' is no result of a benchmark ({error})",
-                f"remove '{path.parent}', and run it anew",
-            ) from error
-    if not found:
-        raise UsageError(f"There are no results in '{out}'.", "Run ccvd benchmark first, or name its --out.")
-    return sorted(found, key=lambda r: (r["stream"], r["label"], r["seed"], r["task"]["order"]))
-
-
-def standings(results: Sequence[Result]) -> list[Standing]:
-    """By stream and method, in the order of the results; of seeds that did not come to the end nothing counts."""
-    groups: dict[tuple[str, str], dict[int, list[Result]]] = {}
-    for r in results:
-        groups.setdefault((r["stream"], r["label"]), {}).setdefault(r["seed"], []).append(r)
-    return [_standing(stream, label, runs) for (stream, label), runs in groups.items()]
-
-
-def _standing(stream: str, label: str, runs: Mapping[int, list[Result]]) -> Standing:
-    whole = {seed: run for seed, run in runs.items() if len(run) == run[-1]["tasks"]}
-    histories: dict[str, Means] = {}
-    for seed, run in whole.items():
-        for metric, name, mean in _means(run):
-            histories.setdefault(metric, {}).setdefault((seed, name), []).append(mean)
-    finals = [run[-1] for run in whole.values()]
-    kinds = dict.fromkeys(c["composed"] for r in finals for c in r["clips"] if "composed" in c)
-    seconds = [r["seconds"]["learning"] for run in whole.values() for r in run]
-    return Standing(
-        stream,
-        label,
-        len(whole),
-        len(runs) - len(whole),
-        {metric: estimate([means[-1] for means in of.values()]) for metric, of in histories.items()},
-        {
-            metric: forgetting({f"{seed} {name}": means for (seed, name), means in of.items()})
-            for metric, of in histories.items()
-        },
-        {kind: _composed(finals, kind) for kind in kinds},
-        sum(seconds) / len(seconds) if seconds else math.nan,
+            found.append(_result(path))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            wrong.append(f"{path.relative_to(folder)}: {_why(error)}")
+    if found:
+        return found, wrong
+    raise UsageError(
+        f"'{folder}' holds no results of a benchmark{f' ({wrong[0]})' if wrong else ''}.",
+        "Run ccvd benchmark first, or give the folder that has <stream>/<method>/seed<k>/<task>.json.",
     )
 
 
-def _means(run: Sequence[Result]) -> Iterator[tuple[str, str, float]]:
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error})"
+    return str(error) if isinstance(error, (ValueError, OSError)) else "its fields are of other types"
+
+
+def _result(path: Path) -> Result:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["format"] != FORMAT:
+        raise ValueError(f"its format is {found['format']!r}, not {FORMAT}")
+    seconds = found.get("seconds") or {}
+    without = ", ".join(map(str, found.get("ablated") or ()))
+    order = int(found["task"]["order"])
+    return Result(
+        str(found["stream"]),
+        str(found["method"]) + (f" without {without}" if without else ""),
+        int(found["seed"]),
+        order,
+        int(found.get("tasks") or order),
+        {str(name): means(of) for name, of in found["scores"].items()},
+        [shot for clip in found.get("clips") or () if (shot := _shot(clip, path.parent))],
+        _numbers(found.get("judges") or {}),
+        number(seconds.get("learning")),
+        number(seconds.get("evaluating")),
+    )
+
+
+def _shot(clip: Mapping[str, Any], folder: Path) -> Shot | None:
+    """None if its file is elsewhere."""
+    path = folder / clip["file"]
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return None
+    return Shot(
+        str(clip.get("concept", "")),
+        str(clip["prompt"]),
+        int(clip["seed"]),
+        path,
+        _numbers(clip.get("scores") or {}),
+        str(clip.get("composed") or ""),
+    )
+
+
+def means(found: Mapping[str, Any]) -> dict[str, float]:
+    """Of scores as `ccvd evaluate` and benchmarks store them; those that say nothing are left out."""
+    return _numbers({metric: score["mean"] for metric, score in found.items() if score})
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
+    return {str(k): v for k, given in found.items() if (v := number(given)) is not None}
+
+
+def number(value: Any) -> float | None:
+    """None for what is no finite number."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def standings(results: Sequence[Result]) -> list[Standing]:
+    """By stream and method, in the order of the results."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for r in results:
+        groups.setdefault((r.stream, r.method), []).append(r)
+    return [_standing(stream, method, of) for (stream, method), of in groups.items()]
+
+
+def _standing(stream: str, method: str, results: Sequence[Result]) -> Standing:
+    runs: dict[int, list[Result]] = {}
+    for result in sorted(results, key=lambda r: r.order):
+        runs.setdefault(result.seed, []).append(result)
+    whole = [run for run in runs.values() if len(run) == run[-1].tasks]
+    histories: dict[str, dict[str, list[float]]] = {}
+    for run in whole:
+        for metric, concept, mean in told(run):
+            histories.setdefault(metric, {}).setdefault(f"{run[0].seed} {concept}", []).append(mean)
+    lost = {metric: forgetting(of) for metric, of in histories.items()}
+    return Standing(
+        stream,
+        method,
+        len(whole),
+        len(runs) - len(whole),
+        {metric: estimate([means[-1] for means in of.values()]) for metric, of in histories.items()},
+        {metric: found for metric, found in lost.items() if not math.isnan(found.since_first)},
+        _composed([run[-1] for run in whole]),
+        _mean([r.learning for r in results if r.learning is not None]),
+        _mean([r.evaluating for r in results if r.evaluating is not None]),
+    )
+
+
+def told(run: Sequence[Result]) -> Iterator[tuple[str, str, float]]:
     """Metric, concept and its mean, task after task."""
     for result in run:
-        for name, scores in result["scores"].items():
-            for metric, found in scores.items():
-                yield metric, name, found["mean"]
+        for concept, scores in result.scores.items():
+            for metric, mean in scores.items():
+                yield metric, concept, mean
 
 
-def _composed(finals: Sequence[Result], kind: str) -> dict[str, Estimate]:
-    values: dict[str, list[float]] = {}
-    for result in finals:
-        for clip in result["clips"]:
-            if clip.get("composed") == kind:
-                for metric, score in clip["scores"].items():
-                    values.setdefault(metric, []).append(score)
-    return {metric: estimate(found) for metric, found in values.items()}
+def _composed(finals: Sequence[Result]) -> dict[str, dict[str, Estimate]]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for shot in (shot for result in finals for shot in result.shots if shot.composed):
+        for metric, score in shot.scores.items():
+            values.setdefault(shot.composed, {}).setdefault(metric, []).append(score)
+    return {kind: {metric: estimate(v) for metric, v in of.items()} for kind, of in values.items()}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+__all__ = ["Result", "Shot", "Standing", "number", "read", "standings", "told"]

@@ -43,7 +43,7 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     first = ccvd(*line, "--json")
     assert first.code == 0, first.err
     ours, tuned = json.loads(first.out)
-    assert (ours["method"], tuned["method"]) == ("ccvd-without-regions+noise", "finetune")
+    assert (ours["method"], tuned["method"]) == ("ccvd without regions, noise", "finetune")
     assert ours["forgotten"]["clip_t"]["since_first"] == 0
     assert "1. sepia in" in first.err and "about 0 s left" in first.err
     assert "Not scored: " in first.err  # by judges that have learned nothing

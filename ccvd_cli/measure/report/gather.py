@@ -17,8 +17,8 @@ from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
 from ..estimates import Estimate
 from ..forgetting import Forgetting, forgetting
+from ..results import number
 from .media import Clip, Part, Still
-from .results import number
 from .svg import Points
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import Any
 
 from ... import __version__
 from ...metric_names import SAID
+from ..results import Result, Shot
 from .benchmark import Method, Stream, streams
 from .gather import Card, Gathered
 from .media import Clip, Media, Part
-from .results import Result, Shot
 from .svg import Points, curves, loss
 
 
@@ -81,7 +81,8 @@ def render(found: Gathered, bench: Benchmark | None, media: Media) -> str:
 
 def _of_metric(of: Sequence[Card | Method], metric: str) -> dict[str, Points]:
     """Lines by name, if any of them is one."""
-    lines: dict[str, Points] = {x.name: x.curves[metric] for x in of if metric in x.curves}
+    named = [(x.method if isinstance(x, Method) else x.name, x) for x in of]
+    lines: dict[str, Points] = {name: x.curves[metric] for name, x in named if metric in x.curves}
     return lines if any(len(points) > 1 for points in lines.values()) else {}
 
 
