@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..settings import SampleSettings
 
 
+BUILT_IN = 8  # prompts of a concept
+
+
 def _measuring(name: str, help: str, metavar: str, default: str = "") -> Any:
     return Option(
         name, help=help, metavar=metavar, show_default=default or False, rich_help_panel="Measuring"
@@ -37,7 +40,10 @@ class EvaluateOptions:
         Path | None,
         _measuring("--prompts", "Prompts to ask, one a line; each names one concept.", "FILE", "built in"),
     ] = None
-    count: Annotated[int, Option("--count", min=1, help="How many of the built-in prompts.")] = 8
+    count: Annotated[
+        int | None,
+        Option("--count", min=1, help="How many of the built-in prompts.", show_default=str(BUILT_IN)),
+    ] = None
     seeds: Annotated[int, Option("--seeds", min=1, help="Clips of each prompt.")] = 1
     seed: Annotated[int, Option("--seed", min=0, max=LARGEST_SEED, help="The first seed.")] = 0
     batch: Annotated[
@@ -130,9 +136,15 @@ def asked_of(request: Request, options: EvaluateOptions) -> dict[str, list[Quest
     from ..measure.questions import built_in, from_file
 
     if options.prompts:
+        if options.count is not None:
+            raise UsageError(
+                f"--count {options.count}: all prompts of '{options.prompts}' are asked.",
+                "Leave --count out, or shorten the file.",
+            )
         return from_file(options.prompts, {c.name: (c.kind, c.class_noun) for c in request.concepts})
     family = find_base(request.source).family
-    return {c.name: built_in(c.name, c.kind, c.class_noun, family, options.count) for c in request.concepts}
+    count = options.count or BUILT_IN
+    return {c.name: built_in(c.name, c.kind, c.class_noun, family, count) for c in request.concepts}
 
 
 def folders_of(given: Sequence[str], concepts: Sequence[ConceptView]) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ..errors import CcvdError
 from .methods.contract import learner_of, learner_tensors
@@ -78,6 +78,6 @@ class State:
 
 def _save(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> None:
     part = path.with_suffix(".part")
-    # Copies: what several names share can be saved once only.
-    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, part, facts)
+    # Copies: what several names share can be saved once only. As bytes: what a full disk says of those is an OSError.
+    part.write_bytes(save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, facts))
     part.replace(path)

@@ -88,7 +88,7 @@ def test_forgetting_compares_with_what_was_asked_alike(ccvd: Ccvd, taught: Path,
 
 def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
     (cwd / "prompts.txt").write_text("a <V1> dog flying\na <V1> dog at night\n")
-    run = ccvd("evaluate", "V1", *FEW, "--prompts", "prompts.txt", "--out", "o")
+    run = ccvd("evaluate", "V1", *FEW[:4], "--prompts", "prompts.txt", "--out", "o")
     assert run.code == 0, run.err
     assert [json.loads(r)["prompt"] for r in (cwd / "o/V1/scores.jsonl").read_text().splitlines()] == [
         "a <V1> dog flying",
@@ -101,6 +101,7 @@ def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
     [
         (("V9",), "There is no concept 'V9'"),
         (("V1", "--prompts", "nowhere.txt"), "nowhere.txt"),
+        (("V1", "--prompts", "nowhere.txt", "--count", 3), "--count 3: all prompts of 'nowhere.txt'"),
         (("V1", "--references", "V1"), "--references V1"),
         (("V1", "--references", "V2=."), "--references V2=."),
         (("V1", "--references", "V1=nowhere"), "nowhere"),
