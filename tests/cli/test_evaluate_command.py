@@ -11,7 +11,7 @@ import pytest
 from cli_material import Ccvd
 from tiny_models import build_unet3d
 
-from ccvd_cli.measure import exact, known
+from ccvd_cli.measure import exact
 from ccvd_cli.world import heldout, judge
 
 QUICK = ("--steps", 2, "--token-steps", 1, "--batch-size", 1, "--no-preview")
@@ -156,8 +156,7 @@ def test_what_can_be_known_is_scored_exactly_where_it_is_asked_for(
     line = ("evaluate", "V1", *FEW, "--references", "V1=rex", "--json")
     (plain,) = json.loads(ccvd(*line).out)["concepts"]
     rows = (cwd / "evaluation/V1/scores.jsonl").read_text()
-    for module in (known, exact):
-        monkeypatch.setattr(module, "TRUSTED", 0.0)
+    monkeypatch.setattr(exact, "TRUSTED", 0.0)
     run = ccvd(*line, "--exact")
     assert run.code == 0, run.err
     assert "training judge" in run.err
@@ -181,8 +180,7 @@ def test_what_can_be_known_is_scored_exactly_where_it_is_asked_for(
 def test_a_judge_that_is_right_too_seldom_is_not_asked(
     ccvd: Ccvd, taught: Path, junior: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (known, exact):
-        monkeypatch.setattr(module, "TRUSTED", 1.01)
+    monkeypatch.setattr(exact, "TRUSTED", 1.01)
     run = ccvd("evaluate", "V2", *FEW, "--exact", "--json")
     assert run.code == 0, run.err
     assert "V2: not scored, since judges are right too seldom: " in run.err and "noun (" in run.err
