@@ -196,7 +196,7 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
     "mini": {
         "subject": _MINI_SUBJECT,
         "motion": Recipe(
-            token_steps=150,
+            token_steps=350,
             adapter_steps=60,
             token_lr=2e-3,
             adapter_lr=3e-3,
