@@ -11,6 +11,7 @@ SAID = {
     "identity": "IDENTITY",
     "nearest": "NEAREST",
     "motion_class": "MOTION CLASS",
+    "path": "PATH",
     "style": "STYLE",
     "noun": "NOUN",
     "colour": "COLOUR",

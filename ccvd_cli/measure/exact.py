@@ -24,6 +24,7 @@ from ..world.render import COLOURS, TEXTURES
 from ..world.scenes import PLACES
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
+from . import trajectory
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
@@ -34,6 +35,7 @@ METRICS = {  # what the judge of attributes calls it -> what the score is called
     "motion": "motion_class",
     "style": "style",
 }
+PATH = "path"  # 1 less the error of the trajectory; no judge's, but a measurement
 WHO = ("identity", "nearest", "in_box", "in_box_nearest")  # all of them rest on the judge of identity
 _NAME = re.compile(r"<([^<>]+)>")
 
@@ -54,6 +56,11 @@ class Shown:
     subject: str | None = None
     boxes: tuple[tuple[str, Box], ...] = ()
 
+    @property
+    def goes(self) -> str | None:
+        """The motion whose path a single actor should take."""
+        return self.motion if self.noun is not None and not self.boxes else None
+
 
 class Exact:
     """Holds clips against what they should show.
@@ -71,9 +78,9 @@ class Exact:
     ) -> None:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
-        self._accuracy: dict[
-            str, float
-        ] = {}  # of the metrics that were asked for, and apart of them in styles
+        # Of the metrics that were asked for, apart of them in styles; and how right the measurement of paths is, by motion.
+        self._accuracy: dict[str, float] = {}
+        self._paths: dict[str, float] = {}
 
     @cached_property
     def autoencoder(self) -> Autoencoder:
@@ -92,7 +99,7 @@ class Exact:
         asked = {"judge of attributes": self.attributes}
         if identity:
             asked["judge of identities"] = self.identity
-        return {name: judge.digest for name, judge in asked.items()}
+        return {name: judge.digest for name, judge in asked.items()} | {"trajectories": trajectory.VERSION}
 
     def share(self, attribute: str, *, styled: bool = False) -> float:
         """How often its judge is right about an attribute, or `identity`, on rendered truth; if `styled`, on that in styles."""
@@ -101,20 +108,36 @@ class Exact:
             f"{attribute}, styled" if styled and attribute != "style" else attribute, 0.0
         )
 
+    def share_of_path(self, motion: str) -> float:
+        """1 less the error of rendered truth, in sides of the frame."""
+        if motion not in self._paths:
+            share = self._paths[motion] = 1 - trajectory.own_error(motion, self.autoencoder.through)
+            if share < TRUSTED:
+                self.say(
+                    f"Not scored: path of {motion}. On rendered clips its measurement is {share:.1%} right, of {TRUSTED:.0%} that are asked."
+                )
+        return self._paths[motion]
+
     def accuracy(self, metrics: Iterable[str] = ()) -> dict[str, float]:
-        """The share of every metric that was scored so far, and of these `metrics`; what was scored in styles stands apart ("scene, styled")."""
+        """The share of every metric that was scored so far, and of these `metrics`; what was scored in styles stands apart ("scene, styled").
+
+        Of paths it is the least of all motions that were scored.
+        """
         attributes = {metric: attribute for attribute, metric in METRICS.items()} | dict.fromkeys(
             WHO, "identity"
         )
         for metric in metrics:
             if attribute := attributes.get(metric):
                 self._trusted("identity" if metric in WHO else metric, attribute, False)
-        return {name: share for name, share in self._accuracy.items() if share >= TRUSTED}
+        paths = [share for share in self._paths.values() if share >= TRUSTED]
+        shares = self._accuracy | ({PATH: min(paths)} if paths else {})
+        return {name: share for name, share in shares.items() if share >= TRUSTED}
 
     def scores(self, clip: Tensor, shown: Shown, *, styled: bool | None = None) -> dict[str, float]:
         """1 right, 0 wrong, of a clip (F, 3, H, W) in [0, 1], for everything that `shown` says and a trusted judge knows.
 
-        noun, colour, texture, scene, motion_class, style; identity, where "somebody else" is among the answers; nearest, the likeliest of the
+        noun, colour, texture, scene, motion_class, style; path, of a single actor in no style, 1 less the error of its trajectory;
+        identity, where "somebody else" is among the answers; nearest, the likeliest of the
         subjects; in_box and in_box_nearest, the share of boxes of which these are right. `styled`: it is in a style, if only one without a name.
 
         Raises:
@@ -126,6 +149,8 @@ class Exact:
         if asked:
             (seen,) = self.attributes.read(clip[None])
             found = {METRICS[k]: float(seen[k] == v) for k, v in asked.items()}
+        if shown.goes and not styled and self.share_of_path(shown.goes) >= TRUSTED:
+            found[PATH] = 1 - trajectory.path_error(clip, shown.goes)
         if shown.subject is not None and self._knows([shown.subject], styled):
             ((strict, near),) = self.who(clip, [WHOLE])
             found |= {"identity": float(strict == shown.subject), "nearest": float(near == shown.subject)}

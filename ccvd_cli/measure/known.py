@@ -17,7 +17,7 @@ from torch import Tensor
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
-from .exact import METRICS, Exact, Shown, is_subject, shown_by
+from .exact import METRICS, PATH, Exact, Shown, is_subject, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
@@ -98,6 +98,8 @@ class Judges:
         for part, metric in METRICS.items():
             if getattr(shown, part) is not None:
                 shares[metric] = exact.share(part, styled=styled)
+        if shown.goes and not styled:
+            shares[PATH] = exact.share_of_path(shown.goes)
         if shown.subject is not None:
             shares["identity"] = shares["nearest"] = exact.share("identity", styled=styled)
         return shares

@@ -93,6 +93,9 @@ class Said(Exact):
         super().__init__(None, subjects, Path())  # type: ignore[arg-type]
         self.attributes, self.identity = attributes, identity
 
+    def share_of_path(self, motion: str) -> float:
+        return 0.5
+
     def who(self, clip: Tensor, boxes: Any) -> list[tuple[str, str]]:
         return [("other", self.identity.says)] * len(boxes)
 
@@ -111,7 +114,7 @@ def test_clips_are_scored_by_who_is_right_often_enough() -> None:
     judges = Judges({0: Said(attributes, judge({"identity": 0.99}, name))})
     plain = Shown(noun="dog", motion="rocking", scene="beach", subject=name)
     assert judges.scores(CLIP, plain) == {"noun": 1, "motion_class": 1, "identity": 0, "nearest": 1}
-    assert judges.accuracies(plain)["scene"] == 0.969
+    assert judges.accuracies(plain)["scene"] == 0.969 and judges.accuracies(plain)["path"] == 0.5
     assert judges.scores(CLIP, Shown(noun="cat", motion="jumping", subject=other)) == {
         "noun": 0,
         "motion_class": 0,
@@ -128,7 +131,7 @@ def test_digests_are_of_those_who_are_asked() -> None:
     alone = Judges({0: Said(attributes, one)})
     more = Judges({0: Said(attributes, one), 1: Said(attributes, two, range(BLOCK, 2 * BLOCK))})
     assert alone.digests(truth) == more.digests(truth)
-    assert set(alone.digests({})) == {"judge of attributes"}
+    assert set(alone.digests({})) == {"judge of attributes", "trajectories"}
     second = {"subject": heldout.subject(BLOCK + 3).name}
     assert more.digests(truth) != more.digests(second)
 
