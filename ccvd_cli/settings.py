@@ -175,7 +175,7 @@ _MINI_PICTURES = Recipe(
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "token_start": "my",
-        "token_steps": 150,
+        "token_steps": 350,
         "token_lr": 3e-3,
         "token_shift": 1.5,
         "adapter_steps": 350,
