@@ -143,9 +143,11 @@ def random_clip(
     scene = _pick(rng, tuple(PLACES))
     silent = {k: rng.random() < 0.08 for k in ("colour", "texture", "scene")}
     actors = tuple(dressed(w.actor(), rng) if strangers else w.actor() for w in who)
-    if strangers and rng.random() < 0.6:
+    if strangers and (
+        rng.random() < 0.6 or count > 2
+    ):  # three and all that they wear would be longer than a text may be
         said = " and ".join(own(a) for a in actors)
-    elif strangers:  # several in all their colours would be longer than a text may be
+    elif strangers:  # so would two in all their colours
         colours = count == 1 and rng.random() < 0.75
         said = " and ".join(described(a, colours=colours) for a in actors)
     else:

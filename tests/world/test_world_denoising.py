@@ -98,3 +98,14 @@ def test_now_and_then_one_box_or_no_caption_is_all_there_is(
     assert (there[several & fewer].sum(1) == 1).all()
     chosen = there[several & fewer & (all_there.sum(1) == 3)].float().mean(0)
     assert (chosen > 0.1).all()  # any of them
+
+
+def test_captions_alone_are_of_clips_whose_place_they_tell(
+    task: tuple[Denoising, list[SimpleNamespace]],
+) -> None:
+    one, _ = task
+    one.placed, one.crowds = torch.tensor([0, 3]), torch.tensor([1, 2, 4])
+    assert set(one._rows(64, boxed=False).tolist()) == {0, 3}
+    rows = one._rows(64, boxed=True)
+    assert set(rows.tolist()) == set(range(CLIPS))
+    assert sum(r in (1, 2, 4) for r in rows.tolist()) >= 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ccvd_cli.world.captions import TOGETHER, random_clip, row, spots, where
+from ccvd_cli.world.captions import TOGETHER, random_clip, row, spots, tells_place, where
 from ccvd_cli.world.looks import LOOK, OWN, LookReader, look, looks
+from ccvd_cli.world.motions import MOTIONS
 from ccvd_cli.world.render import Actor, Clip, Spot, boxes, render
 
 RED = Actor("dog", (0.9, 0.1, 0.1), (0.1, 0.2, 0.9), "striped", "hat", (0.9, 0.9, 0.2))
@@ -121,3 +123,18 @@ def test_captions_say_own_and_where() -> None:
         "",
         "on the right",
     )
+
+
+def test_a_caption_tells_the_place_of_most_single_actors() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [random_clip(rng, together=0) for _ in range(900)]
+    telling = [(clip, caption) for clip, caption in drawn if tells_place(clip, caption)]
+    for clip, caption in telling:
+        rest = replace(clip, motion="standing still")
+        x0, y0, x1, y1 = boxes(rest, 1)[0, 0]
+        side = "left" if (x0 + x1) / 2 < 0.39 else "right" if (x0 + x1) / 2 > 0.61 else ""
+        assert side == "" or f"on the {side}" in caption
+        assert 0.45 < (y0 + y1) / 2 < 0.67
+    counts = Counter(clip.motion for clip, _ in telling)
+    assert set(counts) == set(MOTIONS) and min(counts.values()) > 0.5 * max(counts.values())
+    assert any(not tells_place(clip, caption) for clip, caption in drawn)
