@@ -7,7 +7,7 @@ SAID = {
     "motion": "MOTION",
     "t_cons": "T-CONS",
     "dynamic": "DYNAMIC",
-    # What the embedded world knows exactly: shares of clips.
+    # What the embedded world knows exactly: shares of clips; of a path, 1 less its error.
     "identity": "IDENTITY",
     "nearest": "NEAREST",
     "motion_class": "MOTION CLASS",

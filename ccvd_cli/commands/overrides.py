@@ -18,6 +18,7 @@ _SHORT = {
     "adapter_steps": "--steps",
     "adapter_lr": "--lr",
     "orthogonal_weight": "--orthogonal",
+    "outside_weight": "--outside-mask",
     "attention_mask_weight": "--attention-mask",
     "debias_weight": "--debias",
 }

@@ -216,6 +216,7 @@ class Together:
                     shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                     offset_noise=recipe.offset_noise,
                     masks=None if masks is None else masks.sum(1),
+                    outside=recipe.outside_weight,
                 )
             if masks is not None and maps and named.any():
                 seen = [of_layer[named] for of_layer in maps.values()]

@@ -74,8 +74,9 @@ def learn_subject(
     """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
 
     A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given. With
-    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, only what they show is learned. `onto`: adapters by site name that are
-    trained on instead of fresh ones, as plain fine-tuning from task to task does; `extra`: what is added to the loss.
+    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, what they show is learned, and of the rest as much as the recipe says.
+    `onto`: adapters by site name that are trained on instead of fresh ones, as plain fine-tuning from task to task does; they act while
+    tokens are learned. `extra`: what is added to the loss.
 
     Raises:
         CcvdError: the loss is not a number.

@@ -115,7 +115,7 @@ class Lesson:
         return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
 
     def look_within(self, masks: Sequence[Tensor]) -> None:
-        """From here on, what is learned is what lies within the masks (1, H, W) of the pictures, and the name is read there."""
+        """From here on, what lies within the masks (1, H, W) of the pictures is learned first of all, and the name is read there."""
         size = self.latents.shape[-2:]
         self.masks = F.interpolate(torch.stack(list(masks)), size=size, mode="area")[:, 0].to(
             self.base.device
@@ -257,17 +257,16 @@ class Lesson:
                 shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
                 offset_noise=recipe.offset_noise,
                 masks=self._masks(rows, size - own),
+                outside=recipe.outside_weight,
                 debias=recipe.debias_weight,
             )
         return loss + self._gaze(maps, reading.places.named[0], rows, ~dropped)
 
     def _masks(self, rows: Tensor, more: int) -> Tensor | None:
-        """How much every place of the samples `rows` counts; prior pictures, `more` behind them, count everywhere."""
+        """The masks of the samples `rows`, and as many of whole pictures as there are prior pictures behind them."""
         if self.masks is None:
             return None
-        outside = self.recipe.outside_weight
-        own = outside + (1 - outside) * self.masks[rows]
-        return torch.cat([own, self.masks.new_ones(more, *self.masks.shape[1:])])
+        return torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""

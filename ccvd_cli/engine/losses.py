@@ -23,12 +23,13 @@ def diffusion_loss(
     shift: float = 1.0,
     offset_noise: float = 0.0,
     masks: Tensor | None = None,
+    outside: float = 0.0,
     debias: float = 0.0,
 ) -> Tensor:
     """Mean squared error of the denoiser's answer (arXiv 2006.11239), a scalar.
 
     latents (B, C, F, h, w), text (B, L, T, D). Offset noise adds one value per sample, channel and frame, so that brightness is learned too.
-    `masks` (B, h, w) in [0, 1], none of them empty, weigh the error: what is at 0 costs nothing.
+    `masks` (B, h, w) in [0, 1], none of them empty, weigh the error: what is outside costs `outside` times as much, 0 by default.
     `debias` is the weight of the appearance-debiased error, which only clips have: F > 1.
     """
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
@@ -38,17 +39,21 @@ def diffusion_loss(
     timesteps = base.timesteps(len(latents), generator, shift)
     noisy, target = base.noise_and_target(latents, noise, timesteps)
     answer = base.predict(noisy, timesteps, text)
-    loss = F.mse_loss(answer, target) if masks is None else masked_error(answer, target, masks)
+    loss = F.mse_loss(answer, target) if masks is None else masked_error(answer, target, masks, outside)
     if debias and latents.shape[2] > 1:
         anchors = torch.randint(latents.shape[2], (len(latents),), generator=generator)
         loss = loss + debias * F.mse_loss(debiased(answer, anchors), debiased(target, anchors))
     return loss
 
 
-def masked_error(answer: Tensor, target: Tensor, masks: Tensor) -> Tensor:
-    """Mean squared error of (B, C, F, h, w), a scalar: of each sample the mean over its mask (B, h, w), so that small subjects count as much."""
+def masked_error(answer: Tensor, target: Tensor, masks: Tensor, outside: float = 0.0) -> Tensor:
+    """Mean squared error of (B, C, F, h, w), a scalar: of each sample the mean over its mask (B, h, w), so that small subjects count as much.
+
+    What is outside the mask joins that mean with a weight of `outside`.
+    """
     squared = F.mse_loss(answer, target, reduction="none").mean((1, 2))
-    return ((squared * masks).sum((1, 2)) / masks.sum((1, 2))).mean()
+    weights = outside + (1 - outside) * masks
+    return ((squared * weights).sum((1, 2)) / weights.sum((1, 2))).mean()
 
 
 def debiased(answer: Tensor, anchors: Tensor) -> Tensor:

@@ -24,13 +24,13 @@ from ..settings import Kind, Recipe, SampleSettings, Settings
 from . import streams
 from .composed import Asked, Composed, composed
 from .evaluate import Exam, Examiner, References, Row, as_json, evaluate, summary
-from .exact import Exact, Shown, shown_by
+from .exact import TRUSTED, Exact, Shown, least, shown_by
 from .kept_state import State
 from .methods import Ablation, Common, Method, Part, make
 from .questions import Question
+from .results import FORMAT
 from .streams import Stream, Task
 
-FORMAT = 1
 SHARED = (
     "base",
     "dtype",
@@ -194,8 +194,7 @@ class Run:
         rows = {one.name: self._rows(one) for one in asked}
         together = [(c, self._together(c)) for c in self.composed] if last else []
         kinds = dict.fromkeys(c.kind for c, _ in together)
-        every = [*rows.values(), *(found for _, found in together)]
-        scored = dict.fromkeys(metric for found in every for row in found for metric in row.scores)
+        questions = [q for one in asked for q in self.questions[one.name]] + [c.asked for c, _ in together]
         result = {
             "format": FORMAT,
             "stream": self.plan.stream.name,
@@ -214,7 +213,7 @@ class Run:
                 "evaluating": round(time.monotonic() - started, 2),
             },
             "encoders": list(self.examiner.encoders(References())),
-            "judges": self.examiner.exact.accuracy(scored) if self.examiner.exact else {},
+            "judges": self._judges(questions),
             "scores": {name: as_json(summary(found)) for name, found in rows.items()},
             "composed": {
                 kind: as_json(summary([r for c, found in together if c.kind == kind for r in found]))
@@ -226,6 +225,14 @@ class Run:
             ],
         }
         _write(self._path(task), result)
+
+    def _judges(self, questions: Sequence[Asked]) -> dict[str, float]:
+        """How often they are right on rendered truth, of what they were asked."""
+        exact = self.examiner.exact
+        if exact is None:
+            return {}
+        found = least(exact.accuracies(q.shown, frames=self.sampling.frames) for q in questions)
+        return {metric: share for metric, share in found.items() if share >= TRUSTED}
 
     def _rows(self, task: Task) -> list[Row]:
         part = self.method.weights_for(self.questions[task.name][0].prompt)

@@ -27,6 +27,7 @@ from ..errors import CcvdError
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
 from .estimates import Estimate, estimate
+from .exact import least
 from .known import JUDGED, Judges, Truth, in_style, known
 from .metrics import image_alignment, rate, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
@@ -222,13 +223,11 @@ def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
 
 def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:
     """Of everything that can be known of an exam's clips: how often judges are right about it on rendered truth, the least of all questions."""
-    least: dict[str, float] = {}
-    for q in exam.questions if examiner.judges else ():
-        assert examiner.judges is not None
-        shown = known(q.prompt, q.plain, exam.references.truth)
-        for metric, right in examiner.judges.accuracies(shown, styled=in_style(q.prompt)).items():
-            least[metric] = min(right, least.get(metric, 1.0))
-    return least
+    if examiner.judges is None:
+        return {}
+    shown = {q.prompt: known(q.prompt, q.plain, exam.references.truth) for q in exam.questions}
+    frames = exam.settings.frames
+    return least(examiner.judges.accuracies(s, styled=in_style(p), frames=frames) for p, s in shown.items())
 
 
 def as_json(found: Mapping[str, Estimate], judges: Mapping[str, float] | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A judge is asked about an attribute only if it is right about it on rendered cli
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..world import heldout
 from ..world.judge import Autoencoder, Judge, OnStep, attribute_judge, identity_judge
 from ..world.judge_material import ATTRIBUTES, OTHER, WHOLE
 from ..world.motions import HELDOUT_MOTIONS, MOTIONS
-from ..world.render import COLOURS, TEXTURES
+from ..world.render import COLOURS, FRAMES, TEXTURES
 from ..world.scenes import PLACES
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
@@ -35,7 +35,7 @@ METRICS = {  # what the judge of attributes calls it -> what the score is called
     "motion": "motion_class",
     "style": "style",
 }
-PATH = "path"  # 1 less the error of the trajectory; no judge's, but a measurement
+PATH = "path"  # measured, not judged
 WHO = ("identity", "nearest", "in_box", "in_box_nearest")  # all of them rest on the judge of identity
 _NAME = re.compile(r"<([^<>]+)>")
 
@@ -78,9 +78,8 @@ class Exact:
     ) -> None:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
-        # Of the metrics that were asked for, apart of them in styles; and how right the measurement of paths is, by motion.
-        self._accuracy: dict[str, float] = {}
-        self._paths: dict[str, float] = {}
+        self._paths: dict[tuple[str, int], float] = {}  # how right the measurement is, by motion and frames
+        self._unasked: set[str] = set()  # of which it was said
 
     @cached_property
     def autoencoder(self) -> Autoencoder:
@@ -101,66 +100,72 @@ class Exact:
             asked["judge of identities"] = self.identity
         return {name: judge.digest for name, judge in asked.items()} | {"trajectories": trajectory.VERSION}
 
-    def share(self, attribute: str, *, styled: bool = False) -> float:
-        """How often its judge is right about an attribute, or `identity`, on rendered truth; if `styled`, on that in styles."""
-        judge = self.identity if attribute == "identity" else self.attributes
-        return judge.accuracy.get(
-            f"{attribute}, styled" if styled and attribute != "style" else attribute, 0.0
-        )
+    def accuracies(
+        self, shown: Shown, *, styled: bool | None = None, frames: int = FRAMES
+    ) -> dict[str, float]:
+        """Of every metric that `shown` has an answer to, the share of rendered truth on which its judge is right; of that in styles if `styled`.
 
-    def share_of_path(self, motion: str) -> float:
-        """1 less the error of rendered truth, in sides of the frame."""
-        if motion not in self._paths:
-            share = self._paths[motion] = 1 - trajectory.own_error(motion, self.autoencoder.through)
-            if share < TRUSTED:
-                self.say(
-                    f"Not scored: path of {motion}. On rendered clips its measurement is {share:.1%} right, of {TRUSTED:.0%} that are asked."
-                )
-        return self._paths[motion]
-
-    def accuracy(self, metrics: Iterable[str] = ()) -> dict[str, float]:
-        """The share of every metric that was scored so far, and of these `metrics`; what was scored in styles stands apart ("scene, styled").
-
-        Of paths it is the least of all motions that were scored.
+        Of a path it is 1 less its error on rendered clips of that motion and of so many frames.
         """
-        attributes = {metric: attribute for attribute, metric in METRICS.items()} | dict.fromkeys(
-            WHO, "identity"
-        )
-        for metric in metrics:
-            if attribute := attributes.get(metric):
-                self._trusted("identity" if metric in WHO else metric, attribute, False)
-        paths = [share for share in self._paths.values() if share >= TRUSTED]
-        shares = self._accuracy | ({PATH: min(paths)} if paths else {})
-        return {name: share for name, share in shares.items() if share >= TRUSTED}
+        styled = shown.style is not None if styled is None else styled
+
+        def share(judge: Judge, attribute: str) -> float:
+            return judge.accuracy.get(
+                f"{attribute}, styled" if styled and attribute != "style" else attribute, 0.0
+            )
+
+        found = {m: share(self.attributes, k) for k, m in METRICS.items() if getattr(shown, k) is not None}
+        if shown.goes and not styled:
+            found[PATH] = self._share_of_path(shown.goes, frames)
+        asked = WHO[:2] * (shown.subject is not None) + WHO[2:] * bool(shown.boxes)
+        return found | {metric: share(self.identity, "identity") for metric in asked}
+
+    def _share_of_path(self, motion: str, frames: int) -> float:
+        if (motion, frames) not in self._paths:
+            error = trajectory.own_error(motion, frames, self.autoencoder.through)
+            self._paths[motion, frames] = 1 - error
+        return self._paths[motion, frames]
 
     def scores(self, clip: Tensor, shown: Shown, *, styled: bool | None = None) -> dict[str, float]:
-        """1 right, 0 wrong, of a clip (F, 3, H, W) in [0, 1], for everything that `shown` says and a trusted judge knows.
+        """Of a clip (F, 3, H, W) in [0, 1], for everything that `shown` says and that can be known well enough.
 
-        noun, colour, texture, scene, motion_class, style; path, of a single actor in no style, 1 less the error of its trajectory;
-        identity, where "somebody else" is among the answers; nearest, the likeliest of the
-        subjects; in_box and in_box_nearest, the share of boxes of which these are right. `styled`: it is in a style, if only one without a name.
+        1 right, 0 wrong: noun, colour, texture, scene, motion_class, style; identity, where "somebody else" is among the answers; nearest, the
+        likeliest of the subjects. in_box and in_box_nearest are the share of boxes of which these are right; path, of a single actor in no
+        style, is 1 less the error of its trajectory. `styled`: it is in a style, if only one without a name.
 
         Raises:
             ValueError: a subject that the judge does not know.
         """
-        found, styled = {}, shown.style is not None if styled is None else styled
-        said = {k: v for k in METRICS if (v := getattr(shown, k)) is not None}
-        asked = {k: v for k, v in said.items() if self._trusted(METRICS[k], k, styled)}
-        if asked:
+        names = [name for name, _ in shown.boxes] + ([shown.subject] if shown.subject else [])
+        self._check_known(names)
+        shares = self.accuracies(shown, styled=styled, frames=len(clip))
+        self._tell(shares, shown, bool(shown.style) if styled is None else styled)
+        good = {metric for metric, share in shares.items() if share >= TRUSTED}
+        found: dict[str, float] = {}
+        if read := {k: m for k, m in METRICS.items() if m in good}:
             (seen,) = self.attributes.read(clip[None])
-            found = {METRICS[k]: float(seen[k] == v) for k, v in asked.items()}
-        if shown.goes and not styled and self.share_of_path(shown.goes) >= TRUSTED:
+            found = {m: float(seen[k] == getattr(shown, k)) for k, m in read.items()}
+        if PATH in good and shown.goes:
             found[PATH] = 1 - trajectory.path_error(clip, shown.goes)
-        if shown.subject is not None and self._knows([shown.subject], styled):
+        if "identity" in good:
             ((strict, near),) = self.who(clip, [WHOLE])
             found |= {"identity": float(strict == shown.subject), "nearest": float(near == shown.subject)}
-        names = [name for name, _ in shown.boxes]
-        if names and self._knows(names, styled):
+        if "in_box" in good:
             seen_in = self.who(clip, [box for _, box in shown.boxes])
             for metric, answers in zip(WHO[2:], zip(*seen_in, strict=True), strict=True):
-                right = [answer == name for answer, name in zip(answers, names, strict=True)]
+                right = [answer == name for answer, (name, _) in zip(answers, shown.boxes, strict=True)]
                 found[metric] = sum(right) / len(right)
         return found
+
+    def _tell(self, shares: Mapping[str, float], shown: Shown, styled: bool) -> None:
+        """Once: what is not scored."""
+        for metric, share in shares.items():
+            name = f"{metric} of {shown.goes}" if metric == PATH else metric + " in styles" * styled
+            if share < TRUSTED and name not in self._unasked:
+                self._unasked.add(name)
+                self.say(
+                    f"Not scored: {name}. Of rendered clips {share:.1%} are judged right, {TRUSTED:.0%} must be."
+                )
 
     def who(self, clip: Tensor, boxes: Sequence[Box]) -> list[tuple[str, str]]:
         """Who is seen in each box of a clip (F, 3, H, W): the judge's answer, and the nearest of the subjects."""
@@ -171,21 +176,19 @@ class Exact:
         own = [k for k, name in enumerate(names) if name != OTHER]
         return [(names[int(c.argmax())], names[own[int(c[own].argmax())]]) for c in chances]
 
-    def _knows(self, names: Sequence[str], styled: bool) -> bool:
+    def _check_known(self, names: Sequence[str]) -> None:
         known = [heldout.subject(i).name for i in self.subjects]
         if strangers := [name for name in names if name not in known]:
             raise ValueError(f"{strangers[0]!r} is none of the subjects {', '.join(known)}")
-        return self._trusted("identity", "identity", styled)
 
-    def _trusted(self, metric: str, attribute: str, styled: bool) -> bool:
-        name = f"{metric}, styled" if styled and metric != "style" else metric
-        if name not in self._accuracy:
-            share = self._accuracy[name] = self.share(attribute, styled=styled)
-            if share < TRUSTED:
-                self.say(
-                    f"Not scored: {name}. Its judge is right in {share:.1%} of rendered clips, of {TRUSTED:.0%} that are asked."
-                )
-        return self._accuracy[name] >= TRUSTED
+
+def least(shares: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """By metric, how often those who were asked are right at the least; if none was, since all are right too seldom, how often that is."""
+    found: dict[str, list[float]] = {}
+    for of in shares:
+        for metric, share in of.items():
+            found.setdefault(metric, []).append(share)
+    return {metric: min([x for x in of if x >= TRUSTED] or of) for metric, of in found.items()}
 
 
 def shown_by(asked: heldout.Prompt | str) -> Shown:
@@ -248,4 +251,4 @@ def _one(found: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["TRUSTED", "Exact", "Shown", "is_subject", "shown_by"]
+__all__ = ["TRUSTED", "Exact", "Shown", "is_subject", "least", "shown_by"]

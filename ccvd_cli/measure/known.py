@@ -17,7 +17,7 @@ from torch import Tensor
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
-from .exact import METRICS, PATH, Exact, Shown, is_subject, shown_by
+from .exact import METRICS, Exact, Shown, is_subject, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
@@ -92,20 +92,12 @@ class Judges:
         """Of those who are asked about it, by name, as encoders have them: what others say cannot be compared."""
         return self._exact(truth.get("subject")).digests(identity="subject" in truth)
 
-    def accuracies(self, shown: Shown, *, styled: bool = False) -> dict[str, float]:
+    def accuracies(self, shown: Shown, *, styled: bool, frames: int) -> dict[str, float]:
         """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth, of that in styles if `styled`."""
-        exact, shares = self._exact(shown.subject), dict[str, float]()
-        for part, metric in METRICS.items():
-            if getattr(shown, part) is not None:
-                shares[metric] = exact.share(part, styled=styled)
-        if shown.goes and not styled:
-            shares[PATH] = exact.share_of_path(shown.goes)
-        if shown.subject is not None:
-            shares["identity"] = shares["nearest"] = exact.share("identity", styled=styled)
-        return shares
+        return self._exact(shown.subject).accuracies(shown, styled=styled, frames=frames)
 
     def scores(self, clip: Tensor, shown: Shown, *, styled: bool = False) -> dict[str, float]:
-        """1 right, 0 wrong, of a clip (F, 3, H, W) in [0, 1], by metric. Whose judge is right in less than 97 of 100 is left out."""
+        """Of a clip (F, 3, H, W) in [0, 1], by metric. What is known of less than 97 in 100 rendered clips is left out."""
         return self._exact(shown.subject).scores(clip, shown, styled=styled)
 
     def _exact(self, subject: str | None) -> Exact:

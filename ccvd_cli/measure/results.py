@@ -85,7 +85,9 @@ def read(folder: Path) -> tuple[list[Result], list[str]]:
         try:
             found.append(_result(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            wrong.append(f"{path.relative_to(folder)}: {_why(error)}")
+            wrong.append(
+                f"{path.relative_to(folder)}: {_why(error)}; remove its folder to run that seed anew"
+            )
     if found:
         return found, wrong
     raise UsageError(
@@ -178,8 +180,8 @@ def _standing(stream: str, method: str, results: Sequence[Result]) -> Standing:
         {metric: estimate([means[-1] for means in of.values()]) for metric, of in histories.items()},
         {metric: found for metric, found in lost.items() if not math.isnan(found.since_first)},
         _composed([run[-1] for run in whole]),
-        _mean([r.learning for r in results if r.learning is not None]),
-        _mean([r.evaluating for r in results if r.evaluating is not None]),
+        _mean([r.learning for run in whole for r in run if r.learning is not None]),
+        _mean([r.evaluating for run in whole for r in run if r.evaluating is not None]),
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..world.captions import words
 from ..world.motions import trajectory
 from ..world.parts import pixels
 from ..world.render import Clip, render
@@ -23,18 +24,17 @@ Array = npt.NDArray[np.float64]
 
 VERSION = "1"  # of the measurement: scores of another one cannot be compared
 NOISE = 0.10  # of a pixel's range: what differs by less is flicker
-SEEN = 2.0  # pixels of full difference: with less, nobody is seen in a frame
+SEEN = 0.0005  # of a frame's pixels differ in full: with less, nobody is seen in it
 EXAMINED = 16  # rendered clips of a motion
 
 
 def followed(clip: Tensor) -> Array:
     """Where the actor of a clip (F, 3, H, W) in [0, 1] is, (F, 2), about its mean; all zero for one that rests."""
     frames = clip.float().cpu()
-
     apart = (frames - torch.from_numpy(np.median(frames.numpy(), 0))).abs().mean(1)
     weight = (apart - NOISE).clamp(min=0).numpy().astype(np.float64)  # (F, H, W)
     total = weight.sum((1, 2))
-    seen = total > SEEN
+    seen = total > SEEN * weight[0].size
     if seen.sum() < 2:
         return np.zeros((len(frames), 2))
     height, width = weight.shape[1:]
@@ -56,18 +56,16 @@ def path_error(clip: Tensor, motion: str) -> float:
     return float(np.linalg.norm(followed(clip) - (asked - asked.mean(0)), axis=-1).mean())
 
 
-def own_error(motion: str, through: Callable[[Tensor], Tensor], seed: int = 0) -> float:
-    """`path_error` of rendered truth, which is that of the measurement; frames (N, 3, H, W) in [0, 1] pass `through` an autoencoder."""
-    from ..world.captions import words
-
-    rng = np.random.default_rng(seed)
+def own_error(motion: str, frames: int, through: Callable[[Tensor], Tensor]) -> float:
+    """`path_error` of rendered clips of so many frames, which is that of the measurement; they (N, 3, H, W) pass `through` an autoencoder."""
+    rng = np.random.default_rng(0)
     errors = []
     for k in range(EXAMINED):
         actor = words(rng).actor()
         clip = Clip((actor,), list(PLACES)[k % len(PLACES)], motion, seed=int(rng.integers(2**31)))
-        frames = (pixels(render(clip)[None], torch.device("cpu"))[0] + 1) / 2
-        errors.append(path_error(through(frames), motion))
+        drawn = (pixels(render(clip, frames)[None], torch.device("cpu"))[0] + 1) / 2
+        errors.append(path_error(through(drawn), motion))
     return float(np.mean(errors))
 
 
-__all__ = ["followed", "own_error", "path_error"]
+__all__ = ["VERSION", "followed", "own_error", "path_error"]

@@ -143,11 +143,10 @@ def random_clip(
     scene = _pick(rng, tuple(PLACES))
     silent = {k: rng.random() < 0.08 for k in ("colour", "texture", "scene")}
     actors = tuple(dressed(w.actor(), rng) if strangers else w.actor() for w in who)
-    if strangers and (
-        rng.random() < 0.6 or count > 2
-    ):  # three and all that they wear would be longer than a text may be
+    # Three and all that they wear would be longer than a text may be; so would two in all their colours.
+    if strangers and (rng.random() < 0.6 or count > 2):
         said = " and ".join(own(a) for a in actors)
-    elif strangers:  # so would two in all their colours
+    elif strangers:
         colours = count == 1 and rng.random() < 0.75
         said = " and ".join(described(a, colours=colours) for a in actors)
     else:

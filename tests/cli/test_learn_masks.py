@@ -107,6 +107,7 @@ def test_a_bad_mask_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--outside-mask", 2), "--outside-mask 2"),
         (("--attention-mask", -1), "--attention-mask -1"),
         (("--attention-mask-level", 0), "--attention-mask-level 0"),
     ],

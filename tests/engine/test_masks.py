@@ -110,6 +110,8 @@ def test_only_errors_within_the_mask_cost() -> None:
     masks[0, :4], masks[1, 0, 0] = 1, 1
     elsewhere = target + 5 * (masks[:, None, None] == 0)
     assert masked_error(elsewhere, target, masks) == 0
+    assert torch.allclose(masked_error(elsewhere, target, masks, 1.0), (elsewhere - target).square().mean())
+    assert torch.allclose(masked_error(elsewhere[:1], target[:1], masks[:1], 0.25), torch.tensor(5.0))
     everywhere = masked_error(target + 3, target, masks)  # a sample counts the same however small its mask
     assert torch.allclose(everywhere, torch.tensor(9.0))
     first = target.clone()
@@ -167,39 +169,25 @@ def test_a_name_learns_to_be_read_within_its_mask(base: Base) -> None:
 def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Base) -> None:
     images, masks = pictures(), [left_half()] * 3
 
-    def learned(masked: bool, weight: float, dropout: float) -> bytes:
-        recipe = QUICK.model_copy(update={"attention_mask_weight": weight, "text_dropout": dropout})
+    def learned(masked: bool, weight: float, dropout: float, outside: float = 0.0) -> bytes:
+        update = {"attention_mask_weight": weight, "text_dropout": dropout, "outside_weight": outside}
+        recipe = QUICK.model_copy(update=update)
         more = {"masks": masks} if masked else {}
         return learn_subject(base, images, name="V1", class_noun="dog", recipe=recipe, **more).adapter_bytes()
 
     assert learned(False, 0.2, 0.0) == learned(False, 9.0, 0.0)  # the weight is for masks only
     assert len({learned(False, 0.2, 0.0), learned(True, 0.0, 0.0), learned(True, 0.2, 0.0)}) == 3
+    assert learned(True, 0.0, 0.0, outside=0.5) not in (learned(True, 0.0, 0.0), learned(False, 0.2, 0.0))
     assert learned(True, 0.0, 1.0) == learned(True, 9.0, 1.0)
 
 
-@pytest.fixture
-def weighed(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """How much every place of a batch counts, step by step."""
-    seen: list[torch.Tensor] = []
+def test_prior_pictures_are_learned_whole(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
+    weighed: list[torch.Tensor] = []
     real = lesson.diffusion_loss
     monkeypatch.setattr(
-        lesson, "diffusion_loss", lambda *a, masks, **k: seen.append(masks) or real(*a, masks=masks, **k)
+        lesson, "diffusion_loss", lambda *a, masks, **k: weighed.append(masks) or real(*a, masks=masks, **k)
     )
-    return seen
-
-
-def test_what_is_outside_a_mask_counts_as_much_as_is_asked(base: Base, weighed: list[torch.Tensor]) -> None:
-    recipe = QUICK.model_copy(update={"token_steps": 0, "adapter_steps": 1, "outside_weight": 0.25})
-    learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)
-    (found,) = weighed
-    assert sorted(found.unique().tolist()) == [0.25, 1]
-    assert float(found.mean()) == 0.625
-
-
-def test_prior_pictures_are_learned_whole(
-    base: Base, monkeypatch: pytest.MonkeyPatch, weighed: list[torch.Tensor]
-) -> None:
-    monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
     update = {"prior_share": 0.5, "batch_size": 4, "token_steps": 1, "adapter_steps": 1}
     recipe = QUICK.model_copy(update=update)
     learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)

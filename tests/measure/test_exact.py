@@ -10,7 +10,7 @@ import torch
 from tiny_models import build_mini
 
 from ccvd_cli.engine.bases import open_base
-from ccvd_cli.measure.exact import Exact, Shown, shown_by
+from ccvd_cli.measure.exact import Exact, Shown, least, shown_by
 from ccvd_cli.world import heldout, judge
 from ccvd_cli.world.render import Actor, Clip, render
 
@@ -85,12 +85,13 @@ def test_who_is_not_trusted_is_not_asked_and_that_is_said_once(exact: Exact) -> 
         assert found == {"scene": 0.0, "motion_class": 1.0}
     assert len(said) == 2 and "noun" in said[0] and "96.0%" in said[0]
     assert "path of jumping" in said[1]  # through an autoencoder that has learned nothing
-    assert exact.accuracy() == {"scene": 0.99, "motion_class": 0.99}
+    shares = exact.accuracies(Shown("dog", scene="beach", motion="jumping"))
+    assert (shares["noun"], shares["scene"], shares["motion_class"]) == (0.96, 0.99, 0.99)
     exact.attributes.accuracy |= {"scene, styled": 0.5, "motion, styled": 0.98}
     styled = Shown(scene="beach", motion="rising", style="sepia", subject="dog-10")
     assert exact.scores(clip, styled) == {"style": 1.0, "motion_class": 0.0}
     assert exact.scores(clip, Shown(scene="beach"), styled=True) == {}
-    assert exact.accuracy()["motion_class, styled"] == 0.98 and "scene, styled" not in exact.accuracy()
+    assert exact.accuracies(styled)["motion_class"] == 0.98
 
 
 def test_the_path_of_a_single_actor_is_measured(exact: Exact) -> None:
@@ -98,9 +99,17 @@ def test_the_path_of_a_single_actor_is_measured(exact: Exact) -> None:
     drawn = render(Clip((Actor("dog", (0.9, 0.1, 0.1)),), "beach", "rising", seed=1))
     clip = torch.from_numpy(drawn).movedim(-1, 1).float() / 255
     right, wrong = (exact.scores(clip, Shown("cat", motion=m))["path"] for m in ("rising", "falling"))
-    assert right > 0.96 and wrong < 0.8 and exact.accuracy()["path"] > 0.97
+    assert right > 0.96 and wrong < 0.8 and exact.accuracies(Shown("cat", motion="rising"))["path"] > 0.97
+    assert "path" not in exact.scores(
+        clip[:2], Shown("cat", motion="rising")
+    )  # in two frames nothing is followed
     assert "path" not in exact.scores(clip, Shown(motion="rising"))  # whose?
     assert "path" not in exact.scores(clip, Shown("cat", motion="rising", style="sepia"))
+
+
+def test_the_least_share_is_of_those_who_are_asked() -> None:
+    shares = [{"path": 0.98, "noun": 0.5}, {"path": 0.9}, {"path": 0.99, "noun": 0.6}]
+    assert least(shares) == {"path": 0.98, "noun": 0.5}
 
 
 def test_somebody_else_is_among_the_answers_of_identity_alone(exact: Exact) -> None:

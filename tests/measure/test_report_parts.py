@@ -50,9 +50,10 @@ def test_curves_are_over_all_that_was_learned_or_have_no_point(tmp_path: Path) -
 def test_seeds_that_did_not_come_to_the_end_do_not_count(tmp_path: Path) -> None:
     for seed, orders in ((0, (1, 2)), (1, (1,))):
         for order in orders:
-            result(tmp_path, "m", order, {"a": 0.5 + seed}, seed=seed, tasks=2)
+            seconds = {"learning": 10.0 + 990 * seed, "evaluating": 1.0}
+            result(tmp_path, "m", order, {"a": 0.5 + seed}, seed=seed, tasks=2, seconds=seconds)
     method = _methods(tmp_path)["m"]
-    assert (method.seeds, method.unfinished) == (1, 1)
+    assert (method.seeds, method.unfinished, method.learning) == (1, 1, 10.0)
     assert method.scores["clip_t"].mean == 0.5
 
 

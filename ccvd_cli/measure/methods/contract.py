@@ -1,6 +1,6 @@
 """What a method of continual learning is: it learns task after task, and says what takes part in a prompt.
 
-All share base, steps, data, seeds, sampler and how tokens are learned; they differ in what becomes of the adapters.
+All share base, steps, data, seeds and sampler; they differ in what becomes of the adapters, and so in which act while tokens are learned.
 """
 
 from __future__ import annotations

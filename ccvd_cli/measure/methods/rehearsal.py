@@ -40,7 +40,8 @@ class Ask:
             moments = torch.randint(latents.shape[2], (count, 1), generator=lesson.generator)
             latents = latents[torch.arange(count)[:, None], :, moments].transpose(1, 2)
         noise = torch.randn(latents.shape, generator=lesson.generator).to(latents.device)
-        timesteps = base.timesteps(count, lesson.generator, lesson.recipe.timestep_shift)
+        shift = lesson.recipe.token_shift if stage == "tokens" else lesson.recipe.timestep_shift
+        timesteps = base.timesteps(count, lesson.generator, shift)
         noisy, target = base.noise_and_target(latents, noise, timesteps)
         text, places = text.expand(count, -1, -1, -1), places.expand(count, -1)
         still = lesson.kind != "motion" or lesson.frame_by_frame(stage)
