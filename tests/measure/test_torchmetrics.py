@@ -63,7 +63,7 @@ def test_text_alignment_is_clip_score(clip_folder: Path) -> None:
         for one in (
             model,
             same,
-        ):  # random weights find some prompts unlike everything: so each is asked about its opposite too
+        ):  # which may find every prompt unlike the clip: so each is asked of its opposite too
             one.text_projection.weight.data.neg_()
     assert len(differing) == 2 * len(PROMPTS) and max(differing) > 0 > min(differing)
 
