@@ -117,7 +117,7 @@ def _result(path: Path) -> Result:
         int(found["seed"]),
         order,
         int(found.get("tasks") or order),
-        {str(name): means(of) for name, of in found["scores"].items()},
+        {str(name): _means(of) for name, of in found["scores"].items()},
         [shot for clip in found.get("clips") or () if (shot := _shot(clip, path.parent))],
         _numbers(found.get("judges") or {}),
         number(seconds.get("learning")),
@@ -140,8 +140,8 @@ def _shot(clip: Mapping[str, Any], folder: Path) -> Shot | None:
     )
 
 
-def means(found: Mapping[str, Any]) -> dict[str, float]:
-    """Of scores as `ccvd evaluate` and benchmarks store them; those that say nothing are left out."""
+def _means(found: Mapping[str, Any]) -> dict[str, float]:
+    """By metric; scores that say nothing are left out."""
     return _numbers({metric: score["mean"] for metric, score in found.items() if score})
 
 

@@ -17,6 +17,10 @@ class Method(Standing):
     done: int
     curves: dict[str, list[tuple[float, float]]]
 
+    @property
+    def name(self) -> str:
+        return self.method
+
 
 @dataclass(frozen=True)
 class Stream:

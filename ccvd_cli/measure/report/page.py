@@ -81,8 +81,7 @@ def render(found: Gathered, bench: Benchmark | None, media: Media) -> str:
 
 def _of_metric(of: Sequence[Card | Method], metric: str) -> dict[str, Points]:
     """Lines by name, if any of them is one."""
-    named = [(x.method if isinstance(x, Method) else x.name, x) for x in of]
-    lines: dict[str, Points] = {name: x.curves[metric] for name, x in named if metric in x.curves}
+    lines: dict[str, Points] = {x.name: x.curves[metric] for x in of if metric in x.curves}
     return lines if any(len(points) > 1 for points in lines.values()) else {}
 
 
