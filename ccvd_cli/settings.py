@@ -158,6 +158,7 @@ class EditSettings(Settings):
     source_prompt: str = Field(default="", description="what the clip shows, for the method ddim")
 
 
+# Only the last three layers are adapted: they come after place and path are decided.
 _MINI_PICTURES = Recipe(
     token_steps=100,
     adapter_steps=600,
@@ -169,9 +170,10 @@ _MINI_PICTURES = Recipe(
     timestep_shift=0.6,
     token_shift=0.6,
     offset_noise=0.0,
+    last_layers=3,
 )
 
-# The word "my" stands for a look in pretraining. Only the last three layers are adapted: they come after place and path are decided.
+# The word "my" stands for a look in pretraining.
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "token_start": "my",
@@ -179,7 +181,6 @@ _MINI_SUBJECT = _MINI_PICTURES.model_copy(
         "token_lr": 3e-3,
         "token_shift": 1.5,
         "adapter_steps": 350,
-        "last_layers": 3,
     }
 )
 

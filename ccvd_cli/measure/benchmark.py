@@ -2,7 +2,7 @@
 
 After every task the new concept is scored, after the last one (and after every N, if asked) all of them; and at the end a few prompts for
 several concepts. There is one file of results for each method, seed and task; what is there already is not done again, so that a run can be
-killed at any moment and go on.
+killed at any moment and go on, as it does when its stream has grown at the end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,21 +130,13 @@ class Run:
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
         self.composed = composed(self.plan.stream, self._family)
         now, then = self._about(), self.state.about()
-        if then and (other := [key for key in now if now[key] != then.get(key)]):
+        if then and len(then.get("tasks", ())) > len(now["tasks"]):
             raise UsageError(
-                f"'{self.folder}' was run in another way: its {other[0]} differ.", "Take another --out."
+                f"'{self.folder}' has gone through more tasks than there are.", "Take another --out."
             )
-        self._check_neighbours(now)
-
-    def _check_neighbours(self, now: Mapping[str, Any]) -> None:
-        """Other methods and seeds beside this run will stand in one table with it. Raises UsageError if they were run otherwise."""
+        _check_alike(self.folder, then, now, now)
         for path in self.folder.parent.parent.glob("*/seed*/run.json"):
-            then = State(path.parent).about()
-            other = [key for key in SHARED if then and then.get(key) != now[key]]
-            if other:
-                raise UsageError(
-                    f"'{path.parent}' was run in another way: its {other[0]} differ.", "Take another --out."
-                )
+            _check_alike(path.parent, State(path.parent).about(), now, SHARED)
 
     def left(self) -> int:
         """Tasks that are not done yet."""
@@ -318,6 +310,16 @@ def _clip(concept: str, row: Row) -> dict[str, Any]:
         "file": f"clips/{facts['clip']}",
         "scores": facts["scores"],
     }
+
+
+def _check_alike(run: Path, then: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Runs of one table are run alike, but one stream may end before the other. Raises UsageError."""
+    for key in keys if then else ():
+        one, other = then.get(key), now[key]
+        if key == "tasks" and one:
+            one, other = one[: len(other)], other[: len(one)]
+        if one != other:
+            raise UsageError(f"'{run}' was run in another way: its {key} differ.", "Take another --out.")
 
 
 def _write(path: Path, result: Mapping[str, Any]) -> None:

@@ -155,18 +155,20 @@ def number(value: Any) -> float | None:
 
 
 def standings(results: Sequence[Result]) -> list[Standing]:
-    """By stream and method, in the order of the results."""
+    """By stream and method, in the order of the results. Runs that ended before their stream had grown are unfinished."""
     groups: dict[tuple[str, str], list[Result]] = {}
+    ends: dict[str, int] = {}
     for r in results:
         groups.setdefault((r.stream, r.method), []).append(r)
-    return [_standing(stream, method, of) for (stream, method), of in groups.items()]
+        ends[r.stream] = max(r.tasks, ends.get(r.stream, 0))
+    return [_standing(stream, method, of, ends[stream]) for (stream, method), of in groups.items()]
 
 
-def _standing(stream: str, method: str, results: Sequence[Result]) -> Standing:
+def _standing(stream: str, method: str, results: Sequence[Result], tasks: int) -> Standing:
     runs: dict[int, list[Result]] = {}
     for result in sorted(results, key=lambda r: r.order):
         runs.setdefault(result.seed, []).append(result)
-    whole = [run for run in runs.values() if len(run) == run[-1].tasks]
+    whole = [run for run in runs.values() if len(run) == tasks]
     histories: dict[str, dict[str, list[float]]] = {}
     for run in whole:
         for metric, concept, mean in told(run):

@@ -13,6 +13,7 @@ from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.measure.benchmark import Plan, Run, scaled
 from ccvd_cli.measure.results import read, standings
+from ccvd_cli.measure.streams import Stream
 
 SHORT = stream("subject", "motion", "subject")
 
@@ -94,6 +95,28 @@ def test_other_settings_need_another_folder(base: Base, tmp_path: Path) -> None:
     other = run(base, SHORT, tmp_path, effort=3.0)
     with pytest.raises(UsageError, match="its recipes differ"):
         other.check()
+
+
+def test_a_stream_that_has_grown_goes_on_from_where_it_was(base: Base, tmp_path: Path) -> None:
+    begun = Stream(SHORT.name, SHORT.tasks[:2])
+    for name in ("ccvd", "joint"):
+        run(base, begun, tmp_path, name).go()
+    run(base, SHORT, tmp_path / "at once").go()
+    grown = run(base, SHORT, tmp_path)
+    learned: list[str] = []
+    teach = grown.method.learn
+    grown.method.learn = lambda t, m: learned.append(t.name) or teach(t, m)  # type: ignore
+    grown.go()
+    assert learned == [SHORT.tasks[2].name]
+    *_, last = results(tmp_path / "at once")
+    assert json.loads(grown._path(SHORT.tasks[2]).read_text()).items() >= last.items()
+    told = {s.method: (s.seeds, s.unfinished) for s in standings(read(tmp_path)[0])}
+    assert told == {"ccvd": (1, 0), "joint": (0, 1)}
+    with pytest.raises(UsageError, match="more tasks than there are"):
+        run(base, begun, tmp_path).check()
+    swapped = Stream(SHORT.name, (SHORT.tasks[1], SHORT.tasks[0], SHORT.tasks[2]))
+    with pytest.raises(UsageError, match="its tasks differ"):
+        run(base, swapped, tmp_path).check()
 
 
 def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> None:
