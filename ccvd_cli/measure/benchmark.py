@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -129,14 +129,19 @@ class Run:
                 streams.material(task, self._learning(task.kind))
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
         self.composed = composed(self.plan.stream, self._family)
-        now, then = self._about(), self.state.about()
-        if then and len(then.get("tasks", ())) > len(now["tasks"]):
+        if len(self.state.about().get("tasks", ())) > len(self.plan.stream.tasks):
             raise UsageError(
                 f"'{self.folder}' has gone through more tasks than there are.", "Take another --out."
             )
-        _check_alike(self.folder, then, now, now)
+        self._check_alike(self._settings())
+        self._check_alike(self._about())
+
+    def _check_alike(self, now: Mapping[str, Any]) -> None:
+        """With what this run was before, and with what stands beside it in one table. Raises UsageError."""
+        _check_alike(self.folder, self.state.about(), now)
+        shared = {key: now[key] for key in SHARED if key in now}
         for path in self.folder.parent.parent.glob("*/seed*/run.json"):
-            _check_alike(path.parent, State(path.parent).about(), now, SHARED)
+            _check_alike(path.parent, State(path.parent).about(), shared)
 
     def left(self) -> int:
         """Tasks that are not done yet."""
@@ -280,7 +285,11 @@ class Run:
         return self.folder / f"{task.order:02d}-{task.name}.json"
 
     def _about(self) -> dict[str, Any]:
-        """All that results depend on, but for what is learned."""
+        """All that results depend on, but for what is learned. Judges that there are not yet are trained for it."""
+        exact = self.examiner.exact
+        return self._settings() | {"exact": exact.digests() if exact else {}}
+
+    def _settings(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "base": self.base.fingerprint,
@@ -291,7 +300,6 @@ class Run:
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
             "encoders": self.examiner.encoders(References()),
-            "exact": self.examiner.exact.digests() if self.examiner.exact else {},
             "every": self.plan.every,
             "effort": self.plan.effort,
             "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),
@@ -312,11 +320,11 @@ def _clip(concept: str, row: Row) -> dict[str, Any]:
     }
 
 
-def _check_alike(run: Path, then: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]) -> None:
+def _check_alike(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Runs of one table are run alike, but one stream may end before the other. Raises UsageError."""
-    for key in keys if then else ():
-        one, other = then.get(key), now[key]
-        if key == "tasks" and one:
+    for key, one in now.items() if then else ():
+        other = then.get(key)
+        if key == "tasks" and other:
             one, other = one[: len(other)], other[: len(one)]
         if one != other:
             raise UsageError(f"'{run}' was run in another way: its {key} differ.", "Take another --out.")

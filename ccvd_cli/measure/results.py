@@ -80,16 +80,19 @@ class Standing:
 def read(folder: Path) -> tuple[list[Result], list[str]]:
     """Results, and what is wrong with files that are none. Raises UsageError if there is no result at all."""
     paths = sorted(folder.glob("*/*/seed*/[0-9]*-*.json")) if folder.is_dir() else []
-    found, wrong = [], []
+    found: dict[tuple[str, str, int, int], Result] = {}
+    wrong: list[str] = []
     for path in paths:
         try:
-            found.append(_result(path))
+            result = _result(path)
+            if found.setdefault((result.stream, result.method, result.seed, result.order), result) != result:
+                raise ValueError("another file is of the same method, seed and task")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             wrong.append(
                 f"{path.relative_to(folder)}: {_why(error)}; remove its folder to run that seed anew"
             )
     if found:
-        return found, wrong
+        return list(found.values()), wrong
     raise UsageError(
         f"'{folder}' holds no results of a benchmark{f' ({wrong[0]})' if wrong else ''}.",
         "Run ccvd benchmark first, or give the folder that has <stream>/<method>/seed<k>/<task>.json.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,19 @@ def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> N
     run(base, SHORT, tmp_path, "joint").check()
     with pytest.raises(UsageError, match="effort differ"):
         run(base, SHORT, tmp_path, "joint", effort=0.5).check()
+
+
+def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> None:
+    run(base, SHORT, tmp_path).go()
+
+    class Untrained:
+        def digests(self) -> None:
+            raise KeyboardInterrupt
+
+    other = run(base, SHORT, tmp_path, effort=3.0)
+    other.examiner = replace(other.examiner, exact=Untrained())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="differ"):
+        other.check()
 
 
 def test_results_are_of_what_was_learned(base: Base, tmp_path: Path) -> None:

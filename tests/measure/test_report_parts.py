@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def test_damaged_results_are_skipped_and_named(tmp_path: Path, damaged: str) -> 
     good.unlink()
     with pytest.raises(UsageError, match="02-b"):
         results.read(tmp_path)
+
+
+def test_a_copied_run_counts_once(tmp_path: Path) -> None:
+    result(tmp_path, "m", 1, {"a": 0.6})
+    shutil.copytree(tmp_path / "toy" / "m", tmp_path / "toy" / "m-copy")
+    (found,), (wrong,) = results.read(tmp_path)
+    assert found.scores == {"a": {"clip_t": 0.6}}
+    assert wrong.startswith("toy/m-copy/seed0/01-a.json: another file is of the same method, seed and task")
 
 
 def test_scores_that_are_no_numbers_say_nothing(tmp_path: Path) -> None:
