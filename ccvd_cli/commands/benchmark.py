@@ -11,19 +11,18 @@ import typer
 from typer import Option
 
 from ..errors import UsageError
-from ..metric_names import SAID
-from ..output import duration, emit, emit_json, emit_table
+from ..output import duration, emit_json
 from ..outputs import check_output
 from ..progress import progress
 from ..session import Session
 from .opening import find_base, open_base
 from .options import BaseOptions, JsonOption, SampleOptions
+from .standing import tell
 from .wiring import command
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..measure.benchmark import ExactExaminer, Plan
-    from ..measure.estimates import Estimate
     from ..measure.results import Standing
     from ..measure.streams import Stream, Task
     from ..settings import SampleSettings
@@ -289,41 +288,4 @@ def _tell(session: Session, found: Sequence[Standing]) -> None:
             session.say(
                 f"{standing.stream}, {standing.method}: {standing.unfinished} unfinished, not counted."
             )
-    found = [standing for standing in found if standing.seeds]
-    metrics = [m for m in SAID if any(m in s.scores for s in found)]
-    head = ("STREAM", "METHOD", "SEEDS", "S/TASK")
-    emit_table(
-        (*head, *(SAID[m] for m in metrics)),
-        [
-            (
-                s.stream,
-                s.method,
-                s.seeds,
-                "" if s.learning is None else f"{s.learning:.1f}",
-                *(_said(s.scores.get(m)) for m in metrics),
-            )
-            for s in found
-        ],
-    )
-    emit("")
-    emit_table(
-        ("FORGOTTEN", "METHOD", *(f"F-{SAID[m]}" for m in metrics)),
-        [(s.stream, s.method, *(_lost(s, m) for m in metrics)) for s in found],
-    )
-    rows = [(s.stream, s.method, kind, of) for s in found for kind, of in s.composed.items()]
-    shown = [m for m in SAID if any(m in of for *_, of in rows)]
-    emit("")
-    emit_table(
-        ("COMPOSED", "METHOD", "PROMPTS", *(SAID[m] for m in shown)),
-        [(stream, method, kind, *(_said(of.get(m)) for m in shown)) for stream, method, kind, of in rows],
-    )
-
-
-def _said(found: Estimate | None) -> str:
-    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} - {found.high:.3f})"
-
-
-def _lost(standing: Standing, metric: str) -> str:
-    """Since it was just learned, and since it was best."""
-    lost = standing.forgotten.get(metric)
-    return "" if lost is None else f"{lost.since_first:+.3f} / {lost.since_best:+.3f}"
+    tell(found)

@@ -55,7 +55,10 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     table = ccvd("benchmark", "--table")
     assert table.code == 0 and table.out == again.out
     head, *rows = table.out.splitlines()
-    assert head.split()[:5] == ["STREAM", "METHOD", "SEEDS", "S/TASK", "CLIP-T"] and "finetune" in rows[1]
+    assert head.split() == ["TOY10", "ccvd", "without", "regions,", "noise", "finetune"]
+    assert rows[0].split() == ["seeds", "1", "1"] and "TOGETHER: a subject in a style" in rows
+    lost = rows.index("FORGOTTEN since learned / since best")
+    assert rows[lost + 1].split()[:4] == ["CLIP-T", "+0.000", "/", "+0.000"]
     page = ccvd("report", "--benchmark", "benchmark", "--json")
     assert page.code == 0 and json.loads(page.out)["skipped"] == 0, page.err
     shown = Path("report.html").read_text()

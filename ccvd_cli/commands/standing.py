@@ -1,0 +1,98 @@
+"""Methods of a benchmark beside each other on the screen: a column each, a row for every metric.
+
+Nine methods are wider than a terminal: as many as there is room for stand beside each other, the others below. A pipe has room for all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..metric_names import SAID
+from ..output import emit, emit_table
+
+if TYPE_CHECKING:
+    from ..measure.estimates import Estimate
+    from ..measure.forgetting import Forgetting
+    from ..measure.results import Standing
+
+_GAP = 2
+_TOGETHER = {
+    "two": "two subjects",
+    "three": "three subjects",
+    "subject+motion": "a subject and a motion",
+    "subject+style": "a subject in a style",
+}
+
+
+def tell(found: Sequence[Standing]) -> None:
+    """Those that came to the end, stream by stream."""
+    blocks: list[list[tuple[str, ...]]] = []
+    for stream in dict.fromkeys(standing.stream for standing in found):
+        of = [standing for standing in found if standing.stream == stream and standing.seeds]
+        blocks += _blocks(list(_rows(stream, of)), _room())
+    for k, (head, *rows) in enumerate(blocks):
+        if k:
+            emit("")
+        emit_table(head, rows)
+
+
+def _rows(stream: str, of: Sequence[Standing]) -> Iterator[tuple[str, ...]]:
+    """Of as many cells each as there are methods, and one."""
+    empty = [""] * len(of)
+    yield stream.upper(), *(s.method for s in of)
+    yield "seeds", *(str(s.seeds) for s in of)
+    yield "seconds to learn a task", *("" if s.learning is None else f"{s.learning:.1f}" for s in of)
+    for metric in _known(s.scores for s in of):
+        yield SAID[metric], *(_score(s.scores.get(metric)) for s in of)
+    if lost := _known(s.forgotten for s in of):
+        yield "", *empty
+        yield "FORGOTTEN since learned / since best", *empty
+        for metric in lost:
+            yield SAID[metric], *(_lost(s.forgotten.get(metric)) for s in of)
+    for kind in dict.fromkeys(kind for s in of for kind in s.composed):
+        together = [s.composed.get(kind, {}) for s in of]
+        yield "", *empty
+        yield f"TOGETHER: {_TOGETHER.get(kind, kind)}", *empty
+        for metric in _known(together):
+            yield SAID[metric], *(_score(scores.get(metric)) for scores in together)
+
+
+def _known(scored: Iterable[Collection[str]]) -> list[str]:
+    """Metrics that anybody has."""
+    found = set().union(*scored)
+    return [metric for metric in SAID if metric in found]
+
+
+def _blocks(rows: Sequence[tuple[str, ...]], room: int | None) -> Iterator[list[tuple[str, ...]]]:
+    """The same rows with some of the columns, each block as wide as there is room for, but of one method at least."""
+    columns = list(zip(*rows, strict=True))
+    label, left = columns[0], columns[1:]
+    while left:
+        width, count = _width(label), 0
+        while count < len(left) and (room is None or not count or width + _GAP + _width(left[count]) <= room):
+            width, count = width + _GAP + _width(left[count]), count + 1
+        yield list(zip(label, *left[:count], strict=True))
+        left = left[count:]
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(map(len, column))
+
+
+def _room() -> int | None:
+    """Columns of the terminal; None where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _score(found: Estimate | None) -> str:
+    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} - {found.high:.3f})"
+
+
+def _lost(found: Forgetting | None) -> str:
+    return "" if found is None else f"{found.since_first:+.3f} / {found.since_best:+.3f}"
+
+
+__all__ = ["tell"]
