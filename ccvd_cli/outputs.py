@@ -31,14 +31,21 @@ def check_output(path: Path) -> None:
         while not folder.exists():
             folder = folder.parent
     except OSError as error:  # a name too long for the file system, a folder that may not be entered
-        raise UsageError(f"Cannot write to '{path}': {error.strerror}.", "Choose another --out.") from error
+        raise UsageError(f"Cannot write to '{path}': {error.strerror}.", "Choose another place.") from error
     if not folder.is_dir():
-        raise UsageError(f"Cannot write to '{path}': '{folder}' is not a folder.", "Choose another --out.")
+        raise UsageError(f"Cannot write to '{path}': '{folder}' is not a folder.", "Choose another place.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(
             f"Cannot write to '{path}': no permission to write in '{folder}'.",
-            "Choose another --out, or make the folder writable.",
+            "Choose another place, or make the folder writable.",
         )
+
+
+def check_sheet(path: Path) -> None:
+    """As `check_output`, of what `--sheet` names. Raises UsageError."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--sheet '{path}' is not a PNG.", "Name a file such as sheet.png.")
+    check_output(path)
 
 
 def check_suffix(path: Path) -> str:

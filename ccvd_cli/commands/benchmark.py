@@ -12,7 +12,7 @@ from typer import Option
 
 from ..errors import UsageError
 from ..output import duration, emit_json
-from ..outputs import check_output
+from ..outputs import check_output, check_sheet
 from ..progress import progress
 from ..session import Session
 from .opening import find_base, open_base
@@ -21,11 +21,15 @@ from .standing import tell
 from .wiring import command
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..engine.bases.contract import Base
     from ..measure.benchmark import ExactExaminer, Plan
-    from ..measure.results import Standing
+    from ..measure.results import Result, Shot, Standing
     from ..measure.streams import Stream, Task
     from ..settings import SampleSettings
+
+_SHOWN, _SIDE, _COLUMNS = 4, 64, 3  # frames of a clip on a sheet, their pixels, and clips beside each other
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,12 @@ class BenchmarkOptions:
             show_default="none on the embedded base, else ViT-S/16",
         ),
     ] = None
+    sheet: Annotated[
+        Path | None,
+        Option(
+            "--sheet", metavar="FILE", help="A PNG: the same prompts by every method.", show_default=False
+        ),
+    ] = None
     table: Annotated[bool, Option("--table", help="Run nothing: the table of what is in --out.")] = False
     json: JsonOption = False
 
@@ -98,7 +108,7 @@ def register(app: typer.Typer) -> None:
             "ccvd benchmark --stream toy10 --methods ccvd,finetune",
             "ccvd benchmark --methods ccvd --ablate regions --seeds 3",
             "ccvd benchmark --methods all --shard 1/4",
-            "ccvd benchmark --table --out benchmark",
+            "ccvd benchmark --table --out benchmark --sheet methods.png",
         ),
         panel="Measuring",
     )
@@ -110,6 +120,8 @@ def benchmark(
     """Learn a stream of concepts by several methods, and measure what each has left. What was done before is not done again."""
     from ..measure.results import read, standings
 
+    if options.sheet:
+        check_sheet(options.sheet)
     if not options.table:
         _run(session, options, sampling, base)
     results, wrong = read(options.out)
@@ -120,6 +132,9 @@ def benchmark(
         emit_json([standing.as_json() for standing in found])
     else:
         _tell(session, found)
+    if options.sheet:
+        _draw(results, options.sheet)
+        session.say(f"Sheet: {options.sheet}")
 
 
 def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions) -> None:
@@ -277,6 +292,35 @@ def _examiner(
     subjects = heldout.indices("test", SUBJECTS)
     exact = Exact(base, subjects, judges_folder(session.home), report, session.say) if stream.toy else None
     return ExactExaminer(opened.clip, opened.dino, exact=exact)
+
+
+def _draw(results: Sequence[Result], sheet: Path) -> None:
+    """The first prompt of a concept and of each way to say several, by every method. Raises UsageError if no two methods have clips."""
+    from ..engine.media import load_film
+    from ..engine.media_out import contact_sheet
+    from ..measure.report.benchmark import side_by_side
+
+    first: dict[tuple[str, str], dict[str, Shot]] = {}
+    for stream in dict.fromkeys(result.stream for result in results):
+        for shots in side_by_side([result for result in results if result.stream == stream]):
+            (one, *_) = shots.values()
+            first.setdefault((stream, one.composed), shots)
+    clips = [
+        (f"{name}: {shot.prompt}", shot.path) for shots in first.values() for name, shot in shots.items()
+    ]
+    if not clips:
+        raise UsageError(
+            f"--sheet '{sheet}': no two methods have clips of one prompt.", "Run another method into --out."
+        )
+    rows = [(label, _small(load_film(path, most=_SHOWN).frames)) for label, path in clips]
+    contact_sheet(rows, sheet, frames_per_row=_SHOWN, scale=1, columns=_COLUMNS)
+
+
+def _small(frames: Tensor) -> Tensor:
+    """(F, 3, H, W) in [-1, 1] -> in [0, 1], of _SIDE to twice as many pixels."""
+    from torch.nn.functional import avg_pool2d
+
+    return avg_pool2d((frames + 1) / 2, max(1, min(frames.shape[-2:]) // _SIDE))
 
 
 # --- what is told ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typer import Option
 
 from ..errors import UsageError
 from ..output import emit, emit_json, emit_table
+from ..outputs import check_sheet
 from ..progress import progress
 from ..session import Session
 from .opening import find_base, open_base
@@ -335,8 +336,8 @@ def adherence(
     source = base.base or "mini"
     defaults = sampling_of(find_base(source).family, concepts=False)
     settings = override(defaults, {**asdict(sampling), "seed": seed})
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise UsageError(f"--sheet '{sheet}' is not a PNG.", "Name a file such as sheet.png.")
+    if sheet is not None:
+        check_sheet(sheet)
     opened = open_base(session, source, base.device, base.dtype)
     from ..engine.media_out import contact_sheet
     from ..world import adherence as world

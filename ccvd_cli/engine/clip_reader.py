@@ -72,18 +72,18 @@ def read_clip(path: Path, *, size: tuple[int, int], frames: int, fps: int) -> Pi
     return np.stack([np.asarray(ImageOps.fit(Image.fromarray(x), (width, height), method)) for x in picked])
 
 
-def read_whole(path: Path, *, size: tuple[int, int], most: int) -> Whole:
+def read_whole(path: Path, *, size: tuple[int, int] | None = None, most: int) -> Whole:
     """Reads all frames of a clip, or `most` of them at equal distances, squeezed to `size`: nothing is cropped.
 
     Args:
-        size: (height, width) in pixels.
+        size: (height, width) in pixels; its own, unless told.
 
     Raises:
         Unreadable: as `read_clip`.
     """
     probe = _probe(path)
-    picked, spans = _read(path, probe, size, partial(evenly_at, most=most))
-    height, width = size
+    height, width = size or (probe.height, probe.width)
+    picked, spans = _read(path, probe, (height, width), partial(evenly_at, most=most))
     method = Image.Resampling.LANCZOS
     pixels = np.stack([np.asarray(Image.fromarray(x).resize((width, height), method)) for x in picked])
     return Whole(pixels, len(spans), _seconds(spans), (probe.height, probe.width))

@@ -125,8 +125,8 @@ def load_videos(folder: Path, *, size: tuple[int, int], frames: int, fps: int, m
     return _load(folder, "clip", minimum, lambda path: read_clip(path, size=size, frames=frames, fps=fps))
 
 
-def load_film(path: Path, *, size: tuple[int, int], most: int) -> Film:
-    """Reads one clip whole, at most `most` of its frames, squeezed to `size` (height, width); see `clip_reader.read_whole`.
+def load_film(path: Path, *, size: tuple[int, int] | None = None, most: int) -> Film:
+    """Reads one clip whole, at most `most` of its frames, squeezed to `size` (height, width) if there is one; see `clip_reader.read_whole`.
 
     Raises:
         UsageError: there is no such file, or it is no clip of two frames or more.

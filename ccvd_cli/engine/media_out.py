@@ -54,36 +54,49 @@ def write_clip(
 
 
 def contact_sheet(
-    rows: Sequence[tuple[str, Tensor]], path: Path, *, frames_per_row: int = 8, scale: int = 2
+    clips: Sequence[tuple[str, Tensor]],
+    path: Path,
+    *,
+    frames_per_row: int = 8,
+    scale: int = 2,
+    columns: int = 1,
 ) -> Path:
-    """Writes a PNG with one row of evenly spaced frames per clip, its label above it.
+    """Writes a PNG with a strip of evenly spaced frames for each clip, its label above it.
 
     Args:
-        rows: label and frames (F, 3, H, W) in [0, 1]; clips may differ in length and size.
+        clips: label and frames (F, 3, H, W) in [0, 1]; they may differ in length and size.
         frames_per_row: how many frames of a longer clip are shown.
         scale: every pixel becomes a square of `scale` pixels.
+        columns: so many strips beside each other.
 
     Raises:
-        ValueError: no rows.
+        ValueError: no clips.
         CcvdError: the file system refuses. Nothing is left behind.
     """
-    if not rows:
-        raise ValueError("a contact sheet needs at least one row")
-    strips = [(label, _strip(_to_pixels(frames, scale), frames_per_row)) for label, frames in rows]
+    if not clips:
+        raise ValueError("a contact sheet needs at least one clip")
+    strips = [(label, _strip(_to_pixels(frames, scale), frames_per_row)) for label, frames in clips]
     font = ImageFont.load_default(_LABEL_SIZE)
     width = max(strip.width for _, strip in strips)
-    labelled = [(_wrap(label, font, width), strip) for label, strip in strips]
+    cells = [(_wrap(label, font, width), strip) for label, strip in strips]
+    rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     line = _LABEL_SIZE + 4
-    height = sum(line * len(lines) + strip.height + _MARGIN for lines, strip in labelled)
-    sheet = Image.new("RGB", (width + 2 * _MARGIN, height + _MARGIN), "white")
+    labels = [line * max(len(lines) for lines, _ in row) for row in rows]
+    heights = [
+        label + max(strip.height for _, strip in row) + _MARGIN
+        for label, row in zip(labels, rows, strict=True)
+    ]
+    across = _MARGIN + len(rows[0]) * (width + _MARGIN)
+    sheet = Image.new("RGB", (across, _MARGIN + sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
     y = _MARGIN
-    for lines, strip in labelled:
-        for text in lines:
-            draw.text((_MARGIN, y), text, fill="black", font=font)
-            y += line
-        sheet.paste(strip, (_MARGIN, y))
-        y += strip.height + _MARGIN
+    for row, label, height in zip(rows, labels, heights, strict=True):
+        for k, (lines, strip) in enumerate(row):
+            x = _MARGIN + k * (width + _MARGIN)
+            for n, text in enumerate(lines):
+                draw.text((x, y + n * line), text, fill="black", font=font)
+            sheet.paste(strip, (x, y + label))
+        y += height
     _write_whole([path], lambda parts: sheet.save(parts[0], format="PNG"))
     return path
 

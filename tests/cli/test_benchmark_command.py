@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_material import Ccvd
+from PIL import Image
 from tiny_models import build_mini
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
@@ -59,6 +60,10 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     assert rows[0].split() == ["seeds", "1", "1"] and "TOGETHER: a subject in a style" in rows
     lost = rows.index("FORGOTTEN since learned / since best")
     assert rows[lost + 1].split()[:4] == ["CLIP-T", "+0.000", "/", "+0.000"]
+    drawn = ccvd("benchmark", "--table", "--sheet", "methods.png")
+    assert drawn.code == 0 and "Sheet: methods.png" in drawn.err, drawn.err
+    with Image.open("methods.png") as sheet:  # a prompt of a concept and one of two together, by both methods
+        assert sheet.size[0] == 3 * (4 * 65 + 6) + 6 and sheet.size[1] > 2 * 64
     page = ccvd("report", "--benchmark", "benchmark", "--json")
     assert page.code == 0 and json.loads(page.out)["skipped"] == 0, page.err
     shown = Path("report.html").read_text()
@@ -77,6 +82,7 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
         (["--height", "32"], "the world draws 64x64"),
         (["--table"], "no results"),
         (["--out", "file"], "not a folder"),
+        (["--sheet", "methods.jpg"], "--sheet 'methods.jpg' is not a PNG"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_before_a_base_is_loaded(

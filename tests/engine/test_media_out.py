@@ -138,8 +138,19 @@ def test_contact_sheet(tmp_path: Path) -> None:
         colours = {colour for _, colour in sheet.convert("RGB").getcolors(1 << 20)}
     assert {RED, GREEN, BLUE} <= colours
     assert list(path.parent.iterdir()) == [path]
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="at least one clip"):
         contact_sheet([], tmp_path / "none.png")
+
+
+def test_contact_sheet_with_strips_beside_each_other(tmp_path: Path) -> None:
+    clips = [(str(k), torch.full((2, 3, 8, 8), k / 5)) for k in range(5)]
+    with Image.open(contact_sheet(clips, tmp_path / "s.png", scale=4, columns=2)) as sheet:
+        strip = 2 * (8 * 4 + 1)
+        assert sheet.width == 2 * strip + 3 * 6
+        row = sheet.height // 3
+        grey = [sheet.getpixel((10 + (k % 2) * (strip + 6), row * (k // 2) + 40)) for k in range(5)]
+        assert grey == [(51 * k,) * 3 for k in range(5)]
+        assert sheet.getpixel((10 + strip + 6, row * 2 + 40)) == (255, 255, 255)
 
 
 def test_long_label_wraps_within_the_sheet() -> None:
