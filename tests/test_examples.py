@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_models import build_mini
 
+from ccvd_cli.measure.results import read, standings
 from ccvd_cli.settings import RECIPES, SAMPLING
 from ccvd_cli.world import judge
 
@@ -86,3 +87,24 @@ def test_pairs_are_learned_side_by_side(
     module = import_module("compose")
     module.measure(module.MEASUREMENTS, "")
     assert "learned dog-10 and fish-11" in capsys.readouterr().out
+
+
+def test_results_in_the_tree_are_whole_and_readme_tells_them() -> None:
+    found, wrong = read(EXAMPLES / "benchmark")
+    told = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    assert not wrong
+    for standing in standings(found):
+        scores, lost = standing.scores, standing.forgotten
+        assert (standing.stream, standing.seeds, standing.unfinished) == ("toy10", 1, 0)
+        row = [
+            *(f"{scores[m].mean:.0%}" for m in ("identity", "nearest")),
+            f"{scores['clip_i'].mean:.3f}",
+            f"{scores['motion_class'].mean:.0%}",
+            f"{scores['motion'].mean:.3f}",
+            f"{scores['style'].mean:.0%}",
+            f"{scores['clip_t'].mean:.3f}",
+            f"{100 * lost['identity'].since_first:z.0f}",
+            f"{lost['clip_i'].since_first:z.3f}",
+            f"{100 * lost['style'].since_first:z.0f}",
+        ]
+        assert " | ".join([f"| `{standing.method}`", *row]) + " |" in told
