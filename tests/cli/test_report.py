@@ -77,6 +77,14 @@ def test_what_does_not_fit_is_left_out_and_said(ccvd: Ccvd, filled: None) -> Non
     assert "did not fit: 1 of the concepts" in _page()
 
 
+def test_a_prompt_is_headed_as_most_methods_word_it(ccvd: Ccvd, cwd: Path) -> None:
+    for method, prompt in (("a", "a sks"), ("b", "a <V1> dog"), ("c", "a <V1> dog")):
+        result(cwd / "bench", method, 1, {"V1": 0.5}, prompt=prompt)
+    assert ccvd("report", "--benchmark", "bench").code == 0
+    page = (cwd / "report.html").read_text()
+    assert "<h4>a &lt;V1&gt; dog <small>" in page and "<b>a</b> a sks</figcaption>" in page
+
+
 def test_concepts_and_benchmark_share_the_budget(ccvd: Ccvd, cwd: Path, teach: Callable[..., None]) -> None:
     for name in ("V1", "V2"):
         teach(name)

@@ -64,6 +64,7 @@ def render(found: Gathered, bench: Benchmark | None, media: Media) -> str:
         of_metric=_of_metric,
         composed_scores=lambda methods: [of for x in methods for of in x.composed.values()],
         plain=_plain,
+        usual=_usual,
     )
     return env.get_template("page.html.j2").render(
         found=found,
@@ -83,6 +84,13 @@ def _of_metric(of: Sequence[Card | Method], metric: str) -> dict[str, Points]:
     """Lines by name, if any of them is one."""
     lines: dict[str, Points] = {x.name: x.curves[metric] for x in of if metric in x.curves}
     return lines if any(len(points) > 1 for points in lines.values()) else {}
+
+
+def _usual(row: Mapping[str, tuple[Shot, Clip]]) -> Shot:
+    """The first that is worded as most are."""
+    shots = [shot for shot, _ in row.values()]
+    ((wording, _),) = Counter(shot.prompt for shot in shots).most_common(1)
+    return next(shot for shot in shots if shot.prompt == wording)
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, str]:
