@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+GAP = "  "  # between the columns of a table
+
 
 def emit(text: str) -> None:
     """One line (or block) of data."""
@@ -25,7 +27,7 @@ def emit_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def emit_facts(facts: dict[str, object]) -> None:

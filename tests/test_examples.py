@@ -103,8 +103,9 @@ def test_results_in_the_tree_are_whole_and_readme_tells_them() -> None:
             f"{scores['motion'].mean:.3f}",
             f"{scores['style'].mean:.0%}",
             f"{scores['clip_t'].mean:.3f}",
-            f"{100 * lost['identity'].since_first:z.0f}",
-            f"{lost['clip_i'].since_first:z.3f}",
-            f"{100 * lost['style'].since_first:z.0f}",
+            f"{100 * lost['identity'].since_first:.0f}",
+            f"{lost['clip_i'].since_first:.3f}",
+            f"{100 * lost['style'].since_first:.0f}",
         ]
+        row = ["0" if cell == "-0" else cell for cell in row]
         assert " | ".join([f"| `{standing.method}`", *row]) + " |" in told

@@ -11,14 +11,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..metric_names import SAID
-from ..output import emit, emit_table
+from ..output import GAP, emit, emit_table
 
 if TYPE_CHECKING:
     from ..measure.estimates import Estimate
     from ..measure.forgetting import Forgetting
     from ..measure.results import Standing
 
-_GAP = 2
 _TOGETHER = {
     "two": "two subjects",
     "three": "three subjects",
@@ -71,15 +70,16 @@ def _blocks(rows: Sequence[tuple[str, ...]], room: int | None) -> Iterator[list[
     columns = list(zip(*rows, strict=True))
     label, left = columns[0], columns[1:]
     while left:
-        width, count = _width(label), 0
-        while count < len(left) and (room is None or not count or width + _GAP + _width(left[count]) <= room):
-            width, count = width + _GAP + _width(left[count]), count + 1
+        count = 1
+        while count < len(left) and (room is None or _width(label, *left[: count + 1]) <= room):
+            count += 1
         yield list(zip(label, *left[:count], strict=True))
         left = left[count:]
 
 
-def _width(column: Sequence[str]) -> int:
-    return max(map(len, column))
+def _width(*columns: Sequence[str]) -> int:
+    """Of a table of these columns, in characters."""
+    return sum(max(map(len, column)) for column in columns) + len(GAP) * (len(columns) - 1)
 
 
 def _room() -> int | None:

@@ -138,10 +138,10 @@ class Run:
 
     def _check_alike(self, now: Mapping[str, Any]) -> None:
         """With what this run was before, and with what stands beside it in one table. Raises UsageError."""
-        _check_alike(self.folder, self.state.about(), now)
+        _refuse_other(self.folder, self.state.about(), now)
         shared = {key: now[key] for key in SHARED if key in now}
         for path in self.folder.parent.parent.glob("*/seed*/run.json"):
-            _check_alike(path.parent, State(path.parent).about(), shared)
+            _refuse_other(path.parent, State(path.parent).about(), shared)
 
     def left(self) -> int:
         """Tasks that are not done yet."""
@@ -320,13 +320,13 @@ def _clip(concept: str, row: Row) -> dict[str, Any]:
     }
 
 
-def _check_alike(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Runs of one table are run alike, but one stream may end before the other. Raises UsageError."""
-    for key, one in now.items() if then else ():
-        other = then.get(key)
-        if key == "tasks" and other:
-            one, other = one[: len(other)], other[: len(one)]
-        if one != other:
+def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """If it was run otherwise; one stream may end before the other. Raises UsageError."""
+    for key, ours in now.items() if then else ():
+        theirs = then.get(key)
+        if key == "tasks" and theirs:
+            ours, theirs = ours[: len(theirs)], theirs[: len(ours)]
+        if ours != theirs:
             raise UsageError(f"'{run}' was run in another way: its {key} differ.", "Take another --out.")
 
 
