@@ -16,7 +16,7 @@ from .questions import Question
 from .streams import Stream, Task
 
 Boxes = tuple[tuple[str, Box], ...]
-EACH = 2  # prompts of a kind
+TASKS_PER_PROMPT = 5  # of each kind, but two of a kind at least
 _SCENES = ("on a beach", "in a park", "in the snow", "in a city street")  # for who knows more than the world
 
 
@@ -37,16 +37,17 @@ class Composed:
 
 
 def composed(stream: Stream, family: Family) -> list[Composed]:
-    """A few prompts of each kind for which the stream has enough concepts, over different concepts."""
+    """Prompts of each kind for which the stream has enough concepts, over different concepts; the more, the longer it is."""
+    each = max(2, len(stream.tasks) // TASKS_PER_PROMPT)
     subjects, motions, styles = (
         [t for t in stream.tasks if t.kind == k] for k in ("subject", "motion", "style")
     )
     found: list[Composed] = []
     for kind, size in (("two", 2), ("three", 3)):
         groups = [subjects[i : i + size] for i in range(0, len(subjects) - size + 1, size)]
-        found += [_side_by_side(kind, group, k, stream, family) for k, group in enumerate(groups[:EACH])]
+        found += [_side_by_side(kind, group, k, stream, family) for k, group in enumerate(groups[:each])]
     for kind, others in (("subject+motion", motions), ("subject+style", styles)):
-        for k, (who, what) in enumerate(islice(zip(subjects, others, strict=False), EACH)):
+        for k, (who, what) in enumerate(islice(zip(subjects, others, strict=False), each)):
             found.append(_with(kind, who, what, k, stream, family))
     return found
 
