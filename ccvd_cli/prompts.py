@@ -10,10 +10,17 @@ from .errors import UsageError
 
 _PLACEHOLDER = re.compile(r"<([^<>]*)>")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # the registry's rule for names
-# How a sentence names a kind, and what it is called then. A subject stands anywhere.
+# How a sentence names a kind, and which kinds have no business there. A subject stands anywhere, and "a <V7> painting" may mean a style.
 _ROLES = {
-    "motion": re.compile(r"\bperforming\s+<([^<>]*)>", re.IGNORECASE),
-    "style": re.compile(r"\bin\s+(?:the\s+|an?\s+)?<([^<>]*)>\s+style\b", re.IGNORECASE),
+    "motion": (
+        re.compile(r"\bperforming\s+(?:the\s+|an?\s+)?<([^<>]*)>", re.IGNORECASE),
+        {"subject", "style"},
+    ),
+    "style": (
+        re.compile(r"\bin\s+(?:the\s+|an?\s+)?<([^<>]*)>\s+style\b", re.IGNORECASE),
+        {"subject", "motion"},
+    ),
+    "subject": (re.compile(r"(?<!performing )\b(?:an?|my|one)\s+<([^<>]*)>", re.IGNORECASE), {"motion"}),
 }
 _SAID = {"subject": "a <{}>", "motion": "performing <{}>", "style": "in <{}> style"}
 _HINT = "A prompt names a concept as <V1>: a letter, then at most 31 letters, digits, '-' or '_'."
@@ -44,12 +51,12 @@ def check_kinds(prompt: str, kinds: Mapping[str, str]) -> None:
         kinds: "subject", "motion" or "style" by the concept's name; names that it lacks are not looked at.
 
     Raises:
-        UsageError: `performing <V7>`, though V7 is no motion, or `in <V3> style`, though V3 is no style.
+        UsageError: `performing <V7>`, though V7 is no motion, `in <V3> style`, though V3 is no style, or `a <V4>`, though V4 is a motion.
     """
-    for role, words in _ROLES.items():
+    for role, (words, others) in _ROLES.items():
         for found in words.finditer(prompt):
             name = found[1]
-            if kinds.get(name, role) != role:
+            if kinds.get(name) in others:
                 said = _SAID[kinds[name]].format(name)
                 raise UsageError(
                     f"'{found[0]}' in the prompt: {name} is a {kinds[name]}, not a {role}.",
@@ -105,6 +112,11 @@ _UNSAID = {
     "style": [(r"\s*\bin\s+(?:the\s+|an?\s+)?{}\s+style\b", ""), ("{}", "picture")],
 }
 _CONNECTIVE = re.compile(r"(?:[\s,;]|\b(?:and|with|beside|next to|behind|near|while)\b)+$", re.IGNORECASE)
+# What may stand between an article and a name: 'a big red <V1> dog', but not 'a ball and <V1>' or 'the photo of <V1>'.
+_ADJECTIVES = (
+    r"(?:(?!(?:and|or|with|beside|next|to|behind|near|while|of|in|on|at|under|inside|by|from|an?|the|my|one)\b)"
+    r"[\w'-]+\s+){0,3}"
+)
 _PLACE = re.compile(r"\s+(?=(?:in|on|at|under|inside|by|near)\b)", re.IGNORECASE)
 
 
@@ -118,6 +130,8 @@ def _shared(tail: str, between: Sequence[str]) -> str:
 
 
 def _spoken_of(prompt: str, name: str, noun: str) -> re.Match[str] | None:
-    """'a <V1> dog' in a prompt: the article and the noun belong to the name."""
+    """'a red <V1> dog' in a prompt: the article, what comes after it and the noun belong to the name."""
     behind = rf"(?:\s+{re.escape(noun)}\b)?" if noun else ""
-    return re.search(rf"(?:\b(?:an?|the|my|one)\s+)?<{re.escape(name)}>{behind}", prompt, re.IGNORECASE)
+    return re.search(
+        rf"(?:\b(?:an?|the|my|one)\s+{_ADJECTIVES})?<{re.escape(name)}>{behind}", prompt, re.IGNORECASE
+    )

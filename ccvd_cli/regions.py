@@ -18,6 +18,10 @@ from .errors import UsageError
 
 Box = tuple[float, float, float, float]
 _FORM = "Write it as '<V1> dog @ 0.05,0.4,0.45,0.95': a prompt, @, and x0,y0,x1,y1 in fractions of the frame."
+_ENTRY = (
+    "An entry has a prompt, and a box [x0, y0, x1, y1] in fractions of the frame, "
+    "or keyframes {0: [...], 15: [...]} by frame."
+)
 
 
 class Keyframe(BaseModel):
@@ -27,6 +31,13 @@ class Keyframe(BaseModel):
 
     frame: int = Field(ge=0)
     box: Annotated[Box, Field(description="x0, y0, x1, y1 in fractions of the frame")]
+
+    @field_validator("box", mode="before")
+    @classmethod
+    def _four(cls, box: Any) -> Any:
+        if not isinstance(box, (list, tuple)) or len(box) != 4:
+            raise ValueError(f"the box {box!r} is not the four numbers x0, y0, x1, y1")
+        return box
 
     @field_validator("box")
     @classmethod
@@ -54,7 +65,7 @@ class Region(BaseModel):
     def _short(cls, given: Any) -> Any:
         """`box` in the place of `keyframes`; and keyframes as frame -> box, as files have them."""
         if not isinstance(given, dict):
-            return given
+            raise ValueError(f"{given!r} has no prompt and no box")
         given = dict(given)
         if "box" in given and "keyframes" not in given:
             given["keyframes"] = [{"frame": 0, "box": given.pop("box")}]
@@ -102,7 +113,7 @@ def parse(text: str) -> Region:
         if ":" in where
         else [{"frame": 0, "box": _box(where, text)}]
     )
-    return _checked({"prompt": " ".join(prompt.split()), "keyframes": keyed}, f"--region '{text}'")
+    return _checked({"prompt": " ".join(prompt.split()), "keyframes": keyed}, f"--region '{text}'", _FORM)
 
 
 def read(path: Path) -> list[Region]:
@@ -114,14 +125,12 @@ def read(path: Path) -> list[Region]:
         listed = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"Cannot read '{path}': {error.strerror}.", "Give a YAML or JSON file.") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UsageError(f"'{path}' is neither YAML nor JSON: {reason}.", "Check its syntax.") from error
     if not isinstance(listed, list) or not listed:
-        raise UsageError(
-            f"'{path}' holds no list of regions.", "Each entry has a prompt, and a box or keyframes."
-        )
-    return [_checked(entry, f"'{path}', region {i}") for i, entry in enumerate(listed, 1)]
+        raise UsageError(f"'{path}' holds no list of regions.", _ENTRY)
+    return [_checked(entry, f"'{path}', region {i}", _ENTRY) for i, entry in enumerate(listed, 1)]
 
 
 def check(regions: Iterable[Region], *, frames: int, cells: tuple[int, int]) -> None:
@@ -185,14 +194,21 @@ def _box(text: str, whole: str) -> list[float]:
     return numbers
 
 
-def _checked(given: Any, where: str) -> Region:
+def _checked(given: Any, where: str, form: str) -> Region:
     try:
-        return Region.model_validate(given)
+        region = Region.model_validate(given)
+        prompts.named(region.prompt)
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")
-        at = ".".join(map(str, first["loc"])) if first["type"] in ("missing", "extra_forbidden") else ""
-        raise UsageError(f"{where}: {at + ': ' if at else ''}{reason}.", _FORM) from error
+        if first["type"] not in ("value_error", "missing", "extra_forbidden"):
+            reason = f"{reason.removeprefix('Input ')}, not {first['input']!r}"[:160]
+        quoted = first["type"] == "value_error"  # by what it says
+        at = "" if quoted else "".join(f"{part}: " for part in first["loc"][:1])
+        raise UsageError(f"{where}: {at}{reason}.", form) from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", error.hint) from error
+    return region
 
 
 def _plain(box: Box) -> str:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from . import __version__
 from .clips import sidecar_path
 from .errors import CcvdError, UsageError
-from .settings import EditSettings, SampleSettings, Settings
+from .settings import EditSettings, Family, SampleSettings, Settings
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, Registry
@@ -27,7 +27,7 @@ _RECORDED = ("torch", "diffusers", "transformers")
 
 class SidecarBase(Settings):
     name: str
-    family: str
+    family: Family
     fingerprint: str
     location: str
 

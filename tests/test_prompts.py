@@ -40,6 +40,14 @@ NOUNS = {"V1": "dog", "V2": "cat", "V3": "car", "V10": "cat"}
         ("a <V1> dog and a <V2> cat, in the snow", ["a <V1> dog, in the snow", "a <V2> cat, in the snow"]),
         ("a <V1> dog and a <V10> cat", ["a <V1> dog", "a <V10> cat"]),
         ("a <V1> and a <V2> performing <V4>", ["a <V1> performing <V4>", "a <V2> performing <V4>"]),
+        (
+            "a red <V1> dog and a big blue <V2> cat on the beach",
+            ["a red <V1> dog on the beach", "a big blue <V2> cat on the beach"],
+        ),
+        (
+            "the photo of a <V1> dog with a ball and <V2> cat",
+            ["the photo of a <V1> dog with a ball", "the photo of <V2> cat"],
+        ),
         ("a <V1> dog on the moon", ["a <V1> dog on the moon"]),
         ("a red dog", []),
     ],

@@ -99,7 +99,20 @@ def test_files_say_the_same(tmp_path: Path) -> None:
         ("- prompt: <V1>", "region 1: keyframes: Field required"),
         ("- prompt: <V1>\n  box: [0, 0, 1, 1]\n  colour: red", "region 1: colour: Extra inputs"),
         ("- prompt: <V1>\n  box: [0, 0, 2, 1]", "the box 0,0,2,1 is outside the frame"),
-        ("- 7", "region 1: "),
+        ("- 7", "region 1: 7 has no prompt and no box"),
+        (
+            "- a <V1> dog @ 0,0,1,1",
+            "region 1: 'a <V1> dog @ 0,0,1,1' has no prompt and no box",
+        ),
+        ("- prompt: <V1>\n  box: null", "region 1: the box None is not the four numbers"),
+        ("- prompt: <V1>\n  keyframes: 5", "region 1: keyframes: should be a valid tuple, not 5"),
+        (
+            "- prompt: <V1>\n  keyframes: {first: [0, 0, 1, 1]}",
+            "region 1: keyframes: should be a valid integer",
+        ),
+        ("- prompt: '  '\n  box: [0, 0, 1, 1]", "region 1: The prompt is empty."),
+        ("- prompt: <V1\n  box: [0, 0, 1, 1]", "region 1: A single '<' in the prompt '<V1'."),
+        ("[" * 5000, "neither YAML nor JSON"),
     ],
 )
 def test_what_is_wrong_with_a_file(tmp_path: Path, content: str, says: str) -> None:
@@ -107,7 +120,7 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, content: str, says: str) -> N
     path.write_text(content)
     with pytest.raises(UsageError) as caught:
         read(path)
-    assert says in caught.value.message
+    assert says in caught.value.message and "@" not in (caught.value.hint or "")
     with pytest.raises(UsageError, match="Cannot read"):
         read(tmp_path / "none.yaml")
 

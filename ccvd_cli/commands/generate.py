@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from ..outputs import check_output
 from ..progress import progress
 from ..session import Session
 from . import placing
-from .options import BaseOptions, ClipOptions, DType, RegionOptions, SampleOptions
+from .options import BaseOptions, ClipOptions, DType, PictureOptions, RegionOptions, SampleOptions
 from .request import (
     Opened,
     Request,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ccvd_registry import Registry
 
     from ..settings import SampleSettings
-    from ..sidecar import Sidecar
+    from ..sidecar import Sidecar, SidecarEdit
 
 
 @dataclass(frozen=True)
@@ -137,18 +137,32 @@ def _from_prompt(session: Session, registry: Registry, prompt: str | None, given
     )
 
 
+def _edited(told: Sidecar, edit: SidecarEdit) -> list[str]:
+    """The arguments of `ccvd edit` that make the clip of a sidecar again, without what is usual."""
+    from ..settings import sampling_of
+
+    made, usual = told.sample_settings, sampling_of(told.base.family, concepts=bool(told.concepts))
+    words = ["--video", edit.video, told.prompt, "--seed", str(told.seed)]
+    words += ["--strength", f"{edit.strength:g}", "--method", edit.method]
+    words += ["--source-prompt", edit.source_prompt] if edit.source_prompt else []
+    for field in (f.name for f in fields(PictureOptions)):
+        value, option = getattr(made, field), field.replace("_", "-")
+        if value is False:
+            words.append(f"--no-{option}")
+        elif value != getattr(usual, field) and (field, edit.method) != ("scheduler", "ddim"):
+            words += [f"--{option}", str(value)]
+    return words + [word for region in made.regions for word in ("--region", str(region))]
+
+
 def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given) -> Clips:
     """As it was made; options that are given win over what the sidecar says."""
     from .. import sidecar
 
     told = sidecar.read(path)
-    if edit := told.edit:
-        again = ["--video", edit.video, told.prompt, "--seed", str(told.seed)]
-        again += ["--strength", f"{edit.strength:g}", "--method", edit.method]
-        again += ["--source-prompt", edit.source_prompt] if edit.source_prompt else []
+    if told.edit:
         raise UsageError(
-            f"'{path}' is of a clip that `ccvd edit` made from {edit.video}, which it does not hold.",
-            f"Again: ccvd edit {shlex.join(again)}",
+            f"'{path}' is of a clip that `ccvd edit` made from {told.edit.video}, which it does not hold.",
+            f"Again: `ccvd edit {shlex.join(_edited(told, told.edit))}`",
         )
     concepts = sidecar.concepts_now(told, registry)
     now = sidecar.current_versions()

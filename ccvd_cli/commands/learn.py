@@ -102,6 +102,13 @@ def register(app: typer.Typer) -> None:
     )
 
 
+_OF_MASKS = {
+    "outside_weight": "--outside-mask",
+    "attention_mask_weight": "--attention-mask",
+    "attention_mask_level": "--attention-mask-level",
+}
+
+
 def learn_subject(
     session: Session,
     images: Annotated[
@@ -119,6 +126,11 @@ def learn_subject(
     recipe: SubjectRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
+    given = [option for field, option in _OF_MASKS.items() if getattr(recipe, field) is not None]
+    if given and not within.masks:
+        raise UsageError(
+            f"{given[0]} without --masks.", "Say where the subject is: --masks FOLDER, or alpha."
+        )
     _learn(session, "subject", images, options, base, asdict(recipe), within.masks)
 
 

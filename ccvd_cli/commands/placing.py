@@ -59,7 +59,12 @@ def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
 def _side_by_side(session: Session, prompt: str, concepts: Sequence[ConceptView]) -> list[Region]:
     nouns = {c.name: c.class_noun for c in concepts if c.kind == "subject"}
     apart = prompts.told_apart(prompt, nouns)
-    if not 2 <= len(apart) <= MOST:
+    if len(apart) < 2:
+        return []
+    if len(apart) > MOST:
+        session.say(
+            f"{len(apart)} subjects are too many to stand side by side, and some may be left out: give each a --region."
+        )
         return []
     row = regions.side_by_side(apart)
     session.say("Side by side, so that nobody is left out (--no-auto-regions leaves it to the base):")
@@ -81,7 +86,7 @@ def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) 
         )
     if not settings.regions:
         raise UsageError(
-            "There are no regions to draw.", "Give --region, or name two subjects in the prompt."
+            "There are no regions to draw.", f"Give --region, or name two to {MOST} subjects in the prompt."
         )
     check_output(options.preview_regions)
     draw(settings.regions, (settings.width, settings.height), settings.frames, options.preview_regions)

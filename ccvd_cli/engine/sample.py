@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..prompts import named
 from ..schedule import weights
 from ..settings import SampleSettings
 from .adapters import Wide, attached
@@ -143,12 +144,12 @@ def _in_regions(
     if placed.ndim > text.ndim:  # frames read their own boxes, then
         text = text[:, :, None].expand(-1, -1, settings.frames, -1, -1)
     text = torch.cat([text[:2], placed])
-    named = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
+    said_at = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
     adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
     voices = Voices(
         layout,
         text[2:],
-        torch.stack([torch.stack(places).any(0) for places in named]).float(),
+        torch.stack([torch.stack(places).any(0) for places in said_at]).float(),
         adapters,
         attend=settings.region_attention,
         guided=settings.noise_guidance,
@@ -169,8 +170,8 @@ def _in_regions(
 def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings) -> list[Row]:
     """The rows of a clip in regions: the empty prompt, the prompt and each region's, and who takes part in them.
 
-    In a region these are the concepts of its prompt; and motions and styles that no region names, which act everywhere. They are weighed by
-    what the region's prompt and the clip's say together.
+    In a region these are the concepts of its prompt; and motions and styles that no region names, which act everywhere, as do those that the
+    clip's prompt and all regions name. They are weighed by what the region's prompt and the clip's say together.
 
     Raises:
         ValueError: a region names nobody, or somebody who is not among the learners.
@@ -189,8 +190,10 @@ def _cast(
             raise ValueError(
                 f"the region '{region}' names {sorted(own) or 'nobody'}; known are {sorted(known)}"
             )
+    pictured = {x.name for x in learners if x.kind != "subject"}
     alone = known - set().union(*within)
-    anywhere = {x.name for x in learners if x.name in alone and x.kind != "subject"}
+    anywhere = alone & pictured
+    alone |= pictured.intersection(named(prompt), *within)
     states = base.encode_text(rows, [x.token_vectors() for x in learners])
     shares: list[list[Share]] = [[]]
     for i, names in enumerate([alone, *(anywhere | own for own in within)], 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,12 @@ def test_concepts_take_part_and_all_is_told(
     assert "`ccvd edit` made from in.mp4" in again.err
     assert f"ccvd edit --video in.mp4 'a dog in <V1> style' --seed {told['seed']} " in again.err
     assert "--source-prompt 'a dog'" in again.err
+    hint = again.err[again.err.index("Again: `ccvd edit") :].split("`")[1]
+    assert ccvd(*shlex.split(hint)[1:], "--out", "again.gif").code == 0
+    retold = json.loads((cwd / "again.gif.json").read_text())
+    same = ("prompt", "seed", "settings", "edit")
+    assert {k: retold[k] for k in same} == {k: told[k] for k in same}
+    assert (cwd / "again.gif").read_bytes() == (cwd / "a.gif").read_bytes()
 
 
 def test_a_clip_from_nothing_tells_of_no_edit(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:

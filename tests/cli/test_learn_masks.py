@@ -122,3 +122,8 @@ def test_bad_weights_name_the_option(
 def test_motions_have_no_masks(ccvd: Ccvd, tiny: Path, clips: Path) -> None:
     run = ccvd("learn-motion", "--videos", clips, "--base", tiny, "--masks", "masks")
     assert run.code == 2 and "--masks" in run.err
+
+
+def test_what_is_about_masks_needs_masks(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, "--outside-mask", 0.1, *QUICK)
+    assert run.code == 2 and "--outside-mask without --masks" in run.err

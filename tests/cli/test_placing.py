@@ -43,7 +43,9 @@ def test_regions_are_obeyed_recorded_and_made_again(ccvd: Ccvd, taught: Path, cw
         assert frames(cwd, f"c{k}") != frames(cwd, "a")
 
 
-def test_two_subjects_stand_side_by_side_unless_told_not_to(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+def test_two_subjects_stand_side_by_side_unless_told_not_to(
+    ccvd: Ccvd, taught: Path, photos: Path, cwd: Path
+) -> None:
     run = ccvd("generate", f"{BOTH} performing <V3>", "--out", "a.gif", *FEW)
     assert run.code == 0, run.err
     assert "--region 'a <V1> dog performing <V3> @ 0,0.1,0.5,1'" in run.err
@@ -58,6 +60,15 @@ def test_two_subjects_stand_side_by_side_unless_told_not_to(ccvd: Ccvd, taught: 
     assert told["settings"]["regions"] == []
     assert sorted(s["concept"] for s in told["shares"]) == ["V1", "V2"]
     assert sum(s["weight"] for s in told["shares"]) == pytest.approx(1, abs=1e-3)
+    for noun in ("bird", "car", "boat"):
+        assert (
+            ccvd("learn-subject", "--images", photos, "--class-noun", noun, "--base", taught, *QUICK).code
+            == 0
+        )
+    five = f"{BOTH}, a <V4> bird, a <V5> car and a <V6> boat"
+    run = ccvd("generate", five, "--preview-regions", "boxes.png", *FEW)
+    assert run.code == 2 and "5 subjects are too many to stand side by side" in run.err
+    assert "name two to 4 subjects" in run.err and not (cwd / "boxes.png").exists()
     alone = ccvd("generate", "a <V1> dog performing <V3>", "--out", "c.gif", *FEW)
     assert alone.code == 0 and "--region" not in alone.err
 

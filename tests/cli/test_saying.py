@@ -39,6 +39,7 @@ def test_a_placeholder_is_what_the_registry_calls_a_name(name: str) -> None:
         "a <V1> dog performing <V3> in <V7> style",
         "a dog in the <V7> style, performing  <V3>",
         "In a <V7> style: a <V1> and a <V1> sitting in <V3>",  # no role that we know
+        "a dog performing a <V3> dance, a <V7> painting",
         "a dog performing <V9> in <V9> style",  # whether there is a V9 is not asked here
     ],
 )
@@ -53,6 +54,8 @@ def test_each_kind_in_its_place(prompt: str) -> None:
         ("a dog Performing  <V1>", "'Performing  <V1>' in the prompt: V1 is a subject, not a motion."),
         ("a dog in <V3> style", "'in <V3> style' in the prompt: V3 is a motion, not a style."),
         ("a dog in the <V1> style", "V1 is a subject, not a style."),
+        ("a dog performing the <V7>", "'performing the <V7>' in the prompt: V7 is a style, not a motion."),
+        ("a <V3> dog", "'a <V3>' in the prompt: V3 is a motion, not a subject."),
         ("<V3> performing <V3> in <V7> style and in <V3> style", "V3 is a motion, not a style."),
     ],
 )

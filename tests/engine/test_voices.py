@@ -191,6 +191,13 @@ def test_who_takes_part_where(base: Base) -> None:
     prompt = "a <V1> dog and a <V2> cat performing <V3> in <V4> style"
     rows = [(row, {s.name for s in shares}) for row, shares in taking_part(base, prompt, learners, settings)]
     assert rows == [("", set()), (prompt, {"V2", "V3", "V4"}), ("a <V1> dog", {"V1", "V3", "V4"})]
+    styled = tuple(parse(f"a <{n}> dog in <V4> style @ 0,0,1,1") for n in ("V1", "V2"))
+    for said, outside in ((prompt, {"V3", "V4"}), ("a <V1> dog and a <V2> cat performing <V3>", {"V3"})):
+        _, (_, shares), *own = taking_part(base, said, learners, CLIP.model_copy(update={"regions": styled}))
+        assert {
+            s.name for s in shares
+        } == outside  # a style of all regions acts outside them if the clip has it
+        assert all("V4" in {s.name for s in within} for _, within in own)
     for regions in ((parse("a dog @ 0,0,1,1"),), (parse("a <V9> dog @ 0,0,1,1"),)):
         with pytest.raises(ValueError, match="names"):
             taking_part(base, prompt, learners, CLIP.model_copy(update={"regions": regions}))

@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...settings import Family
+
 SiteKind = Literal["spatial", "temporal", "moment"]
 
 
@@ -59,7 +61,7 @@ class Base(ABC):
     """A frozen text-to-video model. Its weights never change; everything learned lives beside it."""
 
     name: str
-    family: str
+    family: Family
     fingerprint: str
     location: str
     device: torch.device
