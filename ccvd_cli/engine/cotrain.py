@@ -2,7 +2,8 @@
 
 Seen in one picture, subjects learn to occur together and to be told apart; every other step is on pictures of one alone, as always. Each
 keeps tokens and adapters of its own, and its adapters act only where its own picture is. Ours: in the paper, whose subjects share the
-weights that are trained, all of them are put into one picture; here it is a pair, drawn anew at each such step, however many there are; and each half keeps its background, masks or not.
+weights that are trained, all of them are cut out and put into one picture; here it is a pair, drawn anew at each such step, however many there
+are, and photos keep their backgrounds, masks or not.
 """
 
 from __future__ import annotations

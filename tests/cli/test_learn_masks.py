@@ -115,7 +115,7 @@ def test_a_bad_mask_is_one_line_and_leaves_nothing(
 def test_bad_weights_name_the_option(
     ccvd: Ccvd, tiny: Path, photos: Path, options: tuple[object, ...], said: str
 ) -> None:
-    run = ccvd("learn-subject", "--images", photos, "--base", tiny, *options)
+    run = ccvd("learn-subject", "--images", photos, "--masks", "alpha", "--base", tiny, *options)
     assert run.code == 2 and said in run.err
 
 
