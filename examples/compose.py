@@ -8,6 +8,7 @@ as the nearest of the ten.
     python examples/compose.py three --home runs/test          three
     python examples/compose.py three-kinds --home runs/test    a subject performing a motion in a style
     python examples/compose.py forgetting --home runs/test     a subject after ten further tasks
+    python examples/compose.py merged --home runs/test         each of the ten while the others act too
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_subject
-from ccvd_cli.engine.sample import generate
+from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.measure.estimates import estimate
 from ccvd_cli.measure.metrics import image_alignment
 from ccvd_cli.prompts import told_apart
@@ -129,6 +130,33 @@ def forgetting(bench: Bench) -> None:
     score("fine-tuning, after ten further tasks", [replace(tuned[0], adapters=tuned[-1].adapters)])
 
 
+def merged(bench: Bench) -> None:
+    """Each subject in prompts of its own, alone and while all ten act; `--recipe '{"orthogonal_weight": 0}'` shows what that loss does."""
+    everybody = [bench.collection[who.name] for who in bench.collection.subjects]
+    for who, learner in zip(bench.collection.subjects[: bench.args.concepts], everybody, strict=False):
+        prompts = [p.text for p in heldout.subject_prompts(who.index, who.name, bench.args.prompts)]
+        photos = bench.collection.base.embed_images(torch.stack(bench.collection.material(who.name)[2]))
+        for label, learners, how in (
+            ("named", [learner], {}),
+            ("relevance", everybody, {"aggregation": "relevance", "top_k": len(everybody)}),
+            ("mean", everybody, {"aggregation": "mean"}),
+        ):
+            for seed in range(bench.args.seeds):
+                clips = generate_batch(bench.collection.base, prompts, learners, bench.sampling(seed, **how))
+                for clip in clips:
+                    ((strict, near),) = bench.judges.who(clip)
+                    bench.tally.add(f"{label}: recognised", strict == who.name)
+                    bench.tally.add(f"{label}: nearest of ten", near == who.name)
+                    likeness = image_alignment(bench.collection.base.embed_images(clip * 2 - 1), photos)
+                    bench.facts.setdefault(f"{label}: CLIP-I of each clip", []).append(likeness)
+                if seed == 0:
+                    bench.rows.append((f"{label}: {prompts[0]}", clips[0]))
+        print(f"{who.name} is done", flush=True)
+    for label in ("named", "relevance", "mean"):
+        found = estimate(bench.facts[f"{label}: CLIP-I of each clip"])
+        print(f"{label:20} CLIP-I {found.mean:.3f}  (95% {found.low:.3f} - {found.high:.3f})", flush=True)
+
+
 def _fine_tuned(bench: Bench, stream: list[str]) -> list[Learner]:
     """The same tasks with one adapter that goes from one to the next, and no orthogonal loss."""
     learned: list[Learner] = []
@@ -153,6 +181,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "three": partial(together, size=3),
     "three-kinds": three_kinds,
     "forgetting": forgetting,
+    "merged": merged,
 }
 
 if __name__ == "__main__":
