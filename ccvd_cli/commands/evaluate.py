@@ -113,7 +113,7 @@ def _tell_forgetting(session: Session, lost: Mapping[str, Any]) -> None:
     again = {metric: facts for metric, facts in lost.items() if facts["since_first"] is not None}
     if not again:
         session.say(
-            "Nobody was evaluated before by the same questions: there is nothing to compare with yet."
+            "Nobody was evaluated before by the same questions and references: there is nothing to compare with yet."
         )
         return
     emit("")

@@ -40,7 +40,9 @@ class ReportOptions:
             show_default=False,
         ),
     ] = None
-    budget: Annotated[float, Option("--budget", metavar="MB", min=0, help="What pictures may take.")] = 25
+    budget: Annotated[
+        float, Option("--budget", metavar="MB", min=0, max=1e5, help="What pictures may take.")
+    ] = 25
     json: JsonOption = False
 
 

@@ -73,20 +73,23 @@ class Scoring:
     def score(self, session: Session, registry: Registry, concepts: Sequence[ConceptView]) -> None:
         """Scores all of them. They are registered by then; should it end early, it is said how to go on."""
         plan, names = self.plan, [concept.name for concept in concepts]
-        with _going_on(_again(session, plan, names), names):
+        by_folder = (
+            plan.kind == "motion" or self.base.family != "mini"
+        )  # else by what the concept keeps of its pictures
+        with _going_on(_again(session, plan, names, by_folder), names):
             request = asking.request_of(registry, names, plan.options, plan.sampling, plan.where)
             asked = asking.asked_of(request, plan.options)
-            held = dict(zip(names, self.held, strict=True))
+            held = dict(zip(names, self.held, strict=True)) if by_folder else {}
             for measured in examining.examine(
                 session, registry, request, self.base, self.examiner, asked, held, plan.options
             ):
                 self.found[measured.concept] = measured
 
 
-def _again(session: Session, plan: Plan, names: Sequence[str]) -> str:
+def _again(session: Session, plan: Plan, names: Sequence[str], by_folder: bool) -> str:
     """The command that scores them in the same way, and takes what is there already."""
     words = ["ccvd", "evaluate", *names]
-    for name, folder in zip(names, plan.folders, strict=True):
+    for name, folder in zip(names, plan.folders if by_folder else (), strict=by_folder):
         words += ["--references", f"{name}={folder}"]
     given = {
         "--height": plan.sampling.height,

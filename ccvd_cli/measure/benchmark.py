@@ -150,11 +150,13 @@ class Run:
     def go(self) -> None:
         """Does what is not done yet."""
         self.check()
+        if not self.left():
+            return  # what has come to its end needs no state any more
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.state.begin(self._about())
             done, seconds = self.state.restore(self.method, self.plan.stream.tasks)
-            self._forget_after(done)
+            self._check_results(done)
             for task in self.plan.stream.tasks:
                 if task.order <= done and self._path(task).exists():
                     continue
@@ -170,15 +172,19 @@ class Run:
                 f"'{self.folder}' cannot be used: {error.strerror}", "choose another --out"
             ) from error
 
-    def _forget_after(self, done: int) -> None:
-        """Results are of what the state has learned. Raises CcvdError if one is gone that cannot be made again."""
+    def _check_results(self, done: int) -> None:
+        """Results are of what the state has learned. Raises CcvdError if one is gone that cannot be made again, or has no state."""
         for task in self.plan.stream.tasks:
-            if task.order > done:
-                self._path(task).unlink(missing_ok=True)
-            elif task.order < done and not self._path(task).exists():
+            there = self._path(task).exists()
+            if there != (task.order <= done) and task.order != done:
+                why = (
+                    "is there, but not what was learned until then"
+                    if there
+                    else "is gone, and later tasks have been learned since"
+                )
                 raise CcvdError(
-                    f"'{self._path(task)}' is gone, and later tasks have been learned since",
-                    f"remove '{self.folder}' to begin it anew",
+                    f"'{self._path(task)}' {why}",
+                    f"take another --out, or remove '{self.folder}' to begin it anew",
                 )
 
     # -- scoring ------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[str, 
         UsageError: it cannot be read, a prompt names none of the concepts or several, or a concept has no prompt.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"'{path}' cannot be read ({error})", "give a text file, one prompt a line"

@@ -169,10 +169,13 @@ def _task(row: Mapping[str, Any], beside: Path, where: str) -> Task:
             raise UsageError(name)
     except UsageError as error:
         raise UsageError(f"{where}: '{name}' is no name.", error.hint) from error
+    noun = said("class_noun", "noun")
+    if "<" in noun or ">" in noun or not noun.isprintable():
+        raise UsageError(f"{where}: '{noun}' is no noun.", "Say what kind of thing it is, such as dog.")
     folder = said("folder") or said("videos" if kind == "motion" else "images")
     if not folder:
         raise UsageError(f"{where}: {name} has no folder.", "Say folder, or images, or videos of a motion.")
-    return Task(0, kind, name, said("class_noun", "noun"), beside / Path(folder).expanduser())  # type: ignore[arg-type]
+    return Task(0, kind, name, noun, beside / Path(folder).expanduser())  # type: ignore[arg-type]
 
 
 def _there(task: Task) -> bool:

@@ -43,7 +43,11 @@ def test_it_is_scored_as_evaluate_would(
     assert ("motion" if kind == "motion" else "clip_i") in scores and scores["clip_t"]["count"] == 8
     before = made(cwd)
     assert len(before) == 8
-    again = ccvd("evaluate", "V1", "--references", f"V1={source}", "--json")
+    held = (
+        ("--references", f"V1={source}") if kind == "motion" else ()
+    )  # pictures: what the concept keeps of them
+    again = ccvd("evaluate", "V1", *held, "--forgetting", "--json")
+    assert json.loads(again.out)["forgetting"]["clip_t"]["histories"]["V1"], again.err
     (row,) = json.loads(again.out)["concepts"]
     assert made(cwd) == before
     assert {key: row[key] for key in ("how", "scores")} == {

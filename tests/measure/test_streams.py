@@ -58,6 +58,7 @@ def test_files_are_read_relative_to_themselves(folder: Path) -> None:
         ("1,V1,subject,dog,nowhere,\n2,V2,motion,x,photos,gone\n", "V1 ('.*nowhere'), V2 ('.*gone')"),
         ("1,V1,motion,dog,photos,\n", "V1 has no folder"),
         ("1,1 dog,subject,dog,photos,\n", "'1 dog' is no name"),
+        ("1,V1,subject,dog <3,photos,\n", "'dog <3' is no noun"),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, text: str, says: str) -> None:
