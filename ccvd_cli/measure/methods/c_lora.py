@@ -4,7 +4,8 @@
 
 Tokens start at random, and no prompt says the class noun. All changes act always. Subjects and styles change the spatial cross-attentions;
 ours, since the paper has pictures alone: motions change the temporal self-attentions in the same way, and where text is told the moment
-of a frame there is one more low-rank change beside it, without which that base cannot learn when something is where.
+of a frame there is one more low-rank change beside it, without which that base cannot learn when something is where. Ours too: layers are
+those that the recipe adapts (of `mini`, the last three), and tokens are learned first and stand still from then on.
 """
 
 from __future__ import annotations
