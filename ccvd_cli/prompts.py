@@ -44,6 +44,11 @@ def named(prompt: str) -> list[str]:
     return list(names)
 
 
+def is_noun(text: str) -> bool:
+    """Whether a class noun can stand in a prompt; one without letters can, and says nothing."""
+    return text.isprintable() and not set("<>") & set(text)
+
+
 def check_kinds(prompt: str, kinds: Mapping[str, str]) -> None:
     """Whether every concept stands where its kind belongs: motions are performed, pictures are in a style.
 

@@ -140,17 +140,18 @@ def _from_prompt(session: Session, registry: Registry, prompt: str | None, given
 def _edited(told: Sidecar, edit: SidecarEdit) -> list[str]:
     """The arguments of `ccvd edit` that make the clip of a sidecar again, without what is usual."""
     from ..settings import sampling_of
+    from .overrides import option_of
 
     made, usual = told.sample_settings, sampling_of(told.base.family, concepts=bool(told.concepts))
     words = ["--video", edit.video, told.prompt, "--seed", str(told.seed)]
     words += ["--strength", f"{edit.strength:g}", "--method", edit.method]
     words += ["--source-prompt", edit.source_prompt] if edit.source_prompt else []
     for field in (f.name for f in fields(PictureOptions)):
-        value, option = getattr(made, field), field.replace("_", "-")
+        value, option = getattr(made, field), option_of(field)
         if value is False:
-            words.append(f"--no-{option}")
+            words.append(option.replace("--", "--no-", 1))
         elif value != getattr(usual, field) and (field, edit.method) != ("scheduler", "ddim"):
-            words += [f"--{option}", str(value)]
+            words += [option, str(value)]
     return words + [word for region in made.regions for word in ("--region", str(region))]
 
 

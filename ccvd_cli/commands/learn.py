@@ -18,6 +18,7 @@ from typer import Option
 
 from ..errors import UsageError
 from ..progress import progress
+from ..prompts import is_noun
 from ..registering import new_concept
 from ..session import Session
 from .learned import files, report
@@ -102,11 +103,7 @@ def register(app: typer.Typer) -> None:
     )
 
 
-_OF_MASKS = {
-    "outside_weight": "--outside-mask",
-    "attention_mask_weight": "--attention-mask",
-    "attention_mask_level": "--attention-mask-level",
-}
+_OF_MASKS = ("outside_weight", "attention_mask_weight", "attention_mask_level")
 
 
 def learn_subject(
@@ -126,10 +123,12 @@ def learn_subject(
     recipe: SubjectRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
-    given = [option for field, option in _OF_MASKS.items() if getattr(recipe, field) is not None]
+    from .overrides import option_of
+
+    given = [field for field in _OF_MASKS if getattr(recipe, field) is not None]
     if given and not within.masks:
         raise UsageError(
-            f"{given[0]} without --masks.", "Say where the subject is: --masks FOLDER, or alpha."
+            f"{option_of(given[0])} without --masks.", "Say where the subject is: --masks FOLDER, or alpha."
         )
     _learn(session, "subject", images, options, base, asdict(recipe), within.masks)
 
@@ -294,7 +293,7 @@ def _prepare(
 
 def _noun(given: str) -> str:
     noun = " ".join(given.split())
-    if "<" in noun or ">" in noun or not noun.isprintable():
+    if not is_noun(noun):
         raise UsageError(f"--class-noun '{noun}': not a noun.", "Say what kind of thing it is, such as dog.")
     return noun
 

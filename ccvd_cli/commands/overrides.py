@@ -33,16 +33,17 @@ def override(defaults: S, options: Mapping[str, Any]) -> S:
     given = {field: _value(value) for field, value in options.items() if value is not None}
     for field, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{_option(field)} {value}: not a finite number.")
+            raise UsageError(f"{option_of(field)} {value}: not a finite number.")
     try:
         return type(defaults).model_validate({**defaults.model_dump(), **given})
     except ValidationError as error:
         first = error.errors()[0]
         problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        raise UsageError(f"{_option(str(first['loc'][0]))} {first['input']}: {problem}.") from error
+        raise UsageError(f"{option_of(str(first['loc'][0]))} {first['input']}: {problem}.") from error
 
 
-def _option(field: str) -> str:
+def option_of(field: str) -> str:
+    """'--orthogonal' of orthogonal_weight: how a field of settings is typed."""
     return _SHORT.get(field, "--" + field.replace("_", "-"))
 
 

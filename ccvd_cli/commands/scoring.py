@@ -36,12 +36,14 @@ class Plan:
 
     def ready(self, session: Session, base: Base) -> Scoring:
         """With encoders, and what they see in the folders: what cannot be read is told before anything is learned. Raises UsageError."""
+        from ..measure.encoders import Embedded
+
         settings = self.settings
         base.latent_shape(settings.frames, settings.height, settings.width)
         examiner, silent = examining.open_encoders(base), replace(session, quiet=True)
-        held = [
-            examining.references_in(silent, folder, self.kind, examiner, settings) for folder in self.folders
-        ]
+        # Concepts keep what the base's own encoder sees of their pictures, as `ccvd evaluate` takes it too.
+        folders = () if self.kind != "motion" and isinstance(examiner.clip, Embedded) else self.folders
+        held = [examining.references_in(silent, folder, self.kind, examiner, settings) for folder in folders]
         return Scoring(self, base, examiner, held)
 
 
@@ -73,23 +75,20 @@ class Scoring:
     def score(self, session: Session, registry: Registry, concepts: Sequence[ConceptView]) -> None:
         """Scores all of them. They are registered by then; should it end early, it is said how to go on."""
         plan, names = self.plan, [concept.name for concept in concepts]
-        by_folder = (
-            plan.kind == "motion" or self.base.family != "mini"
-        )  # else by what the concept keeps of its pictures
-        with _going_on(_again(session, plan, names, by_folder), names):
+        with _going_on(_again(session, plan, names, held=bool(self.held)), names):
             request = asking.request_of(registry, names, plan.options, plan.sampling, plan.where)
             asked = asking.asked_of(request, plan.options)
-            held = dict(zip(names, self.held, strict=True)) if by_folder else {}
+            held = dict(zip(names, self.held, strict=True)) if self.held else {}
             for measured in examining.examine(
                 session, registry, request, self.base, self.examiner, asked, held, plan.options
             ):
                 self.found[measured.concept] = measured
 
 
-def _again(session: Session, plan: Plan, names: Sequence[str], by_folder: bool) -> str:
+def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) -> str:
     """The command that scores them in the same way, and takes what is there already."""
     words = ["ccvd", "evaluate", *names]
-    for name, folder in zip(names, plan.folders if by_folder else (), strict=by_folder):
+    for name, folder in zip(names, plan.folders, strict=True) if held else ():
         words += ["--references", f"{name}={folder}"]
     given = {
         "--height": plan.sampling.height,

@@ -29,7 +29,7 @@ class Earlier:
     `mean-abs`: the mean over j of mean |R_j^T R_u|; ours is a mean there too, since their sum drowns the diffusion loss when there are many.
     Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C; beyond that S S^T, and a square B with B B^T = S S^T takes
     their place. B^T R_u vanishes exactly where every R_j^T R_u does and has the same sum of squares; times sqrt(n / C), its sum of absolute
-    values is nearly the same too (0.8 of it for subjects of `mini`, two or ten).
+    values is about the same too, rather less.
     `abs-trace`: |tr(sum_j R_j^T R_u)| / (C H), the paper's inner product, its sum over concepts taken inside; of adapters of another
     hidden width it takes the columns that both have.
     """

@@ -170,7 +170,7 @@ def _task(row: Mapping[str, Any], beside: Path, where: str) -> Task:
     except UsageError as error:
         raise UsageError(f"{where}: '{name}' is no name.", error.hint) from error
     noun = said("class_noun", "noun")
-    if "<" in noun or ">" in noun or not noun.isprintable():
+    if not prompts.is_noun(noun):
         raise UsageError(f"{where}: '{noun}' is no noun.", "Say what kind of thing it is, such as dog.")
     folder = said("folder") or said("videos" if kind == "motion" else "images")
     if not folder:

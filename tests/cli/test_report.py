@@ -75,6 +75,8 @@ def test_what_does_not_fit_is_left_out_and_said(ccvd: Ccvd, filled: None) -> Non
     assert json.loads(run.out)["left_out"] == 1
     assert "data:image/gif" not in _page()
     assert "did not fit: 1 of the concepts" in _page()
+    run = ccvd("report", "--budget", "inf")
+    assert run.code == 2 and "--budget" in run.err
 
 
 def test_a_prompt_is_headed_as_most_methods_word_it(ccvd: Ccvd, cwd: Path) -> None:

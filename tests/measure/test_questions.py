@@ -40,7 +40,8 @@ def test_a_can_is_not_asked_to_swim() -> None:
 
 def test_a_file_asks_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
-    path.write_text("# ours\na <V1> dog flying\n\n  a man performing <V3> at night\na <V1> dog asleep\n")
+    text = "# ours\na <V1> dog flying\n\n  a man performing <V3> at night\na <V1> dog asleep\n"
+    path.write_text(text, encoding="utf-8-sig")  # as some editors write it
     asked = from_file(path, {name: CONCEPTS[name] for name in ("V1", "V3")})
     assert [q.prompt for q in asked["V1"]] == ["a <V1> dog flying", "a <V1> dog asleep"]
     assert [q.plain for q in asked["V3"]] == ["a man performing tai chi at night"]
