@@ -20,3 +20,18 @@ SAID = {
     "in_box": "IN BOX",
     "in_box_nearest": "IN BOX, NEAREST",
 }
+# Of these a clip is right or wrong, or right in so many of its boxes.
+SHARES = frozenset(
+    [
+        "identity",
+        "nearest",
+        "motion_class",
+        "style",
+        "noun",
+        "colour",
+        "texture",
+        "scene",
+        "in_box",
+        "in_box_nearest",
+    ]
+)

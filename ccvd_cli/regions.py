@@ -17,6 +17,7 @@ from . import prompts
 from .errors import UsageError
 
 Box = tuple[float, float, float, float]
+MOST = 4  # that are placed side by side; boxes of more would be slits
 _FORM = "Write it as '<V1> dog @ 0.05,0.4,0.45,0.95': a prompt, @, and x0,y0,x1,y1 in fractions of the frame."
 _ENTRY = (
     "An entry has a prompt, and a box [x0, y0, x1, y1] in fractions of the frame, "

@@ -20,11 +20,11 @@ from ccvd_cli.engine.cotrain import Subject, learn_subjects_together
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.media_out import contact_sheet
 from ccvd_cli.engine.retention import Earlier, stored_subspaces
+from ccvd_cli.estimates import Rate
 from ccvd_cli.measure.exact import Exact
 from ccvd_cli.registering import new_concept
 from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe, SampleSettings
 from ccvd_cli.world import heldout
-from ccvd_cli.world.adherence import Rate
 from ccvd_cli.world.judge import Judge, judges_folder
 from ccvd_cli.world.judge_material import WHOLE
 from ccvd_cli.world.parts import pixels

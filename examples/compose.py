@@ -24,7 +24,7 @@ from torch import Tensor
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_subject
 from ccvd_cli.engine.sample import generate, generate_batch
-from ccvd_cli.measure.estimates import estimate
+from ccvd_cli.estimates import estimate
 from ccvd_cli.measure.metrics import image_alignment
 from ccvd_cli.prompts import told_apart
 from ccvd_cli.regions import side_by_side

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Option
 
@@ -19,6 +19,7 @@ from .request import Request, base_of, common_base, sample_settings
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, Registry
 
+    from ..measure.composed import Composed
     from ..measure.questions import Question
     from ..settings import SampleSettings
 
@@ -38,8 +39,21 @@ class EvaluateOptions:
 
     prompts: Annotated[
         Path | None,
-        _measuring("--prompts", "Prompts to ask, one a line; each names one concept.", "FILE", "built in"),
+        _measuring(
+            "--prompts", "Prompts to ask, one a line; each names one concept or several.", "FILE", "built in"
+        ),
     ] = None
+    together: Annotated[bool, Option("--together", help="Ask prompts for several of the concepts too.")] = (
+        False
+    )
+    auto_regions: Annotated[
+        bool,
+        Option(
+            "--auto-regions/--no-auto-regions",
+            help="In a prompt for several subjects each has a box, as when generating.",
+            rich_help_panel="Measuring",
+        ),
+    ] = True
     count: Annotated[
         int | None,
         Option("--count", min=1, help="How many of the built-in prompts.", show_default=str(BUILT_IN)),
@@ -131,20 +145,48 @@ def request_of(
     )
 
 
-def asked_of(request: Request, options: EvaluateOptions) -> dict[str, list[Question]]:
-    """By concept. Raises UsageError."""
+class Who(NamedTuple):
+    """A concept, as prompts need it."""
+
+    kind: str
+    name: str
+    noun: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions by concept, and prompts for several of them."""
+
+    alone: dict[str, list[Question]]
+    together: list[Composed]
+
+
+def asked_of(request: Request, options: EvaluateOptions) -> Asked:
+    """What concepts are asked, by a file or by what is built in. Raises UsageError."""
+    from ..measure.composed import composed, of_prompt
     from ..measure.questions import built_in, from_file
 
+    who = [Who(c.kind, c.name, c.class_noun) for c in request.concepts]
     if options.prompts:
-        if options.count is not None:
-            raise UsageError(
-                f"--count {options.count}: all prompts of '{options.prompts}' are asked.",
-                "Leave --count out, or shorten the file.",
-            )
-        return from_file(options.prompts, {c.name: (c.kind, c.class_noun) for c in request.concepts})
+        for option, given in (("--count", options.count), ("--together", options.together or None)):
+            if given is not None:
+                raise UsageError(
+                    f"{option}{'' if given is True else f' {given}'}: all prompts of '{options.prompts}' are asked.",
+                    f"Leave {option} out, or change the file.",
+                )
+        found = from_file(options.prompts, {w.name: (w.kind, w.noun) for w in who})
+        alone = {names[0]: questions for names, questions in found.items() if len(names) == 1}
+        several = [of_prompt(q.prompt, who) for names, of in found.items() if len(names) > 1 for q in of]
+        return Asked(alone, several)
     family = find_base(request.source).family
     count = options.count or BUILT_IN
-    return {c.name: built_in(c.name, c.kind, c.class_noun, family, count) for c in request.concepts}
+    together = composed(who, family) if options.together else []
+    if options.together and not together:
+        raise UsageError(
+            f"--together: of {', '.join(w.name for w in who)} no two go together.",
+            "Name two subjects, or a subject and a motion or style.",
+        )
+    return Asked({w.name: built_in(w.name, w.kind, w.noun, family, count) for w in who}, together)
 
 
 def folders_of(given: Sequence[str], concepts: Sequence[ConceptView]) -> dict[str, Path]:

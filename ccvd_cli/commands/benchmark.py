@@ -152,6 +152,13 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     _check_methods_decide(settings, SAMPLING[found.family])
     _check_sizes(stream, settings)
     plan = _plan(options, stream, 8 if found.family == "mini" else 1)
+    if not plan.runs(shard):
+        runs = len(plan.runs())
+        raise UsageError(
+            f"--shard {options.shard}: there {'is' if runs == 1 else 'are'} {runs} run{'s' if runs != 1 else ''}, "
+            "one for each method and seed; nothing is left for this process.",
+            f"Share them among {runs} at most." if runs > 1 else "Leave --shard out.",
+        )
     if options.out.exists() and not options.out.is_dir():
         raise UsageError(
             f"--out '{options.out}' is not a folder.", "Name a new one, or one of an earlier run."

@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "ccvd evaluate --seeds 3 --out scores",
             "ccvd evaluate V3 --references V3=clips/ --prompts prompts.txt --json",
             "ccvd evaluate --forgetting",
+            "ccvd evaluate V1 V2 --together",
             "ccvd evaluate V1 --references V1=photos/ --exact",
         ),
         panel="Measuring",
@@ -56,7 +57,7 @@ def evaluate(
         ),
     ] = False,
 ) -> None:
-    """Make clips with concepts, score them, and keep both. What was kept before is not made again."""
+    """Make clips with concepts, one by one or several together, score them, and keep both. What was kept before is not made again."""
     with session.registry() as registry:
         request = asking.request_of(registry, names or [], options, sampling, base)
         asked = asking.asked_of(request, options)
@@ -74,10 +75,16 @@ def evaluate(
         if options.exact:
             examiner = examining.with_judges(session, opened, examiner, request.concepts, held)
         report = list(examining.examine(session, registry, request, opened, examiner, asked, held, options))
-        lost = _forgotten(registry, report) if forgetting else None
+        lost = _forgotten(registry, [row for row in report if row.alone]) if forgetting else None
     if options.json:
         emit_json(
-            {"concepts": [row.as_json() for row in report], **({"forgetting": lost} if forgetting else {})}
+            {
+                "concepts": [row.as_json() for row in report if row.alone],
+                **(
+                    {"together": [row.as_json() for row in report if not row.alone]} if asked.together else {}
+                ),
+                **({"forgetting": lost} if forgetting else {}),
+            }
         )
         return
     metrics = [m for m in SAID if any(m in row.found for row in report)]

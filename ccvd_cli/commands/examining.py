@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..metric_names import SAID
 from ..progress import progress
+from ..prompts import told_apart
+from ..regions import side_by_side
 from ..session import Session
+from .placing import check_fit
 from .request import Request
 
 if TYPE_CHECKING:
@@ -19,11 +22,12 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
     from ..engine.media import Loaded
-    from ..measure.estimates import Estimate
-    from ..measure.evaluate import Exam, Examiner, References
+    from ..estimates import Estimate
+    from ..measure.composed import Composed
+    from ..measure.evaluate import Exam, Examiner, Held, References, Row
     from ..measure.questions import Question
     from ..settings import SampleSettings
-    from .asking import EvaluateOptions
+    from .asking import Asked, EvaluateOptions
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Measured:
     how: dict[str, Any]
     found: dict[str, Estimate]
     judges: Mapping[str, float]  # how often they are right on rendered truth, by metric
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is of one concept, and not of several together."""
+        return "+" not in self.concept  # which no name has
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -79,53 +88,95 @@ def examine(
     request: Request,
     base: Base,
     examiner: Examiner,
-    asked: Mapping[str, list[Question]],
+    asked: Asked,
     held: Mapping[str, References],
     options: EvaluateOptions,
 ) -> Iterator[Measured]:
-    """Concept after concept, each recorded when it is scored; what can be wrong with any is, before anything is made.
+    """Concept after concept, each recorded when it is scored, then several together; what can be wrong is, before anything is made.
 
     Raises:
+        UsageError: no room for a box in clips of this size.
         CcvdError, RegistryError: a concept is not what was stored, or clips cannot be kept.
     """
-    exams = _exams(session, registry, request, base, examiner, asked, held, options)
-    for concept in request.concepts:
-        yield _measured(session, registry, base, examiner, concept, exams[concept.name], options)
-
-
-def _exams(
-    session: Session,
-    registry: Registry,
-    request: Request,
-    base: Base,
-    examiner: Examiner,
-    asked: Mapping[str, list[Question]],
-    held: Mapping[str, References],
-    options: EvaluateOptions,
-) -> dict[str, Exam]:
-    from ..engine.concept import Learner
-    from ..measure.evaluate import Exam
-
-    others = request.settings.open_to_others
-    everybody = registry.list(base=base.fingerprint) if others else request.concepts
-    for concept in everybody:
-        concept.verify()
-    learners = {concept.name: Learner.load(concept, base) for concept in everybody}
-    at_once = 1 if others else options.batch or (8 if base.family == "mini" else 1)
-    exams = {}
-    for concept in request.concepts:
-        joining = [c for c in everybody if c.name != concept.name] if others else []
-        references = held.get(concept.name) or _kept(session, concept, learners[concept.name], examiner)
-        exams[concept.name] = Exam(
-            [learners[c.name] for c in (concept, *joining)],
-            [c.digests for c in (concept, *joining)],
-            asked[concept.name],
-            references,
-            request.settings,
-            options.seeds,
-            at_once,
+    exams = _Exams(session, registry, request, base, examiner, asked, held, options)
+    alone = [
+        (concept, exams.of(concept, asked.alone[concept.name]))
+        for concept in request.concepts
+        if concept.name in asked.alone
+    ]
+    several = [(one, exams.of_several(one)) for one in asked.together]
+    for concept, exam in alone:
+        row = _measured(session, base, examiner, concept.name, concept.kind, [exam], options)
+        _record(session, registry, row)
+        yield row
+    for names in dict.fromkeys(one.names for one, _ in several):
+        of = [(one, exam) for one, exam in several if one.names == names]
+        yield _measured(
+            session, base, examiner, "+".join(names), of[0][0].kind, [exam for _, exam in of], options
         )
-    return exams
+
+
+class _Exams:
+    """What each concept, and several together, are put through; who may take part is loaded once."""
+
+    def __init__(
+        self,
+        session: Session,
+        registry: Registry,
+        request: Request,
+        base: Base,
+        examiner: Examiner,
+        asked: Asked,
+        held: Mapping[str, References],
+        options: EvaluateOptions,
+    ) -> None:
+        from ..engine.concept import Learner
+
+        self.request, self.base, self.options = request, base, options
+        self.others = request.settings.open_to_others
+        self.everybody = registry.list(base=base.fingerprint) if self.others else request.concepts
+        for concept in self.everybody:
+            concept.verify()
+        self.learners = {concept.name: Learner.load(concept, base) for concept in self.everybody}
+        self.references = {
+            c.name: held.get(c.name) or _kept(session, c, self.learners[c.name], examiner)
+            for c in request.concepts
+        }
+
+    def of(self, concept: ConceptView, questions: Sequence[Question]) -> Exam:
+        from ..measure.evaluate import Held
+
+        at_once = 1 if self.others else self.options.batch or (8 if self.base.family == "mini" else 1)
+        held = [Held(self.references[concept.name])]
+        return self._exam([concept.name], questions, held, self.request.settings, at_once)
+
+    def of_several(self, one: Composed) -> Exam:
+        """Subjects have boxes side by side, unless they are to find their own places; either way each is looked for in its box."""
+        from ..measure.evaluate import Held
+
+        held = [Held(self.references[name], one.box_of(name)) for name in one.names]
+        settings = self.request.settings
+        if one.boxes and self.options.auto_regions:
+            nouns = {c.name: c.class_noun for c in self.request.concepts if c.kind == "subject"}
+            row = side_by_side(told_apart(one.asked.prompt, {n: nouns[n] for n, _ in one.boxes}))
+            settings = check_fit(settings.model_copy(update={"regions": tuple(row)}), self.request.source)
+        return self._exam(one.names, [one.asked], held, settings, 1)
+
+    def _exam(
+        self,
+        names: Sequence[str],
+        questions: Sequence[Question],
+        held: Sequence[Held],
+        settings: SampleSettings,
+        at_once: int,
+    ) -> Exam:
+        from ..measure.evaluate import Exam
+
+        about = {concept.name: concept for concept in self.everybody}
+        joining = [name for name in about if name not in names] if self.others else []
+        part = [*names, *joining]
+        learners, digests = [self.learners[n] for n in part], [about[n].digests for n in part]
+        return Exam(learners, digests, questions, held, settings, self.options.seeds, at_once)
 
 
 def _kept(session: Session, concept: ConceptView, learner: Learner, examiner: Examiner) -> References:
@@ -204,30 +255,37 @@ def _sum_of(loaded: Loaded) -> str:
 
 def _measured(
     session: Session,
-    registry: Registry,
     base: Base,
     examiner: Examiner,
-    concept: ConceptView,
-    exam: Exam,
+    called: str,
+    kind: str,
+    exams: Sequence[Exam],
     options: EvaluateOptions,
 ) -> Measured:
+    """A concept, or several together that may have several exams: each of them is of one prompt then."""
+    from ..measure import evaluate as measuring
+    from ..measure.exact import least
+
+    folder = options.out / called
+    session.say(f"Evaluating {called}: {sum(len(e.questions) * e.seeds for e in exams)} clips.")
+    rows: list[Row] = []
+    with progress(quiet=session.quiet) as report:
+        for exam in exams:
+            rows += measuring.evaluate(
+                base, examiner, exam, folder, lambda step, total: report("sampling", step, total)
+            )
+    how, found = measuring.how(base, examiner, exams[0]), measuring.summary(rows)
+    judges = least(measuring.accuracies(examiner, exam) for exam in exams)
+    if unused := [f"{m} ({right:.1%})" for m, right in judges.items() if m not in found]:
+        session.say(f"{called}: not scored, since judges are right too seldom: {', '.join(unused)}.")
+    return Measured(called, kind, len(rows), folder, how, found, judges)
+
+
+def _record(session: Session, registry: Registry, row: Measured) -> None:
+    """What a concept has now can be compared with what it will have then."""
     from ccvd_registry import RegistryError
 
-    from ..measure import evaluate as measuring
-
-    folder = options.out / concept.name
-    session.say(f"Evaluating {concept.name}: {len(exam.questions) * exam.seeds} clips.")
-    with progress(quiet=session.quiet) as report:
-        rows = measuring.evaluate(
-            base, examiner, exam, folder, lambda step, total: report("sampling", step, total)
-        )
-    how, found = measuring.how(base, examiner, exam), measuring.summary(rows)
-    judges = measuring.accuracies(examiner, exam)
-    if unused := [f"{m} ({right:.1%})" for m, right in judges.items() if m not in found]:
-        session.say(f"{concept.name}: not scored, since judges are right too seldom: {', '.join(unused)}.")
-    row = Measured(concept.name, concept.kind, len(rows), folder, how, found, judges)
     try:
-        registry.record_evaluation(concept.name, how=how, scores=row.scores)
+        registry.record_evaluation(row.concept, how=row.how, scores=row.scores)
     except RegistryError as error:
         session.say(f"Not recorded: {error.message}.")
-    return row

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..settings import SampleSettings
     from .request import Request
 
-MOST = 4  # subjects that are placed side by side; boxes of more would be slits
-
 
 def given_regions(options: RegionOptions) -> list[Region]:
     """Those of --region and --regions. Raises UsageError for any that is none."""
@@ -61,7 +59,7 @@ def _side_by_side(session: Session, prompt: str, concepts: Sequence[ConceptView]
     apart = prompts.told_apart(prompt, nouns)
     if len(apart) < 2:
         return []
-    if len(apart) > MOST:
+    if len(apart) > regions.MOST:
         session.say(
             f"{len(apart)} subjects are too many to stand side by side, and some may be left out: give each a --region."
         )
@@ -86,7 +84,8 @@ def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) 
         )
     if not settings.regions:
         raise UsageError(
-            "There are no regions to draw.", f"Give --region, or name two to {MOST} subjects in the prompt."
+            "There are no regions to draw.",
+            f"Give --region, or name two to {regions.MOST} subjects in the prompt.",
         )
     check_output(options.preview_regions)
     draw(settings.regions, (settings.width, settings.height), settings.frames, options.preview_regions)

@@ -14,7 +14,7 @@ from ..metric_names import SAID
 from ..output import GAP, emit, emit_table
 
 if TYPE_CHECKING:
-    from ..measure.estimates import Estimate
+    from ..estimates import Estimate
     from ..measure.forgetting import Forgetting
     from ..measure.results import Standing
 
@@ -45,7 +45,7 @@ def _rows(stream: str, of: Sequence[Standing]) -> Iterator[tuple[str, ...]]:
     yield "seeds", *(str(s.seeds) for s in of)
     yield "seconds to learn a task", *("" if s.learning is None else f"{s.learning:.1f}" for s in of)
     for metric in _known(s.scores for s in of):
-        yield SAID[metric], *(_score(s.scores.get(metric)) for s in of)
+        yield _said(metric, of), *(_score(s.scores.get(metric)) for s in of)
     if lost := _known(s.forgotten for s in of):
         yield "", *empty
         yield "FORGOTTEN since learned / since best", *empty
@@ -56,7 +56,13 @@ def _rows(stream: str, of: Sequence[Standing]) -> Iterator[tuple[str, ...]]:
         yield "", *empty
         yield f"TOGETHER: {_TOGETHER.get(kind, kind)}", *empty
         for metric in _known(together):
-            yield SAID[metric], *(_score(scores.get(metric)) for scores in together)
+            yield _said(metric, of), *(_score(scores.get(metric)) for scores in together)
+
+
+def _said(metric: str, of: Sequence[Standing]) -> str:
+    """'IDENTITY (judge 99.2%)': with how often its judge is right, which is the same for all who were judged by it."""
+    shares = [s.judges[metric] for s in of if metric in s.judges]
+    return f"{SAID[metric]} (judge {min(shares):.1%})" if shares else SAID[metric]
 
 
 def _known(scored: Iterable[Collection[str]]) -> list[str]:

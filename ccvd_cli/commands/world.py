@@ -22,7 +22,8 @@ from .options import BaseOptions, JsonOption, SampleOptions
 from .wiring import command
 
 if TYPE_CHECKING:
-    from ..world.adherence import Adherence, Answer, Rate
+    from ..estimates import Rate
+    from ..world.adherence import Adherence, Answer
     from ..world.render import Clip, Frames
 
 _CAPTIONS = "captions.jsonl"

@@ -23,7 +23,7 @@ from ..errors import CcvdError, UsageError
 from ..settings import Kind, Recipe, SampleSettings, Settings
 from . import streams
 from .composed import Asked, Composed, composed
-from .evaluate import Exam, Examiner, References, Row, as_json, evaluate, summary
+from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, summary
 from .exact import TRUSTED, Exact, Shown, least, shown_by
 from .kept_state import State
 from .methods import Ablation, Common, Method, Part, make
@@ -89,8 +89,8 @@ class ExactExaminer(Examiner):
 
     exact: Exact | None = None
 
-    def scores(self, clip: Tensor, question: Question, references: References) -> dict[str, float]:
-        found = super().scores(clip, question, references)
+    def scores(self, clip: Tensor, question: Question, held: Sequence[Held]) -> dict[str, float]:
+        found = super().scores(clip, question, held)
         if self.exact and isinstance(question, Asked):
             found |= self.exact.scores(clip, question.shown)
         return found
@@ -128,7 +128,7 @@ class Run:
             if task.folder:  # one that cannot be read would stop the run when its turn comes
                 streams.material(task, self._learning(task.kind))
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
-        self.composed = composed(self.plan.stream, self._family)
+        self.composed = composed(self.plan.stream.tasks, self._family, toy=self.plan.stream.toy)
         if len(self.state.about().get("tasks", ())) > len(self.plan.stream.tasks):
             raise UsageError(
                 f"'{self.folder}' has gone through more tasks than there are.", "Take another --out."
@@ -215,7 +215,7 @@ class Run:
                 "learning": round(learning, 2),
                 "evaluating": round(time.monotonic() - started, 2),
             },
-            "encoders": list(self.examiner.encoders(References())),
+            "encoders": list(self.examiner.encoders()),
             "judges": self._judges(questions),
             "scores": {name: as_json(summary(found)) for name, found in rows.items()},
             "composed": {
@@ -239,20 +239,21 @@ class Run:
 
     def _rows(self, task: Task) -> list[Row]:
         part = self.method.weights_for(self.questions[task.name][0].prompt)
-        return self._made(f"scoring {task.name}", part, self.questions[task.name], self._held_against(task))
+        held = [Held(self._references_of(task))]
+        return self._made(f"scoring {task.name}", part, self.questions[task.name], held)
 
     def _together(self, one: Composed) -> list[Row]:
         part = self.method.weights_for(one.asked.prompt)
-        return self._made(f"scoring {one.kind}", part, [one.asked], References())
+        tasks = {task.name: task for task in self.plan.stream.tasks}
+        held = [Held(self._references_of(tasks[name]), one.box_of(name)) for name in one.names]
+        return self._made(f"scoring {one.kind}", part, [one.asked], held)
 
-    def _made(self, stage: str, part: Part, questions: Sequence[Asked], references: References) -> list[Row]:
+    def _made(self, stage: str, part: Part, questions: Sequence[Asked], held: Sequence[Held]) -> list[Row]:
         """Clips of prompts that name the same concepts, in which the same therefore takes part."""
         said = [replace(q, prompt=self.method.weights_for(q.prompt).prompt) for q in questions]
         settings = self.sampling.model_copy(update=dict(part.changes))
         at_once = 1 if settings.regions else self.plan.at_once
-        exam = Exam(
-            part.learners, [{"part": part.digest}], said, references, settings, seeds=1, at_once=at_once
-        )
+        exam = Exam(part.learners, [{"part": part.digest}], said, held, settings, seeds=1, at_once=at_once)
         with part.attached(self.base):
             return evaluate(
                 self.base,
@@ -266,7 +267,7 @@ class Run:
         found = streams.questions(task, self._family, self.plan.prompts)
         return [Asked(q.prompt, q.plain, shown_by(p) if p else Shown()) for q, p in found]
 
-    def _held_against(self, task: Task) -> References:
+    def _references_of(self, task: Task) -> References:
         if task.name not in self._references:
             shown = streams.material(task, self._learning(task.kind))
             digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in shown)).hexdigest()
@@ -305,7 +306,7 @@ class Run:
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
-            "encoders": self.examiner.encoders(References()),
+            "encoders": self.examiner.encoders(),
             "every": self.plan.every,
             "effort": self.plan.effort,
             "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),

@@ -1,23 +1,35 @@
-"""What concepts of a stream are asked to do together, once all of them are learned: the same for every method."""
+"""What concepts are asked to do together, several in one prompt: the same for every method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
-from ..prompts import plainly, told_apart
-from ..regions import Box, side_by_side
+from ..prompts import named, plainly, told_apart
+from ..regions import MOST, Box, side_by_side
 from ..settings import Family
 from ..world.captions import TOGETHER, sentence
 from ..world.scenes import PLACES
 from .exact import Shown, shown_by
 from .questions import Question
-from .streams import Stream, Task
 
 Boxes = tuple[tuple[str, Box], ...]
-TASKS_PER_PROMPT = 5  # of each kind, but two of a kind at least
+CONCEPTS_PER_PROMPT = 5  # of each kind, but two of a kind at least
 _SCENES = ("on a beach", "in a park", "in the snow", "in a city street")  # for who knows more than the world
+_SIZES = {2: "two", 3: "three", 4: "four"}
+
+
+class Concept(Protocol):
+    """As much of it as prompts need."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def noun(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -29,49 +41,72 @@ class Asked(Question):
 
 @dataclass(frozen=True)
 class Composed:
-    """One prompt for several concepts; `kind` is two, three, subject+motion or subject+style."""
+    """One prompt for several concepts; `kind` is two, three, subject+motion or subject+style, or the like.
+
+    boxes: where each of several subjects is looked for, in their order from left to right.
+    """
 
     kind: str
     names: tuple[str, ...]
     asked: Asked
+    boxes: Boxes = ()
+
+    def box_of(self, name: str) -> Box | None:
+        return dict(self.boxes).get(name)
 
 
-def composed(stream: Stream, family: Family) -> list[Composed]:
-    """Prompts of each kind for which the stream has enough concepts, over different concepts; the more, the longer it is."""
-    each = max(2, len(stream.tasks) // TASKS_PER_PROMPT)
-    subjects, motions, styles = (
-        [t for t in stream.tasks if t.kind == k] for k in ("subject", "motion", "style")
-    )
-    found: list[Composed] = []
-    for kind, size in (("two", 2), ("three", 3)):
+def composed(concepts: Sequence[Concept], family: Family, *, toy: bool = False) -> list[Composed]:
+    """Prompts of each kind for which there are enough concepts, over different concepts; the more of them, the more prompts.
+
+    Args:
+        toy: concepts go by the names that the world gives them, so that it says what should be seen.
+    """
+    each = max(2, len(concepts) // CONCEPTS_PER_PROMPT)
+    subjects, motions, styles = ([c for c in concepts if c.kind == k] for k in ("subject", "motion", "style"))
+    asked: list[tuple[str, list[Concept]]] = []
+    for size in (2, 3):
         groups = [subjects[i : i + size] for i in range(0, len(subjects) - size + 1, size)]
-        found += [_side_by_side(kind, group, k, stream, family) for k, group in enumerate(groups[:each])]
-    for kind, others in (("subject+motion", motions), ("subject+style", styles)):
+        asked += [(_all_of(group, k, family), group) for k, group in enumerate(groups[:each])]
+    for others in (motions, styles):
         for k, (who, what) in enumerate(islice(zip(subjects, others, strict=False), each)):
-            found.append(_with(kind, who, what, k, stream, family))
-    return found
+            asked.append((_with(who, what, k, family), [who, what]))
+    return [of_prompt(prompt, group, toy=toy) for prompt, group in asked]
 
 
-def _side_by_side(kind: str, group: Sequence[Task], k: int, stream: Stream, family: Family) -> Composed:
-    said = " and ".join(_named(task) for task in group)
+def of_prompt(prompt: str, concepts: Sequence[Concept], *, toy: bool = False) -> Composed:
+    """What a prompt asks of those of the concepts that it names."""
+    about = {c.name: c for c in concepts}
+    group = [about[name] for name in named(prompt)]
+    plain = plainly(prompt, {c.name: (c.kind, c.noun) for c in group})
+    subjects = {c.name: c.noun for c in group if c.kind == "subject"}
+    boxes: Boxes = ()
+    if 1 < len(subjects) <= MOST:
+        apart = told_apart(prompt, subjects)
+        row = side_by_side(apart) if len(apart) == len(subjects) else []
+        boxes = tuple((next(n for n in r.names if n in subjects), r.box_at(0)) for r in row)
+    shown = replace(shown_by(prompt), boxes=boxes) if toy else Shown()
+    return Composed(_kind(group), tuple(c.name for c in group), Asked(prompt, plain, shown), boxes)
+
+
+def _kind(group: Sequence[Concept]) -> str:
+    kinds = [kind for kind in ("subject", "motion", "style") for c in group if c.kind == kind]
+    return _SIZES.get(len(kinds), "+".join(kinds)) if set(kinds) == {"subject"} else "+".join(kinds)
+
+
+def _all_of(group: Sequence[Concept], k: int, family: Family) -> str:
     motion = TOGETHER[(1 + k) % len(TOGETHER)] if family == "mini" else ""
-    prompt = _sentence(said, motion, k, family)
-    apart = told_apart(prompt, {t.name: t.noun for t in group})
-    boxes = tuple((t.name, r.box_at(0)) for t, r in zip(group, side_by_side(apart), strict=True))
-    return _composed(kind, group, prompt, boxes, stream)
+    return _sentence(" and ".join(map(_named, group)), motion, k, family)
 
 
-def _with(kind: str, who: Task, what: Task, k: int, stream: Stream, family: Family) -> Composed:
+def _with(who: Concept, what: Concept, k: int, family: Family) -> str:
     if what.kind == "motion":
-        prompt = _sentence(f"{_named(who)} performing <{what.name}>", "", k, family)
-    else:
-        motion = TOGETHER[(1 + k) % len(TOGETHER)] if family == "mini" else ""
-        prompt = f"{_sentence(_named(who), motion, k, family)} in <{what.name}> style"
-    return _composed(kind, [who, what], prompt, (), stream)
+        return _sentence(f"{_named(who)} performing <{what.name}>", "", k, family)
+    motion = TOGETHER[(1 + k) % len(TOGETHER)] if family == "mini" else ""
+    return f"{_sentence(_named(who), motion, k, family)} in <{what.name}> style"
 
 
-def _named(task: Task) -> str:
-    return f"a <{task.name}> {task.noun}".rstrip()
+def _named(concept: Concept) -> str:
+    return f"a <{concept.name}> {concept.noun}".rstrip()
 
 
 def _sentence(who: str, motion: str, k: int, family: Family) -> str:
@@ -80,7 +115,4 @@ def _sentence(who: str, motion: str, k: int, family: Family) -> str:
     return f"{who} {_SCENES[k % len(_SCENES)]}"
 
 
-def _composed(kind: str, group: Sequence[Task], prompt: str, boxes: Boxes, stream: Stream) -> Composed:
-    plain = plainly(prompt, {t.name: (t.kind, t.noun) for t in group})
-    shown = replace(shown_by(prompt), boxes=boxes) if stream.toy else Shown()
-    return Composed(kind, tuple(t.name for t in group), Asked(prompt, plain, shown))
+__all__ = ["Asked", "Composed", "Concept", "composed", "of_prompt"]

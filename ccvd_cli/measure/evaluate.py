@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..clips import default_scale
@@ -24,12 +26,14 @@ from ..engine.concept import Learner
 from ..engine.media_out import write_clip
 from ..engine.sample import generate_batch
 from ..errors import CcvdError
+from ..estimates import Estimate, estimate, rate
+from ..metric_names import SHARES
+from ..regions import Box
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
-from .estimates import Estimate, estimate
-from .exact import least
-from .known import JUDGED, Judges, Truth, in_style, known
-from .metrics import image_alignment, rate, temporal_consistency, text_alignment
+from .exact import Shown, least
+from .known import Judges, Truth, in_style, known_of_several
+from .metrics import image_alignment, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
 from .questions import Question
 
@@ -57,6 +61,14 @@ class References:
 
 
 @dataclass(frozen=True)
+class Held:
+    """One concept's part in what a clip is held against; in a prompt for several subjects each is looked for in its `box`."""
+
+    references: References
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
 class Examiner:
     """Scores clips. `clip` judges prompts and pictures, `dino` pictures alone, and `judges` what can be known in the embedded world."""
 
@@ -65,10 +77,10 @@ class Examiner:
     judges: Judges | None = None
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def encoders(self, references: References) -> dict[str, str]:
+    def encoders(self, held: Sequence[Held] = ()) -> dict[str, str]:
         """Digests by name, those of judges too: rows that others judged stay apart."""
         own = {encoder.name: encoder.digest for encoder in (self.clip, self.dino) if encoder}
-        return own | (self.judges.digests(references.truth) if self.judges else {})
+        return own | (self.judges.digests([h.references.truth for h in held]) if self.judges else {})
 
     def _text(self, prompt: str) -> Tensor:
         """Its embedding (E,), encoded once for all clips."""
@@ -76,23 +88,50 @@ class Examiner:
             self._texts[prompt] = self.clip.texts([prompt])[0]
         return self._texts[prompt]
 
-    def scores(self, clip: Tensor, question: Question, references: References) -> dict[str, float]:
-        """By metric, of a clip (F, 3, H, W) in [0, 1]. Metrics whose reference is missing are left out."""
+    def scores(self, clip: Tensor, question: Question, held: Sequence[Held]) -> dict[str, float]:
+        """By metric, of a clip (F, 3, H, W) in [0, 1]. Metrics whose reference is missing are left out; of several concepts it is the mean."""
         seen = self.clip.images(clip)
         found = {"clip_t": text_alignment(seen, self._text(question.plain))}
         for metric, encoder in (("clip_i", self.clip), ("dino_i", self.dino)):
-            if encoder is not None and encoder.digest in references.images:
-                frames = seen if encoder is self.clip else encoder.images(clip)
-                found[metric] = image_alignment(frames, references.images[encoder.digest])
+            if encoder is None:
+                continue
+            alike = []
+            for h in held:
+                if encoder.digest in h.references.images:
+                    whole = encoder is self.clip and h.box is None
+                    frames = seen if whole else encoder.images(inside(clip, h.box))
+                    alike.append(image_alignment(frames, h.references.images[encoder.digest]))
+            found |= {metric: _mean(alike)} if alike else {}
         followed = paths(clip)
-        if references.clips:
-            alike = [likeness(followed, reference) for reference in references.paths]
-            found["motion"] = sum(alike) / len(alike)
+        moved = [likeness(followed, reference) for h in held for reference in h.references.paths]
+        found |= {"motion": _mean(moved)} if moved else {}
         found |= {"t_cons": temporal_consistency(seen), "dynamic": reach(followed)}
         if self.judges:
-            shown = known(question.prompt, question.plain, references.truth)
-            found |= self.judges.scores(clip, shown, styled=in_style(question.prompt))
+            found |= self.judges.scores(clip, shown_to(question, held), styled=in_style(question.prompt))
         return found
+
+
+def inside(clip: Tensor, box: Box | None) -> Tensor:
+    """What a clip (F, 3, H, W) shows in a box (None: all of it), made square by repeating the edges of its longer sides."""
+    if box is None:
+        return clip
+    height, width = clip.shape[-2:]
+    (x0, y0), (x1, y1) = [(math.floor(x * width), math.floor(y * height)) for x, y in (box[:2], box[2:])]
+    part = clip[..., y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    wide, high = part.shape[-1], part.shape[-2]
+    across, down = max(0, high - wide), max(0, wide - high)
+    padding = (across // 2, across - across // 2, down // 2, down - down // 2)
+    return F.pad(part, padding, mode="replicate")
+
+
+def shown_to(question: Question, held: Sequence[Held]) -> Shown:
+    """What a clip should show, by the words of its prompt and by what its concepts are known to be."""
+    truths, boxes = [h.references.truth for h in held], [h.box for h in held]
+    return known_of_several(question.prompt, question.plain, truths, boxes)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 @dataclass(frozen=True)
@@ -137,15 +176,16 @@ class Kept:
 
 @dataclass(frozen=True)
 class Exam:
-    """What a concept is put through. `learners` may take part, as when generating; their `digests` say whether they are still the same.
+    """What a concept, or several together, are put through.
 
-    at_once: so many clips are made together; it changes their noise, and where others may join, who does.
+    `learners` may take part, as when generating; their `digests` say whether they are still the same. `at_once`: so many clips are made
+    together; it changes their noise, and where others may join, who does.
     """
 
     learners: Sequence[Learner]
     digests: Sequence[Mapping[str, str]]
     questions: Sequence[Question]
-    references: References
+    held: Sequence[Held]
     settings: SampleSettings
     seeds: int = 1
     at_once: int = 8
@@ -162,14 +202,19 @@ def how(base: Base, examiner: Examiner, exam: Exam) -> dict[str, Any]:
         "format": FORMAT,
         "base": base.fingerprint,
         "dtype": str(base.dtype),
-        "encoders": examiner.encoders(exam.references),
-        "references": exam.references.digest,
+        "encoders": examiner.encoders(exam.held),
+        "references": _one_or_all([h.references.digest for h in exam.held]),
         "prompts": _digest([asdict(q) for q in exam.questions]),
         "seeds": exam.seeds,
         "at_once": exam.at_once,
         "settings": exam.settings.model_dump(mode="json"),
     }
-    return about | ({"truth": dict(exam.references.truth)} if examiner.judges else {})
+    truth = _one_or_all([dict(h.references.truth) for h in exam.held])
+    return about | ({"truth": truth} if examiner.judges else {})
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
 
 
 def evaluate(
@@ -202,7 +247,7 @@ def evaluate(
             for i, (question, clip) in enumerate(zip(questions, clips, strict=True)):
                 path = folder / f"seed{settings.seed}-{batch[:12]}-{i}.mp4"
                 write_clip(clip, path, settings.fps, scale=default_scale(settings))
-                scores = examiner.scores(clip, question, exam.references)
+                scores = examiner.scores(clip, question, exam.held)
                 rounded = {k: round(v, 5) for k, v in scores.items()}
                 found.append(Row(batch, question.prompt, settings.seed, path.name, rounded))
             kept.add(found)
@@ -218,14 +263,14 @@ def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
     """The mean of every metric over clips, with its interval."""
     metrics = dict.fromkeys(metric for row in rows for metric in row.scores)
     values = {m: [row.scores[m] for row in rows if m in row.scores] for m in metrics}
-    return {m: rate(of) if m in JUDGED else estimate(of) for m, of in values.items()}
+    return {m: rate(of) if m in SHARES else estimate(of) for m, of in values.items()}
 
 
 def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:
     """Of everything that can be known of an exam's clips: how often judges are right about it on rendered truth, the least of all questions."""
     if examiner.judges is None:
         return {}
-    shown = {q.prompt: known(q.prompt, q.plain, exam.references.truth) for q in exam.questions}
+    shown = {q.prompt: shown_to(q, exam.held) for q in exam.questions}
     frames = exam.settings.frames
     return least(examiner.judges.accuracies(s, styled=in_style(p), frames=frames) for p, s in shown.items())
 
@@ -236,4 +281,4 @@ def as_json(found: Mapping[str, Estimate], judges: Mapping[str, float] | None = 
     return {m: row | ({"judge": (judges or {})[m]} if m in (judges or {}) else {}) for m, row in rows.items()}
 
 
-__all__ = ["Exam", "Examiner", "References", "Row", "as_json", "evaluate", "how", "summary"]
+__all__ = ["Exam", "Examiner", "Held", "References", "Row", "as_json", "evaluate", "how", "summary"]

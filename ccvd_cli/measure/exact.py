@@ -8,17 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from ..regions import Box
 from ..world import heldout
-from ..world.judge import Autoencoder, Judge, OnStep, attribute_judge, identity_judge
-from ..world.judge_material import ATTRIBUTES, OTHER, WHOLE
+from ..world.judge import Autoencoder, Judge, OnStep, attribute_judge, examine, identity_judge
+from ..world.judge_material import ATTRIBUTES, OTHER, WHOLE, Draw, one_of, ordinary
 from ..world.motions import HELDOUT_MOTIONS, MOTIONS
 from ..world.render import COLOURS, FRAMES, TEXTURES
 from ..world.scenes import PLACES
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
 
 TRUSTED = 0.97
+EXAMINED = 300  # clips, where they are of other lengths than those that a judge was examined on
 METRICS = {  # what the judge of attributes calls it -> what the score is called
     **{attribute: attribute for attribute in ATTRIBUTES},
     "motion": "motion_class",
@@ -58,8 +59,9 @@ class Shown:
 
     @property
     def goes(self) -> str | None:
-        """The motion whose path a single actor should take."""
-        return self.motion if self.noun is not None and not self.boxes else None
+        """The motion whose path a single actor should take, if it leads anywhere."""
+        alone = self.motion is not None and self.noun is not None and not self.boxes
+        return self.motion if alone and trajectory.travels(str(self.motion)) else None
 
 
 class Exact:
@@ -79,6 +81,9 @@ class Exact:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
         self._paths: dict[tuple[str, int], float] = {}  # how right the measurement is, by motion and frames
+        self._shares: dict[
+            tuple[str, int], dict[str, float]
+        ] = {}  # how right a judge is, by its kind and frames
         self._unasked: set[str] = set()  # of which it was said
 
     @cached_property
@@ -105,20 +110,29 @@ class Exact:
     ) -> dict[str, float]:
         """Of every metric that `shown` has an answer to, the share of rendered truth on which its judge is right; of that in styles if `styled`.
 
-        Of a path it is 1 less its error on rendered clips of that motion and of so many frames.
+        Truth is of so many frames: half a motion is harder to tell than all of it. Of a path it is 1 less its error on rendered clips.
         """
         styled = shown.style is not None if styled is None else styled
 
-        def share(judge: Judge, attribute: str) -> float:
-            return judge.accuracy.get(
-                f"{attribute}, styled" if styled and attribute != "style" else attribute, 0.0
-            )
+        def share(judge: Literal["attributes", "identity"], attribute: str) -> float:
+            name = f"{attribute}, styled" if styled and attribute != "style" else attribute
+            return self._accuracy(judge, frames).get(name, 0.0)
 
-        found = {m: share(self.attributes, k) for k, m in METRICS.items() if getattr(shown, k) is not None}
+        found = {m: share("attributes", k) for k, m in METRICS.items() if getattr(shown, k) is not None}
         if shown.goes and not styled:
             found[PATH] = self._share_of_path(shown.goes, frames)
         asked = WHO[:2] * (shown.subject is not None) + WHO[2:] * bool(shown.boxes)
-        return found | {metric: share(self.identity, "identity") for metric in asked}
+        return found | {metric: share("identity", "identity") for metric in asked}
+
+    def _accuracy(self, kind: Literal["attributes", "identity"], frames: int) -> dict[str, float]:
+        judge: Judge = getattr(self, kind)
+        if frames == FRAMES:
+            return judge.accuracy
+        if (kind, frames) not in self._shares:
+            draw: Draw = ordinary if kind == "attributes" else partial(one_of, self.subjects)
+            found = examine(judge, draw, self.autoencoder, EXAMINED, frames=frames)
+            self._shares[kind, frames] = found
+        return self._shares[kind, frames]
 
     def _share_of_path(self, motion: str, frames: int) -> float:
         if (motion, frames) not in self._paths:

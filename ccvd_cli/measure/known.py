@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..regions import Box
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
-from .exact import METRICS, Exact, Shown, is_subject, shown_by
+from .exact import Exact, Shown, is_subject, least, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..world.judge import OnStep
 
+Boxes = tuple[tuple[str, Box], ...]
 Truth = Mapping[str, str]  # a field of `Shown` -> name
 CAPTIONS = "captions.jsonl"
 BLOCK = len(NOUNS)  # held-out subjects that are told apart from each other
-JUDGED = (*METRICS.values(), "identity", "nearest")
 _STYLED = re.compile(r"\bin\s+(?:the\s+|an?\s+)?<[^<>]+>\s+style\b", re.IGNORECASE)
 
 
@@ -41,6 +42,20 @@ def known(prompt: str, plain: str, truth: Truth) -> Shown:
     shown = replace(shown_by(plain), **said)
     nameless = in_style(prompt) or shown.subject is not None
     return replace(shown, colour=None, texture=None) if nameless else shown
+
+
+def known_of_several(prompt: str, plain: str, truths: Sequence[Truth], boxes: Sequence[Box | None]) -> Shown:
+    """The same of a prompt that names several, by the truth of each, and the box that each is looked for in, if it has one.
+
+    Of several actors no attribute is read but scene, motion and style; each subject is looked for in its own box.
+    """
+    crowd = [box for box in boxes if box is not None]
+    everywhere = {k: v for truth in truths for k, v in truth.items() if not (crowd and k == "subject")}
+    shown = known(prompt, plain, everywhere)
+    if not crowd:
+        return shown
+    placed = [(t["subject"], box) for t, box in zip(truths, boxes, strict=True) if box and "subject" in t]
+    return replace(shown, noun=None, colour=None, texture=None, subject=None, boxes=tuple(placed))
 
 
 def in_style(prompt: str) -> bool:
@@ -88,17 +103,39 @@ class Judges:
                 exact.identity.eval()
         return cls(blocks)
 
-    def digests(self, truth: Truth) -> dict[str, str]:
-        """Of those who are asked about it, by name, as encoders have them: what others say cannot be compared."""
-        return self._exact(truth.get("subject")).digests(identity="subject" in truth)
+    def digests(self, truths: Sequence[Truth]) -> dict[str, str]:
+        """Of those who are asked about them, by name, as encoders have them: what others say cannot be compared."""
+        subjects = [truth["subject"] for truth in truths if "subject" in truth]
+        blocks = sorted({_block(name) for name in subjects})
+        found = self.blocks[0].digests(identity=False)
+        for b in blocks:
+            told = self.blocks[b].digests(identity=True)
+            found |= told if len(blocks) == 1 else {f"{name} {b}": digest for name, digest in told.items()}
+        return found
 
     def accuracies(self, shown: Shown, *, styled: bool, frames: int) -> dict[str, float]:
         """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth, of that in styles if `styled`."""
-        return self._exact(shown.subject).accuracies(shown, styled=styled, frames=frames)
+        alone = self._exact(shown.subject).accuracies(replace(shown, boxes=()), styled=styled, frames=frames)
+        in_boxes = [
+            e.accuracies(Shown(boxes=of), styled=styled, frames=frames) for e, of in self._placed(shown)
+        ]
+        return least([alone, *in_boxes])
 
     def scores(self, clip: Tensor, shown: Shown, *, styled: bool = False) -> dict[str, float]:
         """Of a clip (F, 3, H, W) in [0, 1], by metric. What is known of less than 97 in 100 rendered clips is left out."""
-        return self._exact(shown.subject).scores(clip, shown, styled=styled)
+        found = self._exact(shown.subject).scores(clip, replace(shown, boxes=()), styled=styled)
+        shares: dict[str, list[float]] = {}
+        for exact, boxes in self._placed(shown):
+            for metric, share in exact.scores(clip, Shown(boxes=boxes), styled=styled).items():
+                shares.setdefault(metric, []).extend([share] * len(boxes))
+        return found | {metric: sum(of) / len(of) for metric, of in shares.items()}
+
+    def _placed(self, shown: Shown) -> list[tuple[Exact, Boxes]]:
+        """Boxes, by who can tell their subjects apart from others."""
+        groups: dict[int, list[tuple[str, Box]]] = {}
+        for name, box in shown.boxes:
+            groups.setdefault(_block(name), []).append((name, box))
+        return [(self.blocks[b], tuple(of)) for b, of in sorted(groups.items())]
 
     def _exact(self, subject: str | None) -> Exact:
         return self.blocks[_block(subject) if subject else 0]
@@ -108,4 +145,4 @@ def _block(name: str) -> int:
     return int(name.rpartition("-")[2]) // BLOCK
 
 
-__all__ = ["BLOCK", "JUDGED", "Judges", "Truth", "drawn", "in_style", "known"]
+__all__ = ["BLOCK", "Judges", "Truth", "drawn", "in_style", "known", "known_of_several"]

@@ -5,13 +5,8 @@ Rows are embeddings of frames, references or prompts, of any length: only their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor
-
-from ..world.adherence import Rate
-from .estimates import Estimate
 
 
 def text_alignment(frames: Tensor, text: Tensor) -> float:
@@ -46,10 +41,4 @@ def _directions(rows: Tensor) -> Tensor:
     return F.normalize(rows.double(), dim=-1)
 
 
-def rate(right: Sequence[float]) -> Estimate:
-    """Of answers that are right (1) or wrong (0), with Wilson's interval (Wilson 1927): resampled, all of few right would have no width."""
-    found = Rate(round(sum(right)), len(right))
-    return Estimate(found.value, *found.interval, len(right))
-
-
-__all__ = ["image_alignment", "rate", "temporal_consistency", "text_alignment"]
+__all__ = ["image_alignment", "temporal_consistency", "text_alignment"]

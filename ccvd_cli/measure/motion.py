@@ -19,6 +19,7 @@ GRID = 16  # points to a side
 FLOW_SIZE = 128  # small clips are enlarged to it: the flow's patches are 8 pixels wide
 MOVING = 0.04  # of the frame's side: what is displaced by less is standing
 MOMENTS = 16  # at which two paths are compared
+RESTING = 0.002  # of the frame's side: who goes less from one moment to the next rests
 
 
 def paths(clip: Tensor) -> Array:
@@ -71,8 +72,8 @@ def reach(followed: Array) -> float:
 def motion_fidelity(clip: Tensor, reference: Tensor) -> float:
     """The mean, over moving points of either clip, of the best correlation with a moving point of the other; in [-1, 1].
 
-    Paths of both are read at as many moments, as displacements from one to the next. Where one clip moves and the other does not it is 0,
-    where neither does 1.
+    Paths of both are read at as many moments, as displacements from one to the next, of which directions count; two that rest agree. Where
+    one clip moves and the other does not it is 0, where neither does 1, and of a clip with itself it is 1.
     """
     return likeness(paths(clip), paths(reference))
 
@@ -87,14 +88,18 @@ def likeness(followed: Array, reference: Array) -> float:
 
 
 def _displacements(followed: Array) -> Array:
-    """Directions of moving points, (M, moments - 1, 2), each of length 1 or, where a point rests, 0."""
+    """Of moving points, (M, moments - 1, 3), each of length 1: a direction and 0 or, where a point rests, 0, 0 and 1."""
     moving = np.ptp(followed, axis=1).max(-1) > MOVING
     at = np.linspace(0, followed.shape[1] - 1, MOMENTS)
     low = np.floor(at).astype(int).clip(max=followed.shape[1] - 2)
     share = (at - low)[None, :, None]
     resampled = followed[moving][:, low] * (1 - share) + followed[moving][:, low + 1] * share
     steps = np.diff(resampled, axis=1)
-    return np.asarray(steps / np.maximum(np.linalg.norm(steps, axis=-1, keepdims=True), 1e-6), np.float32)
+    lengths = np.linalg.norm(steps, axis=-1, keepdims=True)
+    rests = lengths < RESTING
+    return np.asarray(
+        np.concatenate([np.where(rests, 0, steps / np.maximum(lengths, RESTING)), rests], -1), np.float32
+    )
 
 
 __all__ = ["Array", "dynamic_degree", "likeness", "motion_fidelity", "paths", "reach"]

@@ -100,14 +100,14 @@ def built_in(name: str, kind: str, noun: str, family: Family, count: int) -> lis
     return [_question(prompt, {name: (kind, noun)}) for prompt in prompts[:count]]
 
 
-def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[str, list[Question]]:
-    """The prompts of a file, one a line, by the one concept that each names; empty lines and those that begin with # are skipped.
+def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[tuple[str, ...], list[Question]]:
+    """The prompts of a file, one a line, by the concepts that each names; empty lines and those that begin with # are skipped.
 
     Args:
         concepts: those to be measured: kind and class noun by name.
 
     Raises:
-        UsageError: it cannot be read, a prompt names none of the concepts or several, or a concept has no prompt.
+        UsageError: it cannot be read, a prompt names none of the concepts or another one, or a concept has no prompt.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -115,7 +115,7 @@ def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[str, 
         raise UsageError(
             f"'{path}' cannot be read ({error})", "give a text file, one prompt a line"
         ) from error
-    asked: dict[str, list[Question]] = {name: [] for name in concepts}
+    asked: dict[tuple[str, ...], list[Question]] = {}
     for number, line in enumerate(lines, 1):
         prompt = line.strip()
         if not prompt or prompt.startswith("#"):
@@ -125,14 +125,15 @@ def from_file(path: Path, concepts: Mapping[str, tuple[str, str]]) -> dict[str, 
             check_kinds(prompt, {name: kind for name, (kind, _) in concepts.items()})
         except UsageError as error:
             raise UsageError(f"'{path}', line {number}: {error.message}", error.hint) from error
-        if len(names) != 1 or names[0] not in concepts:
-            told = ", ".join(names) or "no concept"
+        strangers = [name for name in names if name not in concepts]
+        if strangers or not names:
+            told = ", ".join(strangers) or "no concept"
             raise UsageError(
                 f"'{path}', line {number} names {told}: '{prompt}'",
-                f"each prompt names one of {', '.join(concepts)}, which are measured; `ccvd list concepts` shows all",
+                f"prompts name {', '.join(concepts)}, which are measured; `ccvd list concepts` shows all",
             )
-        asked[names[0]].append(_question(prompt, concepts))
-    if without := [name for name, questions in asked.items() if not questions]:
+        asked.setdefault(tuple(names), []).append(_question(prompt, concepts))
+    if without := [name for name in concepts if not any(name in names for names in asked)]:
         raise UsageError(
             f"'{path}' has no prompt for {', '.join(without)}", f"add one that names <{without[0]}>"
         )

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .estimates import Estimate, estimate
+from ..estimates import Estimate, estimate, rate, widened
+from ..metric_names import SHARES
 from .forgetting import Forgetting, forgetting
 
 FORMAT = 1
@@ -51,8 +52,8 @@ class Result:
 class Standing:
     """One method on one stream, over its finished seeds.
 
-    scores: at the end, over concepts and seeds; forgotten: by metric; composed: by kind of prompt and metric, over clips; learning,
-    evaluating: seconds of a task.
+    scores: at the end, over concepts and seeds; forgotten: by metric; composed: by kind of prompt and metric, over clips; judges: how often
+    each is right on rendered truth, the least of all runs; learning, evaluating: seconds of a task.
     """
 
     stream: str
@@ -62,6 +63,7 @@ class Standing:
     scores: dict[str, Estimate]
     forgotten: dict[str, Forgetting]
     composed: dict[str, dict[str, Estimate]]
+    judges: dict[str, float]
     learning: float | None
     evaluating: float | None
 
@@ -177,14 +179,16 @@ def _standing(stream: str, method: str, results: Sequence[Result], tasks: int) -
         for metric, concept, mean in told(run):
             histories.setdefault(metric, {}).setdefault(f"{run[0].seed} {concept}", []).append(mean)
     lost = {metric: forgetting(of) for metric, of in histories.items()}
+    finals = [run[-1] for run in whole]
     return Standing(
         stream,
         method,
         len(whole),
         len(runs) - len(whole),
-        {metric: estimate([means[-1] for means in of.values()]) for metric, of in histories.items()},
+        {metric: _at_the_end(metric, of, finals) for metric, of in histories.items()},
         {metric: found for metric, found in lost.items() if not math.isnan(found.since_first)},
-        _composed([run[-1] for run in whole]),
+        _composed(finals),
+        {m: min(r.judges[m] for r in finals if m in r.judges) for m in _judged(finals)},
         _mean([r.learning for run in whole for r in run if r.learning is not None]),
         _mean([r.evaluating for run in whole for r in run if r.evaluating is not None]),
     )
@@ -203,7 +207,21 @@ def _composed(finals: Sequence[Result]) -> dict[str, dict[str, Estimate]]:
     for shot in (shot for result in finals for shot in result.shots if shot.composed):
         for metric, score in shot.scores.items():
             values.setdefault(shot.composed, {}).setdefault(metric, []).append(score)
-    return {kind: {metric: estimate(v) for metric, v in of.items()} for kind, of in values.items()}
+    return {
+        kind: {m: rate(v) if m in SHARES else estimate(v) for m, v in of.items()}
+        for kind, of in values.items()
+    }
+
+
+def _at_the_end(metric: str, histories: Mapping[str, Sequence[float]], finals: Sequence[Result]) -> Estimate:
+    """Over concepts, which are resampled. Of what is right or wrong the interval is at least as wide as that of all answers."""
+    found = estimate([means[-1] for means in histories.values()])
+    answers = sum(metric in shot.scores for r in finals for shot in r.shots if not shot.composed)
+    return widened(found, answers) if metric in SHARES and answers else found
+
+
+def _judged(finals: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(metric for r in finals for metric in r.judges))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -17,15 +17,16 @@ from torch import Tensor
 from ..world.captions import words
 from ..world.motions import trajectory
 from ..world.parts import pixels
-from ..world.render import Clip, render
+from ..world.render import FRAMES, Clip, render
 from ..world.scenes import PLACES
 
 Array = npt.NDArray[np.float64]
 
-VERSION = "1"  # of the measurement: scores of another one cannot be compared
+VERSION = "2"  # of the measurement: scores of another one cannot be compared
 NOISE = 0.10  # of a pixel's range: what differs by less is flicker
 SEEN = 0.0005  # of a frame's pixels differ in full: with less, nobody is seen in it
 EXAMINED = 16  # rendered clips of a motion
+TRAVELS = 0.03  # the mean distance of a path from its middle: a frozen picture is as near to a shorter one as can be measured
 
 
 def followed(clip: Tensor) -> Array:
@@ -45,15 +46,29 @@ def followed(clip: Tensor) -> Array:
     return np.asarray(path - path.mean(0))
 
 
+def travels(motion: str) -> bool:
+    """Whether a motion of the world leads anywhere: of spinning, growing or standing still a path tells nothing. Raises KeyError."""
+    return rest_error(motion, FRAMES) > TRAVELS
+
+
+def rest_error(motion: str, frames: int) -> float:
+    """`path_error` of a frozen picture. Raises KeyError."""
+    return float(np.linalg.norm(_asked(motion, frames), axis=-1).mean())
+
+
+def _asked(motion: str, frames: int) -> Array:
+    path = trajectory(motion, frames)
+    asked = np.stack([path.dx, path.dy], -1)
+    return np.asarray(asked - asked.mean(0))
+
+
 def path_error(clip: Tensor, motion: str) -> float:
     """How far, on the mean over frames, the actor of a clip is from where a motion of the world has it.
 
     Raises:
         KeyError: a motion that the world does not know.
     """
-    path = trajectory(motion, len(clip))
-    asked = np.stack([path.dx, path.dy], -1)
-    return float(np.linalg.norm(followed(clip) - (asked - asked.mean(0)), axis=-1).mean())
+    return float(np.linalg.norm(followed(clip) - _asked(motion, len(clip)), axis=-1).mean())
 
 
 def own_error(motion: str, frames: int, through: Callable[[Tensor], Tensor]) -> float:

@@ -6,11 +6,11 @@ means drawn from seeds of their own; a combination may have occurred in pretrain
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..estimates import Rate
 from .heldout import Prompt, ordinary_prompts
 from .judge_material import ATTRIBUTES
 from .render import COLOURS
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
     from .judge import Judge
 
 _AT_ONCE = 10  # clips per batch
-
-
-@dataclass(frozen=True)
-class Rate:
-    """`right` of `total`."""
-
-    right: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        return self.right / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95% interval (Wilson 1927): honest for small counts, and at 0 and 1 too."""
-        if not self.total:
-            return 0.0, 1.0
-        z, n, p = 1.959964, self.total, self.value
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)

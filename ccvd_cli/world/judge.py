@@ -35,6 +35,7 @@ from .judge_material import (
     ordinary,
     world_digest,
 )
+from .render import FRAMES
 from .training import autocast
 
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
@@ -311,7 +312,7 @@ def _judge(
         )
         _train(judge, drawn, autoencoder, settings, on_step)
     judge.load_state_dict({name: _kept(tensor) for name, tensor in judge.state_dict().items()})
-    judge.accuracy = _examine(judge, draw, autoencoder, settings)  # as it is kept
+    judge.accuracy = examine(judge, draw, autoencoder, settings.examined, settings.seed)  # as it is kept
     judge.save(path, {**config, "seconds": round(time.monotonic() - started, 1)})
     return judge
 
@@ -374,14 +375,16 @@ def _worn(clips: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _examine(judge: Judge, draw: Draw, autoencoder: Autoencoder, settings: JudgeSettings) -> dict[str, float]:
+def examine(
+    judge: Judge, draw: Draw, autoencoder: Autoencoder, count: int, seed: int = 0, frames: int = FRAMES
+) -> dict[str, float]:
     """Share of right answers on clips that have been through the autoencoder: per attribute, and, as "noun, styled", on those in a style."""
-    exam = examination(draw, settings.examined, settings.seed)
+    exam = examination(draw, count, seed, frames)
     found: dict[str, list[Tensor]] = {name: [] for name in judge.classes}
     windows = torch.from_numpy(exam.windows).split(16)
     for clips, window in zip(_channels_first(exam.pixels).split(16), windows, strict=True):
-        frames = clips.to(autoencoder.device).float().flatten(0, 1) / 255
-        seen = autoencoder.through(frames).unflatten(0, clips.shape[:2])
+        drawn = clips.to(autoencoder.device).float().flatten(0, 1) / 255
+        seen = autoencoder.through(drawn).unflatten(0, clips.shape[:2])
         for name, chances in judge.log_probabilities(seen, windows=window).items():
             found[name].append(chances.argmax(-1))
     labels, styled = torch.from_numpy(exam.labels), torch.from_numpy(exam.styled)

@@ -170,7 +170,7 @@ def _chunk(draw: Draw, size: int, seed: int) -> tuple[Pixels, Pixels, np.ndarray
 
 
 class Examination(NamedTuple):
-    """N whole clips (N, F, 64, 64, 3) that no judge has learned from, the windows (N, 4) on them, their labels, and which are in a style."""
+    """N clips (N, F, 64, 64, 3) that no judge has learned from, the windows (N, 4) on them, their labels, and which are in a style."""
 
     pixels: Pixels
     windows: np.ndarray
@@ -178,11 +178,11 @@ class Examination(NamedTuple):
     styled: np.ndarray
 
 
-def examination(draw: Draw, n: int, seed: int) -> Examination:
+def examination(draw: Draw, n: int, seed: int, frames: int = FRAMES) -> Examination:
     rng = np.random.default_rng([_SPACE, 1, seed])
     drawn = [draw(rng) for _ in range(n)]
     return Examination(
-        np.stack([render(t.clip) for t in drawn]),
+        np.stack([render(t.clip, frames) for t in drawn]),
         np.asarray([t.window for t in drawn], np.float32),
         np.asarray([t.labels for t in drawn]),
         np.asarray([t.clip.style is not None for t in drawn]),

@@ -77,6 +77,8 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
         (["--ablate", "luck"], "unknown 'luck'"),
         (["--methods", "ewc", "--ablate", "noise"], "of ccvd alone"),
         (["--shard", "5/4"], "--shard 5/4"),
+        (["--shard", "2/2"], "--shard 2/2: there is 1 run"),
+        (["--methods", "ccvd,ewc", "--shard", "4/4"], "Share them among 2 at most"),
         (["--stream", "toy11"], "no such stream"),
         (["--effort", "0"], "--effort 0.0"),
         (["--height", "32"], "the world draws 64x64"),

@@ -96,10 +96,50 @@ def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
     ]
 
 
+def test_several_are_asked_together(ccvd: Ccvd, taught: Path, cwd: Path, photos: Path, clips: Path) -> None:
+    """In boxes of their own, unless they are to find their places; each held against what it was learned from."""
+    learn = ("learn-subject", "--images", photos, "--class-noun", "cat", "--base", taught, *QUICK)
+    assert ccvd(*learn).code == 0
+    line = ("evaluate", *FEW[:4], "--count", 1, "--together", "--references", f"V2={clips}", "--json")
+    run = ccvd(*line)
+    assert run.code == 0, run.err
+    told = json.loads(run.out)
+    assert [row["concept"] for row in told["concepts"]] == ["V1", "V2", "V3"]
+    two, moving = told["together"]
+    assert (two["concept"], two["kind"], two["clips"]) == ("V1+V3", "two", 1)
+    assert (moving["concept"], moving["kind"]) == ("V1+V2", "subject+motion")
+    assert set(two["scores"]) == {"clip_t", "clip_i", "t_cons", "dynamic"}
+    assert set(moving["scores"]) == {"clip_t", "clip_i", "motion", "t_cons", "dynamic"}
+    assert len(two["how"]["settings"]["regions"]) == 2 and not moving["how"]["settings"]["regions"]
+    assert len(two["how"]["references"]) == 2
+
+    before = {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")}
+    assert json.loads(ccvd(*line).out) == told  # nothing is made again
+    assert {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")} == before
+    alone = json.loads(ccvd(*line, "--no-auto-regions").out)["together"][0]
+    assert alone["how"]["settings"]["regions"] == [] and alone["scores"] != two["scores"]
+    shown = json.loads(ccvd("show", "V1", "--json").out)["evaluations"]
+    assert {e["how"]["prompts"] for e in shown} == {told["concepts"][0]["how"]["prompts"]}
+
+
+def test_a_file_asks_for_several_too(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    (cwd / "prompts.txt").write_text(
+        "a <V1> dog performing <V2>\na <V1> dog at night\na <V1> dog performing <V2> at sea\n"
+    )
+    run = ccvd("evaluate", *FEW[:4], "--prompts", "prompts.txt", "--json")
+    assert run.code == 0, run.err
+    told = json.loads(run.out)
+    assert [(row["concept"], row["clips"]) for row in told["concepts"]] == [("V1", 1)]
+    assert [(row["concept"], row["clips"]) for row in told["together"]] == [("V1+V2", 2)]
+    assert "V1+V2" in ccvd("evaluate", *FEW[:4], "--prompts", "prompts.txt").out
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         (("V9",), "There is no concept 'V9'"),
+        (("V1", "--together"), "--together: of V1 no two go together"),
+        (("V1", "--together", "--prompts", "nowhere.txt"), "--together: all prompts of 'nowhere.txt'"),
         (("V1", "--prompts", "nowhere.txt"), "nowhere.txt"),
         (("V1", "--prompts", "nowhere.txt", "--count", 3), "--count 3: all prompts of 'nowhere.txt'"),
         (("V1", "--references", "V1"), "--references V1"),

@@ -27,7 +27,8 @@ def filled(teach: Callable[..., None], ccvd_home: Path, cwd: Path) -> None:
     with Registry(ccvd_home) as registry:
         for name, mean in (("V1", 0.9), ("V2", 0.1)):
             score = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "count": 4}
-            registry.record_evaluation(name, how={}, scores={"clip_t": score})
+            judged = {"mean": 0.5, "low": 0.1, "high": 0.9, "count": 4, "judge": 0.985}
+            registry.record_evaluation(name, how={}, scores={"clip_t": score, "identity": judged})
     _keep(cwd, "V1", 1)
     for method in ("ccvd", "other"):
         result(cwd / "results", method, 1, {"a": 0.8}, prompt=HOSTILE)
@@ -67,6 +68,7 @@ def test_how_good_judges_are_and_how_sure_means_are_is_shown(ccvd: Ccvd, filled:
     assert ccvd("report", "--benchmark", "results").code == 0
     assert "IDENTITY 97.0%" in _page()
     assert "0.800 to 1.000" in _page()  # V1
+    assert _page().count("judge 98.5%") == 2 * 2  # on both cards, and in the table
     assert "0.500 to 0.700" in _page()  # the benchmark's
 
 

@@ -9,7 +9,7 @@ from ccvd_cli.measure.streams import open_stream
 
 
 def test_a_longer_stream_is_asked_more_and_nobody_twice_in_one_way() -> None:
-    ten, whole = (composed(open_stream(name), "mini") for name in ("toy10", "toy35"))
+    ten, whole = (composed(open_stream(name).tasks, "mini") for name in ("toy10", "toy35"))
     assert Counter(c.kind for c in ten) == dict.fromkeys(
         ("two", "three", "subject+motion", "subject+style"), 2
     )
@@ -20,7 +20,7 @@ def test_a_longer_stream_is_asked_more_and_nobody_twice_in_one_way() -> None:
 
 
 def test_every_subject_of_a_group_has_a_box_of_its_own() -> None:
-    for c in composed(open_stream("toy35"), "mini"):
+    for c in composed(open_stream("toy35").tasks, "mini", toy=True):
         boxes = dict(c.asked.shown.boxes)
         assert list(boxes) == (list(c.names) if c.kind in ("two", "three") else [])
         assert len(set(boxes.values())) == len(boxes)

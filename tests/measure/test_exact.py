@@ -79,7 +79,7 @@ def exact(tmp_path: Path) -> Exact:
 def test_who_is_not_trusted_is_not_asked_and_that_is_said_once(exact: Exact) -> None:
     said: list[str] = []
     exact.say = said.append
-    clip = torch.rand(4, 3, 64, 64)
+    clip = torch.rand(16, 3, 64, 64)
     for _ in range(2):
         found = exact.scores(clip, Shown("dog", scene="beach", motion="jumping"))
         assert found == {"scene": 0.0, "motion_class": 1.0}
@@ -113,7 +113,7 @@ def test_the_least_share_is_of_those_who_are_asked() -> None:
 
 
 def test_somebody_else_is_among_the_answers_of_identity_alone(exact: Exact) -> None:
-    clip = torch.rand(4, 3, 64, 64)
+    clip = torch.rand(16, 3, 64, 64)
     assert exact.scores(clip, Shown(subject="dog-10")) == {"identity": 0.0, "nearest": 1.0}
     boxes = (("dog-10", (0.0, 0.1, 0.5, 1.0)), ("fish-11", (0.5, 0.1, 1.0, 1.0)))
     assert exact.scores(clip, Shown(boxes=boxes)) == {"in_box": 0.0, "in_box_nearest": 0.5}

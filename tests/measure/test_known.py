@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ccvd_cli.__main__ import main
+from ccvd_cli.estimates import rate
 from ccvd_cli.measure.exact import Exact, Shown
-from ccvd_cli.measure.known import BLOCK, Judges, drawn, known
-from ccvd_cli.measure.metrics import rate
+from ccvd_cli.measure.known import BLOCK, Judges, Truth, drawn, known, known_of_several
 from ccvd_cli.world import heldout
 
-CLIP = torch.zeros(4, 3, 64, 64)
+CLIP = torch.zeros(16, 3, 64, 64)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def judge(accuracy: dict[str, float], says: str = "", **answers: str) -> Any:
 def test_clips_are_scored_by_who_is_right_often_enough() -> None:
     name, other = heldout.subject(3).name, heldout.subject(4).name
     able = {"noun": 0.99, "noun, styled": 0.5, "motion": 0.98, "style": 0.97, "scene": 0.969}
-    attributes = judge(able, noun="dog", motion="rocking", style="neon", scene="beach")
+    attributes = judge(able, noun="dog", motion="circling", style="neon", scene="beach")
     judges = Judges({0: Said(attributes, judge({"identity": 0.99}, name))})
-    plain = Shown(noun="dog", motion="rocking", scene="beach", subject=name)
+    plain = Shown(noun="dog", motion="circling", scene="beach", subject=name)
     assert judges.scores(CLIP, plain) == {"noun": 1, "motion_class": 1, "identity": 0, "nearest": 1}
     shares = judges.accuracies(plain, styled=False, frames=16)
     assert shares["scene"] == 0.969 and shares["path"] == 0.5
@@ -122,7 +122,7 @@ def test_clips_are_scored_by_who_is_right_often_enough() -> None:
         "identity": 0,
         "nearest": 0,
     }
-    styled = Shown(noun="dog", motion="rocking", style="neon")
+    styled = Shown(noun="dog", motion="circling", style="neon")
     assert judges.scores(CLIP, styled, styled=True) == {"style": 1}  # its other judges are weak there
 
 
@@ -131,12 +131,50 @@ def test_digests_are_of_those_who_are_asked() -> None:
     truth = {"subject": heldout.subject(3).name}
     alone = Judges({0: Said(attributes, one)})
     more = Judges({0: Said(attributes, one), 1: Said(attributes, two, range(BLOCK, 2 * BLOCK))})
-    assert alone.digests(truth) == more.digests(truth)
-    assert set(alone.digests({})) == {"judge of attributes", "trajectories"}
+    assert alone.digests([truth]) == more.digests([truth]) == more.digests([truth, {}])
+    assert set(alone.digests([{}])) == set(alone.digests([])) == {"judge of attributes", "trajectories"}
     second = {"subject": heldout.subject(BLOCK + 3).name}
-    assert more.digests(truth) != more.digests(second)
+    assert more.digests([truth]) != more.digests([second])
+    assert {"one", "two"} <= {d.removesuffix("{}") for d in more.digests([truth, second]).values()}
+
+
+LEFT, RIGHT = (0.0, 0.1, 0.5, 1.0), (0.5, 0.1, 1.0, 1.0)
+
+
+def test_each_of_several_is_looked_for_in_its_own_box_by_who_knows_it() -> None:
+    one, far = heldout.subject(3).name, heldout.subject(BLOCK + 3).name
+    truths: list[Truth] = [{"subject": one}, {"subject": far}]
+    asked = known_of_several(
+        "a <V1> dog and a <V2> dog spinning in the snow",
+        "a dog and a dog spinning in the snow",
+        truths,
+        [LEFT, RIGHT],
+    )
+    assert asked == Shown(scene="snow", motion="spinning", boxes=((one, LEFT), (far, RIGHT)))
+    attributes = judge({"scene": 0.99, "motion": 0.99}, scene="snow", motion="spinning")
+    both = {
+        0: Said(attributes, judge({"identity": 0.98}, one)),
+        1: Said(attributes, judge({"identity": 0.99}, one), range(BLOCK, 2 * BLOCK)),
+    }
+    found = Judges(both).scores(CLIP, asked)
+    assert found == {"scene": 1, "motion_class": 1, "in_box": 0, "in_box_nearest": 0.5}
+    assert Judges(both).accuracies(asked, styled=False, frames=16)["in_box"] == 0.98
+    both[1].identity.accuracy["identity"] = 0.5  # who is not trusted is left out, not counted as wrong
+    assert Judges(both).scores(CLIP, asked)["in_box_nearest"] == 1
+
+
+def test_a_subject_with_a_motion_or_in_a_style_is_known_as_both() -> None:
+    one = heldout.subject(3)
+    moved = known_of_several(
+        "a <V1> dog performing <V3>",
+        f"a {one.noun} performing x",
+        [{"subject": one.name}, {"motion": "circling"}],
+        [None, None],
+    )
+    assert moved == Shown(noun=one.noun, motion="circling", subject=one.name)
 
 
 def test_a_rate_of_few_has_an_honest_interval() -> None:
     all_right = rate([1.0] * 8)
+    assert rate([0.5, 0.5]).mean == 0.5
     assert (all_right.mean, all_right.high, all_right.count) == (1, 1, 8) and 0.6 < all_right.low < 0.7

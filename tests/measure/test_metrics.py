@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ccvd_cli.measure.estimates import estimate
+from ccvd_cli.estimates import Rate, estimate, rate, widened
 from ccvd_cli.measure.forgetting import forgetting
 from ccvd_cli.measure.metrics import (
     image_alignment,
@@ -67,3 +67,14 @@ def test_forgetting_counts_from_the_first_and_from_the_best() -> None:
     assert lost.since_first == pytest.approx((0.3 - 0.1) / 2)
     assert lost.since_best == pytest.approx((0.4 + 0.0) / 2)
     assert math.isnan(forgetting({"only": [0.4]}).since_best)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_a_rate_and_a_mean_over_groups_agree_and_never_have_no_width(right: list[bool]) -> None:
+    found = rate([float(x) for x in right])
+    assert found.low <= found.mean <= found.high and found.high - found.low > 0.1 / len(right)
+    assert (found.low, found.high) == Rate(sum(right), len(right)).interval
+    whole = widened(estimate([found.mean]), len(right))
+    assert (whole.low, whole.high) == pytest.approx((found.low, found.high))
+    wide = widened(estimate([0.0, 1.0]), len(right))
+    assert (wide.low, wide.high) == (0, 1)  # of two concepts that differ

@@ -51,8 +51,17 @@ def test_a_motion_is_most_like_itself_whoever_performs_it() -> None:
         again = clip(heldout.motion_clips(name, 1, seed=5))[0]
         alike = {m: np.mean([motion_fidelity(again, x) for x in clips]) for m, clips in learned.items()}
         assert max(alike, key=lambda m: alike[m]) == name, alike
-    assert motion_fidelity(learned["diving"][0], learned["diving"][0]) == pytest.approx(1, abs=1e-4)
+        assert motion_fidelity(learned[name][0], learned[name][0]) == pytest.approx(1, abs=1e-4)
     assert motion_fidelity(learned["diving"][0][::2], learned["diving"][1]) > 0.5
+
+
+def test_who_rests_when_the_other_does_agrees_with_it() -> None:
+    """Two clips that move at first and then rest: as alike as without the rest, and a clip is like itself."""
+    going = drifting(1 / 32, 0)
+    resting = torch.cat([going, going[-1:].expand(8, -1, -1, -1)])
+    assert motion_fidelity(resting, resting) == pytest.approx(1, abs=1e-4)
+    on = torch.cat([going, drifting(1 / 32, 0, 16)[8:]])
+    assert motion_fidelity(resting, on) < 0.75
 
 
 def test_likeness_has_no_order() -> None:

@@ -43,15 +43,15 @@ def test_a_file_asks_what_it_says(tmp_path: Path) -> None:
     text = "# ours\na <V1> dog flying\n\n  a man performing <V3> at night\na <V1> dog asleep\n"
     path.write_text(text, encoding="utf-8-sig")  # as some editors write it
     asked = from_file(path, {name: CONCEPTS[name] for name in ("V1", "V3")})
-    assert [q.prompt for q in asked["V1"]] == ["a <V1> dog flying", "a <V1> dog asleep"]
-    assert [q.plain for q in asked["V3"]] == ["a man performing tai chi at night"]
+    assert [q.prompt for q in asked["V1",]] == ["a <V1> dog flying", "a <V1> dog asleep"]
+    assert [q.plain for q in asked["V3",]] == ["a man performing tai chi at night"]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("a <V1> dog\na dog\n", "line 2 names no concept"),
-        ("a <V1> dog performing <V3>\n", "line 1 names V1, V3"),
+        ("a <V1> dog performing <V4>\n", "line 1 names V4"),
         ("a <V2> cat\n", "line 1 names V2"),
         ("a <V1> dog\n", "no prompt for V3"),
         ("", "no prompt for V1, V3"),

@@ -48,6 +48,16 @@ def test_curves_are_over_all_that_was_learned_or_have_no_point(tmp_path: Path) -
     assert _methods(tmp_path)["m"].curves["clip_t"] == [(1, 0.6)]
 
 
+def test_the_first_concept_alone_and_all_at_the_end_are_no_curve(tmp_path: Path) -> None:
+    """Without `--every`; each concept's own line says what became of it."""
+    result(tmp_path, "m", 1, {"a": 0.6}, tasks=3)
+    result(tmp_path, "m", 2, {"b": 0.9}, tasks=3)
+    result(tmp_path, "m", 3, {"a": 0.4, "b": 0.8, "c": 0.5}, tasks=3)
+    method = _methods(tmp_path)["m"]
+    assert method.curves == {}
+    assert method.kept["clip_t"] == {"a": [(1, 0.6), (3, 0.4)], "b": [(2, 0.9), (3, 0.8)]}
+
+
 def test_seeds_that_did_not_come_to_the_end_do_not_count(tmp_path: Path) -> None:
     for seed, orders in ((0, (1, 2)), (1, (1,))):
         for order in orders:

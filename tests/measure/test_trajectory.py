@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccvd_cli.measure.exact import TRUSTED
-from ccvd_cli.measure.trajectory import followed, own_error, path_error
+from ccvd_cli.measure.trajectory import followed, own_error, path_error, rest_error, travels
 from ccvd_cli.world.motions import HELDOUT_MOTIONS, MOTIONS, trajectory
 from ccvd_cli.world.render import COLOURS, Actor, Clip, render
 
@@ -36,6 +36,14 @@ def test_another_path_is_farther_off() -> None:
     for motion, other in (("falling", "rising"), ("circling", "zigzagging"), ("jumping", "standing still")):
         assert path_error(drawn(motion), motion) < 0.04
         assert path_error(drawn(motion), other) > 0.07
+
+
+def test_a_path_is_asked_for_only_where_a_frozen_picture_would_be_far_from_it() -> None:
+    assert not any(travels(m) for m in ("standing still", "spinning", "growing", "pulsing", "rocking"))
+    for motion in filter(travels, (*MOTIONS, *HELDOUT_MOTIONS)):
+        frozen = drawn("standing still")
+        assert path_error(frozen, motion) == pytest.approx(rest_error(motion, 16), abs=0.005)
+        assert rest_error(motion, 16) > 0.03
 
 
 def test_what_rests_goes_nowhere() -> None:

@@ -11,8 +11,9 @@ import torch
 from tiny_models import build_mini
 
 from ccvd_cli.engine.bases import open_base
+from ccvd_cli.estimates import Rate
 from ccvd_cli.settings import SampleSettings
-from ccvd_cli.world.adherence import Adherence, Answer, Rate, adherence, asked
+from ccvd_cli.world.adherence import Adherence, Answer, adherence, asked
 from ccvd_cli.world.heldout import ordinary_prompts
 from ccvd_cli.world.judge_material import ATTRIBUTES
 

@@ -12,10 +12,13 @@ COMPARED = 12  # prompts of a stream that are shown side by side
 
 @dataclass(frozen=True)
 class Method(Standing):
-    """`done`: tasks of the seed that came farthest; `curves`: means over all that was learned so far, by (task, mean), of all seeds."""
+    """`done`: tasks of the seed that came farthest; by metric, `curves` are means over all that was learned so far, by (task, mean), and `kept`
+    those of every concept since it was learned; of all seeds.
+    """
 
     done: int
     curves: dict[str, list[tuple[float, float]]]
+    kept: dict[str, dict[str, list[tuple[float, float]]]]
 
     @property
     def name(self) -> str:
@@ -52,7 +55,8 @@ def streams(results: Sequence[Result]) -> list[Stream]:
 
 
 def _method(standing: Standing, results: Sequence[Result]) -> Method:
-    return Method(**vars(standing), done=max(r.order for r in results), curves=_curves(results))
+    done = max(r.order for r in results)
+    return Method(**vars(standing), done=done, curves=_curves(results), kept=_kept(results))
 
 
 def _curves(results: Sequence[Result]) -> dict[str, list[tuple[float, float]]]:
@@ -62,7 +66,24 @@ def _curves(results: Sequence[Result]) -> dict[str, list[tuple[float, float]]]:
         if len(result.scores) == result.order:
             for metric, _, mean in told([result]):
                 values.setdefault(metric, {}).setdefault(result.order, []).append(mean)
-    return {m: [(float(t), sum(v) / len(v)) for t, v in sorted(of.items())] for m, of in values.items()}
+    # The first task's concept alone and all of them at the end are no curve.
+    last = max((r.tasks for r in results), default=0)
+    return {m: _points(of) for m, of in values.items() if last < 3 or set(of) != {1, last}}
+
+
+def _kept(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Of concepts that were scored again after further tasks."""
+    values: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for result in results:
+        for metric, concept, mean in told([result]):
+            of = values.setdefault(metric, {}).setdefault(concept, {})
+            of.setdefault(result.order, []).append(mean)
+    found = {m: {c: _points(of) for c, of in by.items() if len(of) > 1} for m, by in values.items()}
+    return {metric: lines for metric, lines in found.items() if lines}
+
+
+def _points(by_task: Mapping[int, Sequence[float]]) -> list[tuple[float, float]]:
+    return [(float(task), sum(v) / len(v)) for task, v in sorted(by_task.items())]
 
 
 def side_by_side(results: Sequence[Result]) -> list[dict[str, Shot]]:

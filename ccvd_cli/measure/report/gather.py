@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
+from ...estimates import Estimate
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
-from ..estimates import Estimate
 from ..forgetting import Forgetting, forgetting
 from ..results import number
 from .media import Clip, Part, Still
@@ -53,10 +53,11 @@ class Placed:
 
 @dataclass(frozen=True)
 class Card:
-    """A concept: `scores` are the latest by metric, `curves` its means by metric over (task, mean)."""
+    """A concept: `scores` are the latest by metric, and `judges` how often each is right; `curves` its means by metric over (task, mean)."""
 
     concept: ConceptView
     scores: dict[str, Estimate]
+    judges: dict[str, float]
     lost: dict[str, Forgetting]
     curves: dict[str, Points]
     previews: list[Shown]
@@ -105,6 +106,7 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
             Card(
                 concept,
                 read[-1][1] if read else {},
+                _judges(past[-1]) if past else {},
                 {m: found for m, found in lost.items() if not math.isnan(found.since_first)},
                 dict(histories),
                 _previews(concept, made, evaluation, part, PREVIEWS),
@@ -133,6 +135,13 @@ def _scores(found: EvaluationView, wrong: list[str]) -> dict[str, Estimate]:
         elif not isinstance(score, dict) or score.get("mean", "") is not None:
             wrong.append(f"{found.concept}, after task {found.after}: {metric}")
     return scores
+
+
+def _judges(found: EvaluationView) -> dict[str, float]:
+    """Of scores that have one, how often it is right on rendered truth."""
+    scores = found.scores if isinstance(found.scores, dict) else {}
+    shares = {m: number(score.get("judge")) for m, score in scores.items() if isinstance(score, dict)}
+    return {metric: share for metric, share in shares.items() if share is not None}
 
 
 def _sidecars(generations: Sequence[GenerationView]) -> list[tuple[Path, Sidecar]]:

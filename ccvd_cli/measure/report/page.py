@@ -62,6 +62,7 @@ def render(found: Gathered, bench: Benchmark | None, media: Media) -> str:
         said=lambda metric: SAID.get(metric, metric.upper().replace("_", "-")),
         keys=lambda of: list(dict.fromkeys(key for one in of for key in one)),
         of_metric=_of_metric,
+        keeping=lambda methods, metric: [method for method in methods if metric in method.kept],
         composed_scores=lambda methods: [of for x in methods for of in x.composed.values()],
         plain=_plain,
         usual=_usual,
