@@ -4,8 +4,8 @@
 
 Tokens start at random, and no prompt says the class noun. All changes act always. Subjects and styles change the spatial cross-attentions;
 ours, since the paper has pictures alone: motions change the temporal self-attentions in the same way, and where text is told the moment
-of a frame there is one more low-rank change beside it, without which that base cannot learn when something is where. Ours too: layers are
-those that the recipe adapts (of `mini`, the last three), and tokens are learned first and stand still from then on.
+of a frame there is one more low-rank change beside it, without which that base cannot learn when something is where. Ours too: tokens are
+learned first and stand still from then on. As in the paper, every layer is changed, also where recipes adapt the last ones alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...engine.concept import Learner
 from ...engine.learn import motion_lesson, subject_lesson
 from ...engine.lesson import Extra, Lesson, Stage, adapted_sites
 from ...prompts import named
-from ...settings import Settings
+from ...settings import Kind, Recipe, Settings
 from ..streams import Task
 from .contract import WHERE, Common, Method, Part
 
@@ -83,6 +83,9 @@ class CLora(Method):
     @property
     def extra(self) -> Extra:
         return self
+
+    def recipe(self, kind: Kind) -> Recipe:
+        return super().recipe(kind).model_copy(update={"last_layers": 0})
 
     def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
         recipe = self.recipe(task.kind).model_copy(update={"orthogonal_weight": 0.0, "prior_share": 0.0})
