@@ -13,14 +13,17 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # the registry's rule for na
 # How a sentence names a kind, and which kinds have no business there. A subject stands anywhere, and "a <V7> painting" may mean a style.
 _ROLES = {
     "motion": (
-        re.compile(r"\bperforming\s+(?:the\s+|an?\s+)?<([^<>]*)>", re.IGNORECASE),
+        re.compile(r"\bperforming\s+(?:the\s+|an?\s+)?<(?P<name>[^<>]*)>", re.IGNORECASE),
         {"subject", "style"},
     ),
     "style": (
-        re.compile(r"\bin\s+(?:the\s+|an?\s+)?<([^<>]*)>\s+style\b", re.IGNORECASE),
+        re.compile(r"\bin\s+(?:the\s+|an?\s+)?<(?P<name>[^<>]*)>\s+style\b", re.IGNORECASE),
         {"subject", "motion"},
     ),
-    "subject": (re.compile(r"(?<!performing )\b(?:an?|my|one)\s+<([^<>]*)>", re.IGNORECASE), {"motion"}),
+    "subject": (
+        re.compile(r"\b(?P<performed>performing\s+)?(?:an?|my|one)\s+<(?P<name>[^<>]*)>", re.IGNORECASE),
+        {"motion"},
+    ),
 }
 _SAID = {"subject": "a <{}>", "motion": "performing <{}>", "style": "in <{}> style"}
 _HINT = "A prompt names a concept as <V1>: a letter, then at most 31 letters, digits, '-' or '_'."
@@ -60,8 +63,8 @@ def check_kinds(prompt: str, kinds: Mapping[str, str]) -> None:
     """
     for role, (words, others) in _ROLES.items():
         for found in words.finditer(prompt):
-            name = found[1]
-            if kinds.get(name) in others:
+            name = found["name"]
+            if kinds.get(name) in others and not found.groupdict().get("performed"):
                 said = _SAID[kinds[name]].format(name)
                 raise UsageError(
                     f"'{found[0]}' in the prompt: {name} is a {kinds[name]}, not a {role}.",

@@ -135,8 +135,13 @@ class SampleSettings(Settings):
     @property
     def open_to_others(self) -> bool:
         """Whether concepts may take part that no prompt names."""
+        return self.selective or self.aggregation == "mean"
+
+    @property
+    def selective(self) -> bool:
+        """Whether those are chosen by their relevance."""
         joins = self.aggregation == "named" and self.relevance_threshold is not None
-        return joins or self.aggregation in ("relevance", "mean")
+        return joins or self.aggregation == "relevance"
 
     @field_validator("subject_schedule")
     @classmethod

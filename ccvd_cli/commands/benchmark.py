@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,10 +167,19 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     check_output(options.out / "clip.mp4")
     check_encoders(source, options.clip)
     opened = open_base(session, source, base.device, base.dtype)
+    _share_cores(opened, shard[1])
     opened.latent_shape(settings.frames, settings.height, settings.width)
     with progress(quiet=session.quiet) as report:
         examiner = _examiner(session, opened, options, stream, report)
         _go(session, plan, opened, examiner, shard, settings, dict(RECIPES[found.family]), report)
+
+
+def _share_cores(base: Base, shards: int) -> None:
+    """Processes on one CPU that each take all cores stand in each other's way, and take many times as long as with a part each."""
+    import torch
+
+    if base.device.type == "cpu" and shards > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // shards))
 
 
 def _check_methods_decide(settings: SampleSettings, default: SampleSettings) -> None:

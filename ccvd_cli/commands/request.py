@@ -108,9 +108,16 @@ def last_seen(name: str, location: str) -> str:
 
 def sample_settings(defaults: SampleSettings, options: Any, seed: int | None) -> SampleSettings:
     """`defaults` with what was given: `options` is a bundle of sampling options. Raises UsageError."""
-    from .overrides import override
+    from .overrides import option_of, override
 
-    return override(defaults, {**asdict(options), "seed": seed})
+    settings = override(defaults, {**asdict(options), "seed": seed})
+    for field in ("relevance_threshold", "top_k"):
+        if getattr(options, field) is not None and not settings.selective:
+            raise UsageError(
+                f"{option_of(field)} {getattr(options, field)}: with --aggregation {settings.aggregation} relevance chooses nobody.",
+                "Leave it out, or ask for --aggregation relevance.",
+            )
+    return settings
 
 
 # --- with a base -------------------------------------------------------------------------------------

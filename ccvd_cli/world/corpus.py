@@ -32,8 +32,16 @@ class Corpus:
     captions: list[str]
 
 
+def cores() -> int:
+    """That this process may use; where the system does not say, all there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
 def parallel(work: Callable[[int], T], seeds: range) -> Iterator[T]:
-    with ProcessPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+    with ProcessPoolExecutor(cores()) as pool:
         yield from pool.map(work, seeds)
 
 

@@ -128,6 +128,11 @@ def test_what_is_refused_leaves_nothing(ccvd: Ccvd, taught: Path, cwd: Path) -> 
         (("--preview-regions", "boxes.png", "--no-auto-regions"), "There are no regions to draw"),
         (("--relevance-threshold", 3), "--relevance-threshold 3"),
         (("--top-k", 0), "--top-k 0"),
+        (("--top-k", 2), "--top-k 2: with --aggregation named relevance chooses nobody"),
+        (
+            ("--aggregation", "off", "--relevance-threshold", 0.2),
+            "--relevance-threshold 0.2: with --aggregation off",
+        ),
     ):
         run = ccvd("generate", "a <V1> dog", "--out", "a.gif", *FEW, *options)
         assert run.code == 2, (options, run.err)

@@ -39,7 +39,7 @@ def test_a_placeholder_is_what_the_registry_calls_a_name(name: str) -> None:
         "a <V1> dog performing <V3> in <V7> style",
         "a dog in the <V7> style, performing  <V3>",
         "In a <V7> style: a <V1> and a <V1> sitting in <V3>",  # no role that we know
-        "a dog performing a <V3> dance, a <V7> painting",
+        "a dog performing  a <V3> dance, a <V7> painting",
         "a dog performing <V9> in <V9> style",  # whether there is a V9 is not asked here
     ],
 )

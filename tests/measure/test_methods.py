@@ -146,7 +146,9 @@ def test_c_lora_starts_at_random_and_says_no_noun(base: Base) -> None:
     assert isinstance(one, CLora)
     assert {name.rpartition(".")[2] for name in one.past} == {"to_k", "to_v", "told"}
     every = {site.name for site in base.sites_of("spatial")}
-    assert {name.rpartition(".")[0] for name in one.past if ".to_" in name} >= {s for s in every if "attn2" in s}
+    assert {name.rpartition(".")[0] for name in one.past if ".to_" in name} >= {
+        s for s in every if "attn2" in s
+    }
     assert not torch.allclose(one.known[FIRST.name].tokens[0], base.noun_vector("thing"), atol=0.01)
 
 
