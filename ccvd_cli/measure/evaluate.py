@@ -39,7 +39,7 @@ from .questions import Question
 
 OnStep = Callable[[int, int], None]
 SCORES = "scores.jsonl"
-FORMAT = 1  # of rows; a new one when scores are computed otherwise
+FORMAT = 2  # of rows; a new one when scores are computed otherwise
 
 
 @dataclass(frozen=True)
