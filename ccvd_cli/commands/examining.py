@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..metric_names import SAID
 from ..progress import progress
-from ..prompts import told_apart
-from ..regions import side_by_side
 from ..session import Session
 from .placing import check_fit
 from .request import Request
@@ -98,7 +96,7 @@ def examine(
         UsageError: no room for a box in clips of this size.
         CcvdError, RegistryError: a concept is not what was stored, or clips cannot be kept.
     """
-    exams = _Exams(session, registry, request, base, examiner, asked, held, options)
+    exams = _Exams(session, registry, request, base, examiner, held, options)
     alone = [
         (concept, exams.of(concept, asked.alone[concept.name]))
         for concept in request.concepts
@@ -126,7 +124,6 @@ class _Exams:
         request: Request,
         base: Base,
         examiner: Examiner,
-        asked: Asked,
         held: Mapping[str, References],
         options: EvaluateOptions,
     ) -> None:
@@ -156,10 +153,9 @@ class _Exams:
 
         held = [Held(self.references[name], one.box_of(name)) for name in one.names]
         settings = self.request.settings
-        if one.boxes and self.options.auto_regions:
-            nouns = {c.name: c.class_noun for c in self.request.concepts if c.kind == "subject"}
-            row = side_by_side(told_apart(one.asked.prompt, {n: nouns[n] for n, _ in one.boxes}))
-            settings = check_fit(settings.model_copy(update={"regions": tuple(row)}), self.request.source)
+        if self.options.auto_regions:
+            placed = settings.model_copy(update={"regions": tuple(one.places.values())})
+            settings = check_fit(placed, self.request.source)
         return self._exam(one.names, [one.asked], held, settings, 1)
 
     def _exam(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
 from ..prompts import named, plainly, told_apart
-from ..regions import MOST, Box, side_by_side
+from ..regions import MOST, Box, Region, side_by_side
 from ..settings import Family
 from ..world.captions import TOGETHER, sentence
 from ..world.scenes import PLACES
 from .exact import Shown, shown_by
 from .questions import Question
 
-Boxes = tuple[tuple[str, Box], ...]
 CONCEPTS_PER_PROMPT = 5  # of each kind, but two of a kind at least
 _SCENES = ("on a beach", "in a park", "in the snow", "in a city street")  # for who knows more than the world
 _SIZES = {2: "two", 3: "three", 4: "four"}
@@ -43,16 +42,16 @@ class Asked(Question):
 class Composed:
     """One prompt for several concepts; `kind` is two, three, subject+motion or subject+style, or the like.
 
-    boxes: where each of several subjects is looked for, in their order from left to right.
+    places: boxes side by side, one for each of several subjects, by name. There they are to be, if boxes are told, and there they are looked for.
     """
 
     kind: str
     names: tuple[str, ...]
     asked: Asked
-    boxes: Boxes = ()
+    places: Mapping[str, Region] = field(default_factory=dict)
 
     def box_of(self, name: str) -> Box | None:
-        return dict(self.boxes).get(name)
+        return self.places[name].box_at(0) if name in self.places else None
 
 
 def composed(concepts: Sequence[Concept], family: Family, *, toy: bool = False) -> list[Composed]:
@@ -79,13 +78,11 @@ def of_prompt(prompt: str, concepts: Sequence[Concept], *, toy: bool = False) ->
     group = [about[name] for name in named(prompt)]
     plain = plainly(prompt, {c.name: (c.kind, c.noun) for c in group})
     subjects = {c.name: c.noun for c in group if c.kind == "subject"}
-    boxes: Boxes = ()
-    if 1 < len(subjects) <= MOST:
-        apart = told_apart(prompt, subjects)
-        row = side_by_side(apart) if len(apart) == len(subjects) else []
-        boxes = tuple((next(n for n in r.names if n in subjects), r.box_at(0)) for r in row)
+    row = side_by_side(told_apart(prompt, subjects)) if 1 < len(subjects) <= MOST else []
+    places = {next(name for name in region.names if name in subjects): region for region in row}
+    boxes = tuple((name, region.box_at(0)) for name, region in places.items())
     shown = replace(shown_by(prompt), boxes=boxes) if toy else Shown()
-    return Composed(_kind(group), tuple(c.name for c in group), Asked(prompt, plain, shown), boxes)
+    return Composed(_kind(group), tuple(c.name for c in group), Asked(prompt, plain, shown), places)
 
 
 def _kind(group: Sequence[Concept]) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
 
 TRUSTED = 0.97
+Boxes = tuple[tuple[str, Box], ...]  # each with whom is looked for in it
 EXAMINED = 300  # clips, where they are of other lengths than those that a judge was examined on
 METRICS = {  # what the judge of attributes calls it -> what the score is called
     **{attribute: attribute for attribute in ATTRIBUTES},
@@ -55,13 +56,14 @@ class Shown:
     motion: str | None = None
     style: str | None = None
     subject: str | None = None
-    boxes: tuple[tuple[str, Box], ...] = ()
+    boxes: Boxes = ()
 
     @property
     def goes(self) -> str | None:
         """The motion whose path a single actor should take, if it leads anywhere."""
-        alone = self.motion is not None and self.noun is not None and not self.boxes
-        return self.motion if alone and trajectory.travels(str(self.motion)) else None
+        if self.motion is None or self.noun is None or self.boxes:
+            return None
+        return self.motion if trajectory.travels(self.motion) else None
 
 
 class Exact:
@@ -81,9 +83,7 @@ class Exact:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
         self._paths: dict[tuple[str, int], float] = {}  # how right the measurement is, by motion and frames
-        self._shares: dict[
-            tuple[str, int], dict[str, float]
-        ] = {}  # how right a judge is, by its kind and frames
+        self._shares: dict[tuple[str, int], dict[str, float]] = {}  # how right judges are, by kind and frames
         self._unasked: set[str] = set()  # of which it was said
 
     @cached_property
@@ -130,8 +130,7 @@ class Exact:
             return judge.accuracy
         if (kind, frames) not in self._shares:
             draw: Draw = ordinary if kind == "attributes" else partial(one_of, self.subjects)
-            found = examine(judge, draw, self.autoencoder, EXAMINED, frames=frames)
-            self._shares[kind, frames] = found
+            self._shares[kind, frames] = examine(judge, draw, self.autoencoder, EXAMINED, frames=frames)
         return self._shares[kind, frames]
 
     def _share_of_path(self, motion: str, frames: int) -> float:
@@ -265,4 +264,4 @@ def _one(found: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["TRUSTED", "Exact", "Shown", "is_subject", "least", "shown_by"]
+__all__ = ["TRUSTED", "Boxes", "Exact", "Shown", "is_subject", "least", "shown_by"]

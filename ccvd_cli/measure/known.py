@@ -18,13 +18,12 @@ from ..regions import Box
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
 from ..world.styles import STYLES
-from .exact import Exact, Shown, is_subject, least, shown_by
+from .exact import Boxes, Exact, Shown, is_subject, least, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..world.judge import OnStep
 
-Boxes = tuple[tuple[str, Box], ...]
 Truth = Mapping[str, str]  # a field of `Shown` -> name
 CAPTIONS = "captions.jsonl"
 BLOCK = len(NOUNS)  # held-out subjects that are told apart from each other

@@ -119,3 +119,23 @@ def test_somebody_else_is_among_the_answers_of_identity_alone(exact: Exact) -> N
     assert exact.scores(clip, Shown(boxes=boxes)) == {"in_box": 0.0, "in_box_nearest": 0.5}
     with pytest.raises(ValueError, match="cat-99"):
         exact.scores(clip, Shown(subject="cat-99"))
+
+
+def test_judges_are_examined_on_clips_of_as_many_frames(
+    exact: Exact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for a length; of the usual one they were when they were trained."""
+    asked: list[tuple[int, int]] = []
+
+    def examine(
+        judge: object, draw: object, autoencoder: object, count: int, frames: int
+    ) -> dict[str, float]:
+        asked.append((count, frames))
+        return {"scene": 0.5, "motion": 0.98}
+
+    monkeypatch.setattr("ccvd_cli.measure.exact.examine", examine)
+    shown = Shown(scene="snow", motion="jumping")
+    assert exact.accuracies(shown) == {"scene": 0.99, "motion_class": 0.99} and not asked
+    for _ in range(2):
+        assert exact.scores(torch.rand(8, 3, 64, 64), shown) == {"motion_class": 1.0}
+    assert asked == [(300, 8)]

@@ -85,6 +85,7 @@ class CLora(Method):
         return self
 
     def recipe(self, kind: Kind) -> Recipe:
+        """The shared one, for every layer."""
         return super().recipe(kind).model_copy(update={"last_layers": 0})
 
     def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
