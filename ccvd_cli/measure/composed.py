@@ -42,7 +42,7 @@ class Asked(Question):
 class Composed:
     """One prompt for several concepts; `kind` is two, three, subject+motion or subject+style, or the like.
 
-    places: boxes side by side, one for each of several subjects, by name. There they are to be, if boxes are told, and there they are looked for.
+    places: boxes side by side, one for each of several subjects, by name: there they are to be, if boxes are told, and are looked for.
     """
 
     kind: str
