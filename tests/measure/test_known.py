@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,7 +143,7 @@ LEFT, RIGHT = (0.0, 0.1, 0.5, 1.0), (0.5, 0.1, 1.0, 1.0)
 
 
 def test_each_of_several_is_looked_for_in_its_own_box_by_who_knows_it() -> None:
-    one, far = heldout.subject(3).name, heldout.subject(BLOCK + 3).name
+    one, other, far = (heldout.subject(i).name for i in (3, 4, BLOCK + 3))
     truths: list[Truth] = [{"subject": one}, {"subject": far}]
     asked = known_of_several(
         "a <V1> dog and a <V2> dog spinning in the snow",
@@ -159,6 +160,10 @@ def test_each_of_several_is_looked_for_in_its_own_box_by_who_knows_it() -> None:
     found = Judges(both).scores(CLIP, asked)
     assert found == {"scene": 1, "motion_class": 1, "in_box": 0, "in_box_nearest": 0.5}
     assert Judges(both).accuracies(asked, styled=False, frames=16)["in_box"] == 0.98
+    three = replace(asked, boxes=((other, LEFT), (one, LEFT), (far, RIGHT)))
+    assert Judges(both).scores(CLIP, three)["in_box_nearest"] == pytest.approx(
+        1 / 3
+    )  # every box counts alike
     both[1].identity.accuracy["identity"] = 0.5  # who is not trusted is left out, not counted as wrong
     assert Judges(both).scores(CLIP, asked)["in_box_nearest"] == 1
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ccvd_cli.estimates import Rate, estimate, rate, widened
+from ccvd_cli.measure.evaluate import inside
 from ccvd_cli.measure.forgetting import forgetting
 from ccvd_cli.measure.metrics import (
     image_alignment,
@@ -78,3 +79,13 @@ def test_a_rate_and_a_mean_over_groups_agree_and_never_have_no_width(right: list
     assert (whole.low, whole.high) == pytest.approx((found.low, found.high))
     wide = widened(estimate([0.0, 1.0]), len(right))
     assert (wide.low, wide.high) == (0, 1)  # of two concepts that differ
+
+
+def test_a_box_is_seen_alone_and_square() -> None:
+    clip = torch.zeros(2, 3, 64, 64)
+    clip[..., 32:] = 1  # white on the right
+    left, right = inside(clip, (0.0, 0.1, 0.5, 1.0)), inside(clip, (0.5, 0.1, 1.0, 1.0))
+    assert left.shape == right.shape == (2, 3, 58, 58)
+    assert left.max() == 0 and right.min() == 1
+    assert inside(clip, (0.25, 0.5, 0.75, 0.75)).shape[-2:] == (32, 32)
+    assert inside(clip, None) is clip
