@@ -73,7 +73,8 @@ def evaluate(
             if c.name in folders
         }
         if options.exact:
-            examiner = examining.with_judges(session, opened, examiner, request.concepts, held)
+            kinds = {c.name: c.kind for c in request.concepts}
+            examiner = examining.with_judges(session, opened, examiner, kinds, held)
         report = list(examining.examine(session, registry, request, opened, examiner, asked, held, options))
         lost = _forgotten(registry, [row for row in report if row.alone]) if forgetting else None
     if options.json:

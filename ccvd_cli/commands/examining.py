@@ -226,18 +226,21 @@ def with_judges(
     session: Session,
     base: Base,
     examiner: Examiner,
-    concepts: Sequence[ConceptView],
+    kinds: Mapping[str, str],
     held: Mapping[str, References],
 ) -> Examiner:
-    """The same, and judges of what can be known; of identities only where references are subjects of the embedded world."""
+    """The same, and judges of what can be known; of identities only where references are subjects of the embedded world.
+
+    kinds: of the concepts, by name.
+    """
     from ..measure.known import Judges
     from ..world.judge import judges_folder
 
-    for c in concepts:
-        if not (c.name in held and held[c.name].truth):
+    for name, kind in kinds.items():
+        if not (name in held and held[name].truth):
+            way = "." if name in held else f": --references {name}=DIR"
             session.say(
-                f"{c.name}: whether it is the {c.kind} itself is not judged, which needs what `ccvd world {c.kind}` drew: "
-                f"--references {c.name}=DIR"
+                f"{name}: whether it is the {kind} itself is not judged, which needs what `ccvd world {kind}` drew{way}"
             )
     subjects = [references.truth["subject"] for references in held.values() if "subject" in references.truth]
     with progress(quiet=session.quiet) as report:

@@ -204,9 +204,11 @@ def _plan(
 ) -> Plan | None:
     """How they will be scored, at the size that they are learned at; None if nobody asked. Raises UsageError, CcvdError."""
     if not options.evaluate:
+        if options.exact:
+            raise UsageError("--exact says how a concept is scored.", "Add --evaluate, or leave --exact out.")
         return None
     sampling = SampleOptions(height=options.height, width=options.width)
-    return plan_scoring(kind, names, folders, source, sampling, where)
+    return plan_scoring(kind, names, folders, source, sampling, where, exact=options.exact)
 
 
 def _free_names(registry: Registry, wanted: Sequence[str] | None, count: int) -> list[str]:

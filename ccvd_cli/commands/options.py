@@ -129,6 +129,10 @@ class LearnOptions:
         bool,
         Option("--evaluate", help="Score it too, as `ccvd evaluate` would by the same files."),
     ] = False
+    exact: Annotated[
+        bool,
+        Option("--exact", help="With --evaluate, on the embedded base: judges say what can be known, too."),
+    ] = False
     height: Annotated[
         int | None, _base("--height", "Pixels to learn at; generate at the same size.", "that of the base")
     ] = None

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """How concepts that are learned from `folders`, in their order, will be scored."""
+    """How concepts of these names that are learned from `folders`, in their order, will be scored."""
 
     kind: str
+    names: Sequence[str]
     folders: Sequence[Path]
     options: asking.EvaluateOptions
     sampling: SampleOptions
@@ -41,9 +42,15 @@ class Plan:
         settings = self.settings
         base.latent_shape(settings.frames, settings.height, settings.width)
         examiner, silent = examining.open_encoders(base), replace(session, quiet=True)
-        # Concepts keep what the base's own encoder sees of their pictures, as `ccvd evaluate` takes it too.
-        folders = () if self.kind != "motion" and isinstance(examiner.clip, Embedded) else self.folders
+        # Concepts keep what the base's own encoder sees of their pictures, as `ccvd evaluate` takes it too; not whom they show.
+        kept = self.kind != "motion" and isinstance(examiner.clip, Embedded) and not self.options.exact
+        folders = () if kept else self.folders
         held = [examining.references_in(silent, folder, self.kind, examiner, settings) for folder in folders]
+        if self.options.exact:
+            kinds = dict.fromkeys(self.names, self.kind)
+            examiner = examining.with_judges(
+                session, base, examiner, kinds, dict(zip(self.names, held, strict=True))
+            )
         return Scoring(self, base, examiner, held)
 
 
@@ -54,12 +61,14 @@ def plan_scoring(
     source: str,
     sampling: SampleOptions,
     where: BaseOptions,
+    *,
+    exact: bool = False,
 ) -> Plan:
     """Raises UsageError or CcvdError if concepts of these names, to be learned on the base `source`, could not be scored."""
-    options = asking.EvaluateOptions()
+    options = asking.EvaluateOptions(exact=exact)
     asking.check_out(options.out, names)
-    asking.check_encoders(source)
-    return Plan(kind, folders, options, sampling, asking.settings_of(source, sampling, options), where)
+    asking.check_encoders(source, exact=exact)
+    return Plan(kind, names, folders, options, sampling, asking.settings_of(source, sampling, options), where)
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) ->
     }
     for option, value in given.items():
         words += [option, str(value)] if value is not None else []
+    words += ["--exact"] * plan.options.exact
     return shlex.join(words)
 
 

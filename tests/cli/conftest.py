@@ -14,6 +14,7 @@ from PIL import Image
 from tiny_models import build_mini
 
 from ccvd_cli.__main__ import main
+from ccvd_cli.world import judge
 from ccvd_registry import BaseFacts, NewConcept, Registry
 
 
@@ -100,3 +101,10 @@ def teach(ccvd_home: Path) -> Callable[..., None]:
             registry.add(NewConcept(name=name, kind=kind, class_noun=noun, **new, **parts))
 
     return teach
+
+
+@pytest.fixture
+def junior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judges of a moment."""
+    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=4)
+    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)

@@ -12,7 +12,7 @@ from cli_material import Ccvd
 from tiny_models import build_unet3d
 
 from ccvd_cli.measure import exact
-from ccvd_cli.world import heldout, judge
+from ccvd_cli.world import heldout
 
 QUICK = ("--steps", 2, "--token-steps", 1, "--batch-size", 1, "--no-preview")
 FEW = ("--steps", 1, "--frames", 4, "--count", 2)
@@ -180,13 +180,6 @@ def test_a_motion_is_held_against_its_clips_only_if_they_are_given(ccvd: Ccvd, t
 def test_an_empty_registry_has_nothing_to_measure(ccvd: Ccvd) -> None:
     run = ccvd("evaluate")
     assert run.code == 2 and "no concepts" in run.err
-
-
-@pytest.fixture
-def junior(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judges of a moment."""
-    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=4)
-    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
 
 
 def test_what_can_be_known_is_scored_exactly_where_it_is_asked_for(

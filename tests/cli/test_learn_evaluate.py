@@ -15,6 +15,7 @@ from tiny_models import build_unet3d
 from ccvd_cli.commands import asking
 from ccvd_cli.engine import cotrain, learn
 from ccvd_cli.measure import evaluate as measuring
+from ccvd_cli.measure import exact
 from ccvd_cli.settings import SAMPLING
 
 SMALL = {"steps": 1, "frames": 3, "height": 32, "width": 32}
@@ -112,6 +113,7 @@ def test_whatever_happens_then_the_concepts_are_kept_and_it_is_said_how_to_go_on
     [
         ("no open_clip", 1, "`open_clip` is not installed"),
         ("no captions", 2, "caption_encoder"),
+        ("no judges", 2, "--exact: "),
         ("a file", 2, "'evaluation' is not a folder"),
         ("a file within", 2, "V1' is not a folder"),
     ],
@@ -130,9 +132,11 @@ def test_what_is_wrong_is_told_before_anything_is_learned(
 ) -> None:
     monkeypatch.setattr(learn, "learn_subject", None)  # must not be reached
     monkeypatch.setattr(cotrain, "learn_subjects_together", None)
-    base = {"no open_clip": tmp_path / "real", "no captions": tiny}.get(case, captioned)
-    if case == "no open_clip":
+    real = tmp_path / "real"
+    base = {"no open_clip": real, "no judges": real, "no captions": tiny}.get(case, captioned)
+    if case in ("no open_clip", "no judges"):
         build_unet3d(base)
+    if case == "no open_clip":
         monkeypatch.setattr(asking.importlib.util, "find_spec", lambda name: None)
     if case == "a file":
         (cwd / "evaluation").write_text("")
@@ -140,9 +144,43 @@ def test_what_is_wrong_is_told_before_anything_is_learned(
         (cwd / "evaluation").mkdir()
         (cwd / "evaluation/V1").write_text("")
     line = ("learn-subject", "--images", photos, "--base", base, *QUICK, "--no-preview", "--evaluate")
-    run = ccvd(*line)
+    run = ccvd(*line, *["--exact"] * (case == "no judges"))
     assert (run.code, run.out) == (code, "") and says in run.err and "Traceback" not in run.err
     assert json.loads(ccvd("list", "concepts", "--json").out) == []
+
+
+def test_judges_are_asked_as_evaluate_would_ask_them(
+    ccvd: Ccvd, captioned: Path, cwd: Path, junior: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "TRUSTED", 0.0)
+    assert ccvd("world", "subject", "--index", 4, "--out", "rex", "--count", 3).code == 0
+    line = ("learn-subject", "--images", "rex", "--base", captioned, *QUICK, "--no-preview", "--evaluate")
+    run = ccvd(*line, "--exact", "--json")
+    assert run.code == 0, run.err
+    then = json.loads(run.out)["evaluation"]
+    assert {"identity", "nearest", "clip_i"} <= set(then["scores"])
+    before = made(cwd)
+    again = ccvd("evaluate", "V1", "--references", "V1=rex", "--exact", "--forgetting", "--json")
+    found = json.loads(again.out)
+    assert made(cwd) == before and found["concepts"][0]["how"] == then["how"]
+    assert len(found["forgetting"]["identity"]["histories"]["V1"]) == 1
+
+
+def test_photos_of_anybody_are_judged_but_not_who_they_show(
+    ccvd: Ccvd, captioned: Path, photos: Path, junior: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "TRUSTED", 0.0)
+    line = ("learn-subject", "--images", photos, "--base", captioned, *QUICK, "--no-preview", "--evaluate")
+    run = ccvd(*line, "--exact", "--json")
+    assert run.code == 0 and "V1: whether it is the subject itself is not judged" in run.err, run.err
+    assert "--references" not in run.err
+    scores = json.loads(run.out)["evaluation"]["scores"]
+    assert "scene" in scores and "identity" not in scores
+
+
+def test_exact_says_how_it_is_scored_so_it_must_be(ccvd: Ccvd, captioned: Path, photos: Path) -> None:
+    run = ccvd("learn-subject", "--images", photos, "--base", captioned, "--exact")
+    assert (run.code, run.out) == (2, "") and "--evaluate" in run.err
 
 
 def test_nobody_is_scored_who_did_not_ask(
