@@ -107,10 +107,10 @@ def _in_a_row(
     place = int(rng.integers(count))
     actors = others[: count - 1]
     actors.insert(place, actor)
-    smallest, largest = (0.15, 0.24) if count == 2 else (0.13, 0.175)
+    largest = 0.22 if count == 2 else 0.165
     row = tuple(
         Spot(
-            (k + 0.5) / count + rng.uniform(-0.04, 0.04), rng.uniform(0.42, 0.66), rng.uniform(smallest, largest)
+            (k + 0.5) / count + rng.uniform(-0.04, 0.04), rng.uniform(0.42, 0.66), rng.uniform(0.12, largest)
         )
         for k in range(count)
     )
