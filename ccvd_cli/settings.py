@@ -21,6 +21,7 @@ TokenMode = Literal["per-layer", "shared"]
 Aggregation = Literal["named", "relevance", "mean", "off"]
 OrthogonalForm = Literal["mean-abs", "abs-trace"]
 EditMethod = Literal["noise", "ddim"]
+EstimateOf = Literal["frame", "box"]
 
 
 class Settings(BaseModel):
@@ -129,6 +130,9 @@ class SampleSettings(Settings):
     region_attention: bool = Field(default=True, description="pixels of a region attend to its own prompt")
     noise_guidance: bool = Field(
         default=True, description="noise estimates of the regions' own prompts guide them"
+    )
+    estimate_of: EstimateOf = Field(
+        default="frame", description="where such an estimate hears its region: everywhere, or in its box"
     )
     seed: int = 0
 

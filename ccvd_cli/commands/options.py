@@ -54,6 +54,11 @@ class EditMethod(str, Enum):
     ddim = "ddim"
 
 
+class EstimateOf(str, Enum):
+    frame = "frame"
+    box = "box"
+
+
 def _recipe(name: str, help: str) -> Any:
     return Option(name, help=help, show_default=False, rich_help_panel="Recipe (defaults: those of the base)")
 
@@ -271,6 +276,10 @@ class PictureOptions:
     noise_guidance: Annotated[
         bool | None,
         _concepts("--noise-guidance/--no-noise-guidance", "Regions are guided by their own noise estimates."),
+    ] = None
+    estimate_of: Annotated[
+        EstimateOf | None,
+        _concepts("--estimate-of", "These hear their region in the whole frame, or in its box alone."),
     ] = None
 
 

@@ -5,11 +5,14 @@ cross-attention, queries inside a box attend to its region's text states, and it
 
     out(p) = sum_k m_k(p) Attention(q(p), c_k) / sum_k m_k(p)  inside,      Attention(q(p), c)  outside.
 
-Besides, each region's prompt is asked for a noise estimate of the whole frame, which guides its box:
+Besides, each region's prompt is asked for a noise estimate of its own, which guides its box:
 
     E_k = uncond + g omega_k (cond_k - uncond),          a_k = mean attention from the box to the region's concepts in its own estimate,
     E* = alpha E + (1 - alpha) sum_k omega_k m_k E_k / sum_k omega_k m_k  inside,      E  outside,
     omega_k = (1 / a_k) / mean(1 / a), clamped to [0.5, 2]: what is easily neglected weighs more.
+
+There the region is heard in the whole frame (CIDM); or in its box alone, while pixels elsewhere hear the empty prompt. The latter is for a base
+that has learned to draw what it hears in boxes: told the same everywhere, it draws one large actor of which a box has a part.
 """
 
 from __future__ import annotations
@@ -92,6 +95,7 @@ class Voices:
     adapters: list[dict[Site, Wide]]
     attend: bool = True  # region attention
     guided: bool = True  # each region's own noise estimate
+    elsewhere: Tensor | None = None
     attention: list[Tensor] = field(default_factory=list)  # of one denoising step: (K,) of every layer
 
     @property
@@ -99,7 +103,7 @@ class Voices:
         return FIRST + (self.layout.voices - 1 if self.guided else 0)
 
     def own_row(self, voice: int) -> int | None:
-        """The row of a batch in which a region's voice is heard everywhere; the prompt's has none."""
+        """The row of a batch that is a region's own estimate; the prompt has none."""
         return FIRST + voice - 1 if voice and self.guided else None
 
     def neglect(self) -> Tensor:
@@ -124,7 +128,9 @@ class RegionalAdapter(nn.Module):
             out[EMPTY:FIRST] += self._share(voice, parts.shape) * _each(wide, parts[EMPTY:FIRST])
             own = self.voices.own_row(voice)
             if own is not None:
-                out[own] += _each(wide, parts[own : own + 1])[0]
+                acts = _each(wide, parts[own : own + 1])[0]
+                everywhere = self.voices.elsewhere is None
+                out[own] += acts if everywhere else (self._share(voice, parts.shape) > 0) * acts
         return out.flatten(0, 1)
 
     def _share(self, voice: int, shape: torch.Size) -> Tensor:
@@ -140,7 +146,7 @@ def _each(wide: Wide, rows: Tensor) -> Tensor:
 
 
 class RegionAttention:
-    """A layer's cross-attention in which the prompt's row listens to the regions inside their boxes."""
+    """A layer's cross-attention in which the prompt's row listens to the regions inside their boxes, and theirs perhaps only there."""
 
     def __init__(self, plain: LayerTextAttention, voices: Voices) -> None:
         self.plain, self.voices = plain, voices
@@ -151,12 +157,16 @@ class RegionAttention:
         out = self.plain(attn, hidden_states, encoder_hidden_states, **more)
         voices, count = self.voices, self.voices.layout.voices - 1
         parts = hidden_states.unflatten(0, (voices.rows, -1))  # (R, F, N, C)
+        rows = out.unflatten(0, (voices.rows, -1))
         shares = voices.layout.shares(parts.shape[2])[..., None]  # (V, F, N, 1)
         if voices.attend:
             asked = parts[PROMPT].repeat(count, 1, 1)
             told = self.plain(attn, asked, voices.text).unflatten(0, (count, -1))
-            rows = out.unflatten(0, (voices.rows, -1))
             rows[PROMPT] = shares[0] * rows[PROMPT] + (shares[1:] * told).sum(0)
+        if voices.guided and voices.elsewhere is not None:
+            text = voices.elsewhere.expand(count, *voices.elsewhere.shape[1:])
+            told = self.plain(attn, parts[FIRST:].flatten(0, 1), text).unflatten(0, (count, -1))
+            rows[FIRST:] = torch.where(shares[1:] > 0, rows[FIRST:], told)
         if voices.guided:
             maps = attention_map(attn, parts[FIRST:].flatten(0, 1), self.plain.slice(voices.text))
             maps = maps.reshape(count, -1, maps.shape[-1])  # (K, F * N, T)

@@ -153,6 +153,7 @@ def _in_regions(
         adapters,
         attend=settings.region_attention,
         guided=settings.noise_guidance,
+        elsewhere=text[:1] if settings.estimate_of == "box" else None,
     )
     follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
     with (

@@ -26,6 +26,14 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SAMPLING, "mini", SAMPLING["mini"].model_copy(update=SMALL))
 
 
+def going_on(said: str) -> list[str]:
+    """The arguments of the command that an interrupted scoring names."""
+    (line,) = [line for line in said.splitlines() if "To go on: " in line]
+    program, *arguments = shlex.split(line.partition("To go on: ")[2])
+    assert program == "ccvd"
+    return arguments
+
+
 def made(cwd: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (cwd / "evaluation").rglob("*.mp4")}
 
@@ -99,11 +107,9 @@ def test_whatever_happens_then_the_concepts_are_kept_and_it_is_said_how_to_go_on
     first, second = json.loads(run.out)
     assert first["evaluation"]["clips"] == 8 and second["evaluation"] is None
     assert len(json.loads(ccvd("list", "concepts", "--json").out)) == 2
-    (said,) = [line for line in run.err.splitlines() if "To go on: " in line]
     before = made(cwd)
-    program, *line = shlex.split(said.partition("To go on: ")[2])
-    on = ccvd(*line, "--json")
-    assert (program, on.code) == ("ccvd", 0), on.err
+    on = ccvd(*going_on(run.err), "--json")
+    assert on.code == 0, on.err
     assert before.items() <= made(cwd).items() and len(made(cwd)) == 16
     assert json.loads(on.out)["concepts"][0]["scores"] == first["evaluation"]["scores"]
 
@@ -164,6 +170,23 @@ def test_judges_are_asked_as_evaluate_would_ask_them(
     found = json.loads(again.out)
     assert made(cwd) == before and found["concepts"][0]["how"] == then["how"]
     assert len(found["forgetting"]["identity"]["histories"]["V1"]) == 1
+
+
+def test_whoever_goes_on_is_judged_too(
+    ccvd: Ccvd, captioned: Path, junior: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "TRUSTED", 0.0)
+    assert ccvd("world", "subject", "--index", 4, "--out", "rex", "--count", 3).code == 0
+    line = ("learn-subject", "--images", "rex", "--base", captioned, *QUICK, "--no-preview", "--evaluate")
+
+    def fails(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "evaluate", fails)
+        run = ccvd(*line, "--exact")
+    on = ccvd(*going_on(run.err), "--json")
+    assert on.code == 0 and "identity" in json.loads(on.out)["concepts"][0]["scores"], on.err
 
 
 def test_photos_of_anybody_are_judged_but_not_who_they_show(

@@ -41,6 +41,11 @@ def test_regions_are_obeyed_recorded_and_made_again(ccvd: Ccvd, taught: Path, cw
     for k, switch in enumerate(("--no-region-attention", "--no-noise-guidance")):
         assert ccvd("generate", "--from", "a.png.json", "--out", f"c{k}.png", switch).code == 0
         assert frames(cwd, f"c{k}") != frames(cwd, "a")
+    usual = told["settings"]["estimate_of"]
+    for k, of in enumerate(("frame", "box")):
+        again = ("generate", "--from", "a.png.json", "--out", f"d{k}.png", "--estimate-of", of)
+        assert ccvd(*again).code == 0
+        assert (frames(cwd, f"d{k}") == frames(cwd, "a")) == (of == usual)
 
 
 def test_two_subjects_stand_side_by_side_unless_told_not_to(
@@ -164,6 +169,7 @@ def test_a_sidecar_of_the_first_format_weighed_all_alike(ccvd: Ccvd, taught: Pat
         "regions",
         "region_attention",
         "noise_guidance",
+        "estimate_of",
     ):
         del told["settings"][new]
     del told["shares"]

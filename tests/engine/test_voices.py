@@ -82,6 +82,7 @@ def test_switches_and_boxes_change_the_clip_and_nothing_stays_behind(base: Base)
         generated(base, learners, **both),
         generated(base, learners, **both, region_attention=False),
         generated(base, learners, **both, noise_guidance=False),
+        generated(base, learners, **both, estimate_of="box"),
         generated(base, learners, regions=(parse("a <V1> dog @ 0.5,0,1,1"), parse("a <V2> cat @ 0,0,0.5,1"))),
     ]
     for i, one in enumerate(clips):
@@ -97,10 +98,8 @@ def test_one_region_over_the_whole_frame_is_that_prompt(base: Base, monkeypatch:
     monkeypatch.setattr(base, "situate", lambda text, boxes: text)
     dog = [concept(base, "V1")]
     alone = generated(base, dog, "a <V1> dog")
-    for guided in (False, True):
-        region = generated(
-            base, dog, "a cat", regions=(parse("a <V1> dog @ 0,0,1,1"),), noise_guidance=guided
-        )
+    for how in ({"noise_guidance": False}, {}, {"estimate_of": "box"}):
+        region = generated(base, dog, "a cat", regions=(parse("a <V1> dog @ 0,0,1,1"),), **how)
         # With guidance a tenth of the estimate is still the prompt's own, which hears the region everywhere too.
         assert torch.allclose(region, alone, atol=1e-3)
 
@@ -120,7 +119,9 @@ def test_regions_are_told_their_boxes_where_the_base_tells_those(base: Base) -> 
     assert torch.allclose(untold[:, :, 1], base.situate(text[:, :, :1], boxes)[:, :, 1])
 
 
-def voiced(base: Base, *regions: Region, guided: bool = True) -> Voices:
+def voiced(
+    base: Base, *regions: Region, guided: bool = True, elsewhere: torch.Tensor | None = None
+) -> Voices:
     """Each region has a concept of its own; nobody else takes part."""
     learners = [concept(base, name) for r in regions for name in r.names]
     learners += [concept(base, f"M{k}", "motion") for k in range(len(regions))]
@@ -133,15 +134,17 @@ def voiced(base: Base, *regions: Region, guided: bool = True) -> Voices:
     for k in range(len(regions)):
         concepts[k, 2 + k : 4 + 2 * k] = 1
     layout = Layout(regions, base.latent_shape(4, 32, 32), CPU)
-    return Voices(layout, text, concepts, [{}, *adapters], guided=guided)
+    return Voices(layout, text, concepts, [{}, *adapters], guided=guided, elsewhere=elsewhere)
 
 
 def alone(learner: Learner) -> Share:
     return Share(learner.name, learner.kind, "named", torch.ones(len(learner.tokens)))
 
 
-def test_adapters_of_a_region_act_in_the_region_only(base: Base) -> None:
-    voices = voiced(base, LEFT, parse("a <V2> cat @ 0.5,0,1,0.5"))
+@pytest.mark.parametrize("of_box", [False, True])
+def test_adapters_of_a_region_act_in_the_region_only(base: Base, of_box: bool) -> None:
+    silence = torch.zeros(1, base.text_layers, 24, base.text_width) if of_box else None
+    voices = voiced(base, LEFT, parse("a <V2> cat @ 0.5,0,1,0.5"), elsewhere=silence)
     masks = voices.layout.masks(voices.layout.height, voices.layout.width).flatten(2).bool()  # (K, F, N)
     for site in (base.sites_of("spatial")[0], base.sites_of("temporal")[0]):
         adapter = engine.RegionalAdapter(voices, site)
@@ -154,8 +157,10 @@ def test_adapters_of_a_region_act_in_the_region_only(base: Base) -> None:
             for k in (0, 1):
                 assert torch.allclose(out[row][inside[k]], own[k][row][inside[k]], atol=1e-5)
             assert not out[row][~inside.any(0)].any()
-        for k in (0, 1):  # a region's own estimate is of the whole frame
-            assert torch.allclose(out[engine.FIRST + k], own[k][engine.FIRST + k], atol=1e-5)
+        for k in (0, 1):  # a region's own estimate is of the whole frame, or of its box
+            row, acts = engine.FIRST + k, own[k][engine.FIRST + k]
+            acts = acts * inside[k][..., None] if of_box else acts
+            assert torch.allclose(out[row], acts, atol=1e-5)
 
 
 def test_pixels_listen_to_their_own_region_and_attention_is_read_at_its_concept(base: Base) -> None:
@@ -176,7 +181,16 @@ def test_pixels_listen_to_their_own_region_and_attention_is_read_at_its_concept(
         assert torch.allclose(out[engine.PROMPT][masks[k]], told[masks[k]], atol=1e-5)
     for row in (engine.EMPTY, engine.FIRST, engine.FIRST + 1):
         assert torch.equal(out[row], usual[row])
-    (found,) = voices.attention
+    voices.elsewhere = text[:1]
+    boxed = engine.RegionAttention(plain, voices)(attn, hidden, text).unflatten(0, (voices.rows, -1))
+    assert torch.equal(boxed[: engine.FIRST], out[: engine.FIRST])
+    for k in (0, 1):
+        row = engine.FIRST + k
+        silent = plain(attn, hidden.unflatten(0, (voices.rows, -1))[row], text[:1])
+        assert torch.equal(boxed[row][masks[k]], usual[row][masks[k]])
+        assert torch.allclose(boxed[row][~masks[k]], silent[~masks[k]], atol=1e-5)
+    found, again = voices.attention
+    assert torch.equal(again, found)  # what is read within a box does not depend on what is heard elsewhere
     for k in (0, 1):
         rows = hidden.unflatten(0, (voices.rows, -1))[engine.FIRST + k]
         weights = attention_map(attn, rows, plain.slice(voices.text[k : k + 1]))[..., 2 + k : 4 + 2 * k]
