@@ -164,6 +164,11 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
         raise UsageError(
             f"--out '{options.out}' is not a folder.", "Name a new one, or one of an earlier run."
         )
+    if options.sheet and len(_methods_of(plan)) < 2:
+        raise UsageError(
+            f"--sheet '{options.sheet}': {plan.methods[0]} would be alone on it.",
+            "Name several --methods, or an --out that others are in.",
+        )
     check_output(options.out / "clip.mp4")
     check_encoders(source, options.clip)
     opened = open_base(session, source, base.device, base.dtype)
@@ -172,6 +177,12 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     with progress(quiet=session.quiet) as report:
         examiner = _examiner(session, opened, options, stream, report)
         _go(session, plan, opened, examiner, shard, settings, dict(RECIPES[found.family]), report)
+
+
+def _methods_of(plan: Plan) -> set[str]:
+    """The folders of methods that will be in a stream's results."""
+    there = (plan.out / plan.stream.name).glob("*/seed*")
+    return {seed.parent.name for seed in (*there, *(plan.folder(method, 0) for method in plan.methods))}
 
 
 def _share_cores(base: Base, shards: int) -> None:

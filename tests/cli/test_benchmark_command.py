@@ -64,6 +64,8 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     assert drawn.code == 0 and "Sheet: methods.png" in drawn.err, drawn.err
     with Image.open("methods.png") as sheet:  # a prompt of a concept and one of two together, by both methods
         assert sheet.size[0] == 3 * (4 * 65 + 6) + 6 and sheet.size[1] > 2 * 64
+    joined = ccvd("benchmark", "--methods", "finetune", "--base", captioned, *QUICK, "--sheet", "one.png")
+    assert joined.code == 0 and Path("one.png").exists(), joined.err
     page = ccvd("report", "--benchmark", "benchmark", "--json")
     assert page.code == 0 and json.loads(page.out)["skipped"] == 0, page.err
     shown = Path("report.html").read_text()
@@ -84,6 +86,7 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
         (["--height", "32"], "the world draws 64x64"),
         (["--table"], "no results"),
         (["--out", "file"], "not a folder"),
+        (["--sheet", "methods.png"], "ccvd would be alone on it"),
         (["--sheet", "methods.jpg"], "--sheet 'methods.jpg' is not a PNG"),
     ],
 )
