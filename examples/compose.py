@@ -34,6 +34,7 @@ from ccvd_cli.world.scenes import PLACES
 
 CONDITIONS: dict[str, dict[str, Any]] = {
     "regions": {},
+    "regions, estimates of the frame": {"estimate_of": "frame"},
     "regions, no noise guidance": {"noise_guidance": False},
     "regions, no region attention": {"region_attention": False},
     "no regions": {"regions": ()},

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_aggregate import concept
 
 from ccvd_cli.engine import regions as engine
+from ccvd_cli.engine import sample as sampling
 from ccvd_cli.engine.aggregate import Share, fold
 from ccvd_cli.engine.attention import LayerTextAttention, attention_map
 from ccvd_cli.engine.bases.contract import Base
@@ -102,6 +103,20 @@ def test_one_region_over_the_whole_frame_is_that_prompt(base: Base, monkeypatch:
         region = generated(base, dog, "a cat", regions=(parse("a <V1> dog @ 0,0,1,1"),), **how)
         # With guidance a tenth of the estimate is still the prompt's own, which hears the region everywhere too.
         assert torch.allclose(region, alone, atol=1e-3)
+
+
+def test_outside_its_box_an_estimate_of_the_box_hears_the_empty_prompt(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+    real = engine.spoken
+    monkeypatch.setattr(sampling, "spoken", lambda base, voices: heard.append(voices) or real(base, voices))
+    for of in ("frame", "box"):
+        generated(base, [concept(base, "V1")], regions=(LEFT,), frames=1, estimate_of=of)
+    frame, box = heard
+    assert frame.elsewhere is None
+    silence = base.encode_text([""])
+    assert torch.equal(box.elsewhere.reshape(silence.shape), silence)
 
 
 def test_regions_are_told_their_boxes_where_the_base_tells_those(base: Base) -> None:
