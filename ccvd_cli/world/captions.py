@@ -96,7 +96,7 @@ def spots(rng: np.random.Generator, count: int, motion: str) -> tuple[Spot, ...]
         return None if count < 3 else row(rng, count)
     if count > 1:
         return row(rng, count)
-    size = float(rng.uniform(0.15, 0.25))
+    size = float(rng.uniform(0.17, 0.26))
     if motion in TOGETHER:
         return (Spot(rng.uniform(size + 0.02, 0.98 - size), rng.uniform(0.38, 0.70), size),)
     return (Spot(rng.uniform(0.40, 0.60), rng.uniform(0.48, 0.64), size),)
@@ -117,7 +117,7 @@ def tells_place(clip: Clip, caption: str) -> bool:
 
 def row(rng: np.random.Generator, count: int) -> tuple[Spot, ...]:
     """Two or three side by side, of different sizes and with gaps at random."""
-    sizes = rng.uniform(0.14, 0.20, count) if count == 2 else rng.uniform(0.125, 0.16, count)
+    sizes = rng.uniform(0.165, 0.225, count) if count == 2 else rng.uniform(0.14, 0.17, count)
     free = max(0.0, 1 - 1.9 * sizes.sum())
     gaps = rng.dirichlet(np.ones(count + 1)) * free
     left, places = 0.0, []

@@ -31,10 +31,11 @@ from .training import Run, autocast, group, ramp
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
 POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
-BOXED = 0.5  # of batches: every actor has a box and a prompt of its own
+BOXED = 0.6  # of batches: every actor has a box and a prompt of its own
+RATES = {"image": (4e-4, 1e-3), "video": (2.5e-4, 6e-4)}  # of the text encoder, and of the rest
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
 # caption and its moment, which pictures teach as well and cheapest; more frames then teach what stays the same between them.
-CURRICULUM = ((0.15, 6, 40, 2), (0.65, 3, 24, 6), (1.01, 2, 12, 16))
+CURRICULUM = ((0.55, 0, 0, 0), (0.75, 3, 24, 6), (1.01, 2, 12, 16))
 
 
 def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tensor, list[str], list[Clip]]:
@@ -100,15 +101,12 @@ class Denoising:
         self.generator = torch.Generator().manual_seed(seed + step)
 
     def pictures(self, count: int, actor_weight: float, *, boxed: bool) -> Tensor:
-        """v-loss of single frames, without motion modules; most batches are told when their frames are.
-
-        Who stands where is decided in the noise, and boxes say it; so they are learned there.
-        """
-        rows, shift = self._rows(count, boxed=boxed), 2.0 if boxed else 1.0
+        """v-loss of single frames, without motion modules; most batches are told when their frames are."""
+        rows = self._rows(count, boxed=boxed)
         moments = torch.randint(self.latents.shape[1], (count, 1), generator=self.generator)
         told = self.coin(0.85)
         with still(self.unet):
-            return self._loss(rows, moments, shift=shift, actor_weight=actor_weight, told=told, boxed=boxed)
+            return self._loss(rows, moments, shift=1.0, actor_weight=actor_weight, told=told, boxed=boxed)
 
     def clips(self, count: int, frames: int, actor_weight: float, *, boxed: bool) -> Tensor:
         """v-loss of clips, of which only some frames are seen."""
@@ -265,8 +263,8 @@ def _learn_poses(task: Denoising, run: Run, steps: int, rates: dict[str, float])
 
 
 def _actor_weight(progress: float) -> float:
-    """From 2.5 down to 1 over a stretch: weighting hurries what is learned, but its optimum is not the data's."""
-    return 1 + 1.5 * min(1.0, max(0.0, (0.8 - progress) / 0.5))
+    """From 3.5 down to 1 over a stretch: weighting hurries what is learned, but its optimum is not the data's."""
+    return 1 + 2.5 * min(1.0, max(0.0, (0.85 - progress) / 0.5))
 
 
 def train_image(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
@@ -305,7 +303,11 @@ def _train(
         "looks": LookReader(text.get_input_embeddings().weight),
         "atlas": atlas,
     }
-    groups = [group(m.to(device), 4e-4 if name == "text" else 1e-3) for name, m in modules.items()]
+    fresh = {"poses": 1e-3, "looks": 1e-3}  # every stretch has new ones
+    text_lr, lr = RATES[stage]
+    groups = [
+        group(m.to(device), fresh.get(name, text_lr if name == "text" else lr)) for name, m in modules.items()
+    ]
     run = Run(folder, stage, modules, groups, minutes=minutes)
     task = Denoising(folder, device, modules, seed, run.step)
     if stage == "image" and not run.step:
@@ -319,7 +321,7 @@ def _train(
             every, clips, frames = next((e, c, f) for share, e, c, f in CURRICULUM if run.progress() < share)
             boxed = task.coin(BOXED)
             what = "boxed " * boxed
-            if stage == "image" or run.step % every:
+            if stage == "image" or not every or run.step % every:
                 losses = {f"{what}picture": task.pictures(PICTURES, weight, boxed=boxed)}
             else:
                 losses = {f"{what}clip{frames}": task.clips(clips, frames, weight, boxed=boxed)}

@@ -107,10 +107,12 @@ def _in_a_row(
     place = int(rng.integers(count))
     actors = others[: count - 1]
     actors.insert(place, actor)
-    largest = 0.22 if count == 2 else 0.165
+    smallest, largest = (0.15, 0.24) if count == 2 else (0.13, 0.175)
     row = tuple(
         Spot(
-            (k + 0.5) / count + rng.uniform(-0.04, 0.04), rng.uniform(0.42, 0.66), rng.uniform(0.12, largest)
+            (k + 0.5) / count + rng.uniform(-0.04, 0.04),
+            rng.uniform(0.42, 0.66),
+            rng.uniform(smallest, largest),
         )
         for k in range(count)
     )

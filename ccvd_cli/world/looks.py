@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .colour import oklab
-from .render import TEXTURES, Actor, Clip
+from .render import DARKER, TEXTURES, Actor, Clip
 from .shapes import ACCESSORIES, Array
 
 OWN = "my"
@@ -31,7 +31,7 @@ def own(actor: Actor) -> str:
 
 def look(actor: Actor) -> Array:
     """(LOOK,): its two colours and its accessory's, in RGB and OKLab, its texture and its accessory."""
-    second = actor.second or tuple(0.5 * c for c in actor.colour)
+    second = actor.second or tuple(DARKER * c for c in actor.colour)
     worn = actor.accessory_colour if actor.accessory else (0.5,) * 3
     colours = np.asarray([actor.colour, second, worn])
     kinds = [actor.texture == t for t in TEXTURES] + [actor.accessory == a for a in ACCESSORIES]

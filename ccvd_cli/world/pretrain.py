@@ -18,9 +18,13 @@ from .training import Run, autocast, group, ramp
 
 
 def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
-    """L1, plus L1 on pooled pictures for the hues; latents are pushed to zero mean and unit variance per channel."""
-    vae = models.vae().to(device)
-    run = Run(folder, "vae", {"vae": vae}, [group(vae, 2e-3)], minutes=minutes)
+    """L1, of pooled pictures too for the hues and of edges for what is small; latents are pushed to zero mean and unit variance per channel.
+
+    Shipped weights, if the folder has some, are where a stretch without a checkpoint starts: latents then stay about what they mean.
+    """
+    there = (folder / "model" / "vae").exists()
+    vae = (load_part(folder, "vae").train() if there else models.vae()).to(device)
+    run = Run(folder, "vae", {"vae": vae}, [group(vae, 1e-3 if there else 2e-3)], minutes=minutes)
     pool = torch.from_numpy(varied(24_000, 1_000_000 + seed + run.step))
     generator = torch.Generator().manual_seed(seed + run.step)
     run.restart_clock()
@@ -36,6 +40,7 @@ def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> 
                 "l1": F.l1_loss(seen, x),
                 "l2": F.mse_loss(seen, x),
                 "pooled": F.l1_loss(F.avg_pool2d(seen, 4), F.avg_pool2d(x, 4)),
+                "edges": 0.5 * (_l1_of_edges(seen, x, -1) + _l1_of_edges(seen, x, -2)),
                 "unit": 0.05 * unit,
             }
             run.update(losses, lr_scale=ramp(run.progress(), run.step))
@@ -43,6 +48,11 @@ def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> 
     vae.eval()
     run.log({"psnr_world": _psnr(vae, described(100, 77_000_000, stills=True).pixels[:, 0], device)})
     ship(folder, "vae", vae)
+
+
+def _l1_of_edges(seen: Tensor, x: Tensor, dim: int) -> Tensor:
+    """L1 between the differences of neighbours along `dim`: a blur costs more than it does in L1 of the pictures."""
+    return F.l1_loss(seen.diff(dim=dim), x.diff(dim=dim))
 
 
 @torch.no_grad()

@@ -28,6 +28,11 @@ COLOURS: dict[str, RGB] = {
     "white": (0.97, 0.97, 0.97),
 }
 TEXTURES = ("plain", "striped", "spotted", "checked")
+# How fine textures are, per unit of an actor. A latent cell is four pixels wide, and in a pair an actor's unit may be eleven: what repeats
+# within less than two cells is a blur by then, whoever learns it.
+STRIPES, CHECKS, SPOTS = 8.0, 5.5, 1.4
+SIZES = {1: (0.21, 0.25), 2: (0.18, 0.20), 3: (0.15, 0.17)}  # of actors without a spot, by how many there are
+DARKER = 0.35  # a texture's second colour, where none is said, is the first and so much as bright
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,12 @@ def texture_mask(texture: str, x: Array, y: Array) -> Array:
         return np.clip(0.5 + sharpness * wave, 0, 1)
 
     if texture == "striped":
-        return soft(np.sin(11.5 * x))
+        return soft(np.sin(STRIPES * x))
     if texture == "checked":
-        return soft(np.sin(8.5 * x) * np.sin(8.5 * y), 4.0)
+        return soft(np.sin(CHECKS * x) * np.sin(CHECKS * y), 4.0)
     if texture == "spotted":
-        u, v = (x * 2.1) % 1 - 0.5, (y * 2.1) % 1 - 0.5
-        return soft(0.085 - (u * u + v * v), 14.0)
+        u, v = (x * SPOTS) % 1 - 0.5, (y * SPOTS) % 1 - 0.5
+        return soft(0.095 - (u * u + v * v), 14.0)
     return np.zeros_like(x)
 
 
@@ -90,7 +95,7 @@ def _draw(frames: Array, actor: Actor, x: Array, y: Array, pixels: Array) -> Non
         return np.clip(0.5 - distance * pixels, 0, 1)
 
     main = np.asarray(actor.colour, np.float32)
-    second = np.asarray(actor.second, np.float32) if actor.second else main * 0.5
+    second = np.asarray(actor.second, np.float32) if actor.second else main * DARKER
     share = texture_mask(actor.texture, x, y)[..., None]
     fill = main + share * (second - main)
     outline = np.asarray(BLACK, np.float32)
@@ -126,7 +131,7 @@ def _poses(clip: Clip, frames: int, rng: np.random.Generator) -> list[tuple[Arra
     for i, _ in enumerate(clip.actors):
         jitter = rng.uniform(-0.03, 0.03, 2)
         cx = (i + 0.5) / len(clip.actors) if several else 0.5
-        size = rng.uniform(0.15, 0.17) if several else rng.uniform(0.21, 0.25)
+        size = rng.uniform(*SIZES[min(len(clip.actors), 3)])
         spread = 0.3 if several else 1.0  # neighbours keep to their own place
         rise, x, y = 0.7 if several else 1.0, cx + jitter[0], 0.56 + jitter[1]
         if clip.spots:
