@@ -212,6 +212,7 @@ def measure(measurements: Mapping[str, Measurement], description: str | None) ->
     parser.add_argument("--concepts", type=int, default=10, help="so many concepts, or groups, at most")
     parser.add_argument("--prompts", type=int, default=4, help="of each concept")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--conditions", type=int, help="so many of the conditions that are compared, at most")
     parser.add_argument("--recipe", type=json.loads, default={}, help="changes to every recipe as JSON")
     parser.add_argument("--masks", action="store_true", help="subjects are learned within their masks")
     parser.add_argument("--pairs", action="store_true", help="subjects are learned in pairs, side by side")

@@ -51,7 +51,7 @@ def together(bench: Bench, size: int) -> None:
         row = side_by_side(told_apart(prompt, {who.name: who.noun for who in group}))
         boxes = [r.box_at(0) for r in row]
         for seed in range(bench.args.seeds):
-            for label, how in CONDITIONS.items():
+            for label, how in list(CONDITIONS.items())[: bench.args.conditions]:
                 sampling = bench.sampling(seed, **{"regions": tuple(row), **how})
                 clip = generate(bench.collection.base, prompt, learners, sampling)
                 seen = bench.judges.who(clip, boxes)

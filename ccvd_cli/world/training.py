@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,18 @@ from torch import Tensor, nn
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 where the device has fast matrix units for it (CUDA, CPUs with AMX); float32 sums stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type in ("cuda", "cpu"))
+    """bf16 where the device computes with it (CUDA, CPUs with AMX or AVX-512 BF16); float32 sums stay float32.
+
+    Other CPUs emulate it: a step of a judge takes ten times as long as in float32.
+    """
+    fast = device.type == "cuda" or (device.type == "cpu" and _cpu_computes_bf16())
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def _cpu_computes_bf16() -> bool:
+    told = getattr(torch.cpu, "get_capabilities", None)  # older torch cannot tell
+    capabilities: Mapping[str, Any] = told() if told else {}
+    return any(capabilities.get(unit, False) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 class Average:

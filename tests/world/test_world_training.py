@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ccvd_cli.world import models
-from ccvd_cli.world.training import Average, Run
+from ccvd_cli.world.training import Average, Run, autocast
 
 
 def start(folder: Path) -> tuple[Run, nn.Module]:
@@ -97,3 +97,11 @@ def test_a_folders_tokenizer_is_trained_once(tmp_path: Path) -> None:
     again = models.tokenizer(tmp_path)
     assert again(prompts).input_ids == first(prompts).input_ids and again.get_vocab() == first.get_vocab()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "avx2"])
+def test_a_cpu_that_emulates_bf16_computes_in_float32(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True}, raising=False)
+    x = torch.ones(2, 2)
+    with autocast(torch.device("cpu")):
+        assert (x @ x).dtype == (torch.float32 if unit == "avx2" else torch.bfloat16)
