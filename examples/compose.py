@@ -39,6 +39,10 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "regions, no region attention": {"region_attention": False},
     "no regions": {"regions": ()},
 }
+KINDS: dict[str, dict[str, Any]] = {
+    "each in full": {},
+    "sharing the weight": {"relevance_threshold": 1.0},  # as where others may join, though nobody does
+}
 
 
 def together(bench: Bench, size: int) -> None:
@@ -81,18 +85,26 @@ def three_kinds(bench: Bench) -> None:
         learners = [bench.collection[name] for name in (who.name, motion, style)]
         prompt = f"a <{who.name}> {who.noun} performing <{motion}> in <{style}> style"
         for seed in range(bench.args.seeds):
-            clip = generate(bench.collection.base, prompt, learners, bench.sampling(seed))
-            ((strict, near),) = bench.judges.who(clip)
-            (seen,) = bench.judges.attributes.read(clip[None])
-            right = {"motion": seen["motion"] == motion, "style": seen["style"] == style}
-            bench.tally.add("subject", strict == who.name)
-            bench.tally.add("subject, nearest of ten", near == who.name)
-            for key, value in right.items():
-                bench.tally.add(key, value)
-            bench.tally.add("all three (subject: nearest)", near == who.name and all(right.values()))
-            print(f"{prompt} [seed {seed}]: {strict}, {seen['motion']}, {seen['style']}", flush=True)
-            if seed == 0:
-                bench.rows.append((prompt, clip))
+            for label, how in list(KINDS.items())[: bench.args.conditions]:
+                clip = generate(bench.collection.base, prompt, learners, bench.sampling(seed, **how))
+                ((strict, near),) = bench.judges.who(clip)
+                (seen,) = bench.judges.attributes.read(clip[None])
+                right = {
+                    "subject": strict == who.name,
+                    "subject, nearest of ten": near == who.name,
+                    "motion": seen["motion"] == motion,
+                    "style": seen["style"] == style,
+                }
+                for key, value in right.items():
+                    bench.tally.add(f"{label}: {key}", value)
+                del right["subject"]
+                bench.tally.add(f"{label}: all three (subject: nearest)", all(right.values()))
+                print(
+                    f"{prompt} [{label}, seed {seed}]: {strict}, {seen['motion']}, {seen['style']}",
+                    flush=True,
+                )
+                if seed == 0:
+                    bench.rows.append((f"{label}: {prompt}", clip))
 
 
 def forgetting(bench: Bench) -> None:

@@ -4,8 +4,10 @@ For layer l, c_l being the prompt's text states and h_j,l those of concept j's o
 
     H_j,l = max over words of cos(c_l, h_j,l)        zeta_j,l = H_j,l^4 / sum_i H_i,l^4        dW_l = sum_j zeta_j,l dW_j,l
 
-Subjects and styles share the weight of 1 among the spatial adapters, motions among the temporal ones, which use the weights of the spatial
-layer beside them. All of it depends on the prompt and not on the noise: it is done once per prompt.
+Concepts of one kind share the weight of 1; a style that left half of it to the subject would be half a style. Where concepts may take part that
+no prompt names, all that act in the same layers share it, as the paper has it: subjects and styles in the spatial ones, motions in the
+temporal ones, which use the weights of the spatial layer beside them. All of it depends on the prompt and not on the noise: it is done once
+per prompt.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from .bases.contract import Base, Site
 from .concept import Learner
 
 POWER = 4
+BY_KIND = ("subject",), ("style",), ("motion",)  # who shares the weight of 1
+BY_LAYERS = ("subject", "style"), ("motion",)
 NEGLIGIBLE = 0.01  # who is not named, and weighs less than this share of the weightiest, is not worth opening
 Why = Literal["named", "relevant"]
 
@@ -85,7 +89,7 @@ def weigh(
     """
     named = {c.name for c in among if any(f"<{c.name}>" in p for p in prompts)}
     shares: list[Share] = []
-    for group in (("subject", "style"), ("motion",)):
+    for group in BY_LAYERS if settings.open_to_others else BY_KIND:
         members = [c for c in among if c.kind in group]
         if not settings.open_to_others:
             members = [c for c in members if c.name in named]

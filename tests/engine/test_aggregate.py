@@ -69,6 +69,17 @@ def test_only_who_is_named_takes_part(base: Base) -> None:
     assert shares_of(base, "a dog", learners) == []
 
 
+def test_a_style_shares_with_styles_and_with_subjects_only_where_others_may_join(base: Base) -> None:
+    learners = [concept(base, "V1"), *(concept(base, n, "style") for n in ("V2", "V3"))]
+    prompt, one = "a <V1> dog in <V2> style in <V3> style", torch.ones(base.text_layers)
+    subject, *styles = shares_of(base, prompt, learners)
+    assert torch.allclose(subject.weights, one)
+    assert torch.allclose(styles[0].weights + styles[1].weights, one, atol=1e-6)
+    for how in ({"relevance_threshold": 1.0}, {"aggregation": "relevance"}, {"aggregation": "mean"}):
+        shares = shares_of(base, prompt, learners, **how)
+        assert torch.allclose(sum(s.weights for s in shares), one, atol=1e-6), how
+
+
 def test_who_is_not_named_joins_from_the_threshold_on(base: Base) -> None:
     one, other = concept(base, "V1"), concept(base, "V2")
     near = replace(one, name="V3", text_prototypes=one.text_prototypes + 1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -175,7 +176,10 @@ def test_the_embedded_base_comes_with_judges_of_this_world(
     autoencoder = Autoencoder.of(open_base("mini", device="cpu"))
     shipped = (
         attribute_judge(autoencoder, tmp_path),
-        identity_judge(heldout.indices("test", 10), autoencoder, tmp_path),
+        *(
+            identity_judge(heldout.indices(split, 10), autoencoder, tmp_path)
+            for split in get_args(heldout.Split)
+        ),
     )
     for one in shipped:
         plain = {name: share for name, share in one.accuracy.items() if "styled" not in name}
