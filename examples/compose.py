@@ -40,7 +40,8 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "no regions": {"regions": ()},
 }
 KINDS: dict[str, dict[str, Any]] = {
-    "each in full": {},
+    "default": {},
+    "each in full": {"aggregation": "off"},
     "sharing the weight": {"relevance_threshold": 1.0},  # as where others may join, though nobody does
 }
 

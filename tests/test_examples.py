@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("heldout", "motions", "zigzagging", "by whom was asked"),
         ("heldout", "styles", "sepia", "moves as asked"),
         ("compose", "three", "dog-10", "no regions: each in its box"),
-        ("compose", "three-kinds", "dog-10", "each in full: all three (subject: nearest)"),
+        ("compose", "three-kinds", "dog-10", "default: all three (subject: nearest)"),
         ("compose", "merged", "dog-10", "mean: nearest of ten"),
         ("compose", "forgetting", "dog-10", "fine-tuning, after ten further tasks: recognised"),
     ],

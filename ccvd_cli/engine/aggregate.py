@@ -4,8 +4,9 @@ For layer l, c_l being the prompt's text states and h_j,l those of concept j's o
 
     H_j,l = max over words of cos(c_l, h_j,l)        zeta_j,l = H_j,l^4 / sum_i H_i,l^4        dW_l = sum_j zeta_j,l dW_j,l
 
-Concepts of one kind share the weight of 1; a style that left half of it to the subject would be half a style. Where concepts may take part that
-no prompt names, all that act in the same layers share it, as the paper has it: subjects and styles in the spatial ones, motions in the
+Concepts of one kind share the weight of 1. Where a subject and a style act in the same layers, each kind has it times 1 / sqrt(2): what they add
+is unlike, so both together are as much as either alone, and half of a style is hardly seen. Where concepts may take part that no prompt
+names, all that act in the same layers share the weight of 1, as the paper has it: subjects and styles in the spatial ones, motions in the
 temporal ones, which use the weights of the spatial layer beside them. All of it depends on the prompt and not on the noise: it is done once
 per prompt.
 """
@@ -13,7 +14,7 @@ per prompt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -26,8 +27,7 @@ from .bases.contract import Base, Site
 from .concept import Learner
 
 POWER = 4
-BY_KIND = ("subject",), ("style",), ("motion",)  # who shares the weight of 1
-BY_LAYERS = ("subject", "style"), ("motion",)
+BY_LAYERS = ("subject", "style"), ("motion",)  # kinds that act in the same layers
 NEGLIGIBLE = 0.01  # who is not named, and weighs less than this share of the weightiest, is not worth opening
 Why = Literal["named", "relevant"]
 
@@ -89,12 +89,15 @@ def weigh(
     """
     named = {c.name for c in among if any(f"<{c.name}>" in p for p in prompts)}
     shares: list[Share] = []
-    for group in BY_LAYERS if settings.open_to_others else BY_KIND:
-        members = [c for c in among if c.kind in group]
+    for kinds in BY_LAYERS:
+        groups = [[c for c in among if c.kind in kinds]]
         if not settings.open_to_others:
-            members = [c for c in members if c.name in named]
-        if members:
-            shares += _weighed(base, prompts, states, members, named, settings)
+            groups = [[c for c in groups[0] if c.kind == kind and c.name in named] for kind in kinds]
+        groups = [group for group in groups if group]
+        for group in groups:
+            level = 1.0 if settings.aggregation == "off" else len(groups) ** -0.5
+            weighed = _weighed(base, prompts, states, group, named, settings)
+            shares += [replace(s, weights=level * s.weights) for s in weighed]
     order = [c.name for c in among]
     return sorted(shares, key=lambda s: order.index(s.name))
 

@@ -69,15 +69,23 @@ def test_only_who_is_named_takes_part(base: Base) -> None:
     assert shares_of(base, "a dog", learners) == []
 
 
-def test_a_style_shares_with_styles_and_with_subjects_only_where_others_may_join(base: Base) -> None:
+def test_a_subject_and_a_style_are_together_as_much_as_one(base: Base) -> None:
     learners = [concept(base, "V1"), *(concept(base, n, "style") for n in ("V2", "V3"))]
     prompt, one = "a <V1> dog in <V2> style in <V3> style", torch.ones(base.text_layers)
     subject, *styles = shares_of(base, prompt, learners)
-    assert torch.allclose(subject.weights, one)
-    assert torch.allclose(styles[0].weights + styles[1].weights, one, atol=1e-6)
+    both = styles[0].weights + styles[1].weights
+    assert torch.allclose(subject.weights, both, atol=1e-6)
+    assert torch.allclose(subject.weights**2 + both**2, one, atol=1e-6)
+    (alone,) = shares_of(base, "a dog in <V2> style", learners)
+    assert torch.equal(alone.weights, one)
+    assert [s.mean for s in shares_of(base, prompt, learners, aggregation="off")] == [1, 1, 1]
+
+
+def test_where_others_may_join_styles_and_subjects_share_the_weight_of_one(base: Base) -> None:
+    learners = [concept(base, "V1"), concept(base, "V2", "style")]
     for how in ({"relevance_threshold": 1.0}, {"aggregation": "relevance"}, {"aggregation": "mean"}):
-        shares = shares_of(base, prompt, learners, **how)
-        assert torch.allclose(sum(s.weights for s in shares), one, atol=1e-6), how
+        shares = shares_of(base, "a <V1> dog in <V2> style", learners, **how)
+        assert torch.allclose(sum(s.weights for s in shares), torch.ones(base.text_layers), atol=1e-6), how
 
 
 def test_who_is_not_named_joins_from_the_threshold_on(base: Base) -> None:
