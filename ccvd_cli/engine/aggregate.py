@@ -89,11 +89,10 @@ def weigh(
     """
     named = {c.name for c in among if any(f"<{c.name}>" in p for p in prompts)}
     shares: list[Share] = []
+    taking = among if settings.open_to_others else [c for c in among if c.name in named]
     for kinds in BY_LAYERS:
-        groups = [[c for c in among if c.kind in kinds]]
-        if not settings.open_to_others:
-            groups = [[c for c in groups[0] if c.kind == kind and c.name in named] for kind in kinds]
-        groups = [group for group in groups if group]
+        sharing = [kinds] if settings.open_to_others else [(kind,) for kind in kinds]
+        groups = [group for some in sharing if (group := [c for c in taking if c.kind in some])]
         for group in groups:
             level = 1.0 if settings.aggregation == "off" else len(groups) ** -0.5
             weighed = _weighed(base, prompts, states, group, named, settings)
