@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from ccvd_cli.world.parts import pixels
 from ccvd_registry import DataFile, Registry
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass
@@ -182,6 +184,10 @@ class Bench:
 
     def sampling(self, seed: int, **how: Any) -> SampleSettings:
         return SAMPLING["mini"].model_copy(update={"seed": seed, **self.args.sampling, **how})
+
+    def compared(self, conditions: Mapping[str, T]) -> Iterable[tuple[str, T]]:
+        """What is measured side by side, as much of it as was asked for."""
+        return islice(conditions.items(), self.args.conditions)
 
     def write(self, name: str) -> None:
         for line in self.tally.lines():

@@ -56,7 +56,7 @@ def together(bench: Bench, size: int) -> None:
         row = side_by_side(told_apart(prompt, {who.name: who.noun for who in group}))
         boxes = [r.box_at(0) for r in row]
         for seed in range(bench.args.seeds):
-            for label, how in list(CONDITIONS.items())[: bench.args.conditions]:
+            for label, how in bench.compared(CONDITIONS):
                 sampling = bench.sampling(seed, **{"regions": tuple(row), **how})
                 clip = generate(bench.collection.base, prompt, learners, sampling)
                 seen = bench.judges.who(clip, boxes)
@@ -86,7 +86,7 @@ def three_kinds(bench: Bench) -> None:
         learners = [bench.collection[name] for name in (who.name, motion, style)]
         prompt = f"a <{who.name}> {who.noun} performing <{motion}> in <{style}> style"
         for seed in range(bench.args.seeds):
-            for label, how in list(KINDS.items())[: bench.args.conditions]:
+            for label, how in bench.compared(KINDS):
                 clip = generate(bench.collection.base, prompt, learners, bench.sampling(seed, **how))
                 ((strict, near),) = bench.judges.who(clip)
                 (seen,) = bench.judges.attributes.read(clip[None])

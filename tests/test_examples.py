@@ -83,11 +83,15 @@ def test_pairs_are_learned_side_by_side(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["compose", "two", "--home", str(tmp_path / "home"), "--out", str(tmp_path), "--base", str(quick)]
-    monkeypatch.setattr(sys, "argv", [*line, "--seeds", "1", "--concepts", "1", "--pairs", "--masks"])
+    monkeypatch.setattr(
+        sys, "argv", [*line, "--seeds", "1", "--concepts", "1", "--pairs", "--masks", "--conditions", "1"]
+    )
     monkeypatch.syspath_prepend(EXAMPLES)
     module = import_module("compose")
     module.measure(module.MEASUREMENTS, "")
-    assert "learned dog-10 and fish-11" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "learned dog-10 and fish-11" in told
+    assert "regions: each in its box" in told and "no regions" not in told  # one condition was asked for
 
 
 COMPOSED = (

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
     """bf16 where the device computes with it (CUDA, CPUs with AMX or AVX-512 BF16); float32 sums stay float32.
 
-    Other CPUs emulate it: a step of a judge takes ten times as long as in float32.
+    Other CPUs emulate it: a step takes many times as long as in float32.
     """
     fast = device.type == "cuda" or (device.type == "cpu" and _cpu_computes_bf16())
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
