@@ -71,9 +71,13 @@ class Earlier:
                 self._kept[site] = vectors * values.clamp(min=0).sqrt() * longer / self._adapters[site]
         return self._kept[site]
 
+    def all_kept(self) -> dict[str, Tensor]:
+        """`kept`, by site."""
+        return {site: self.kept(site) for site in self._summed}
+
     def to(self, device: torch.device) -> Earlier:
         """Works out what is kept, there."""
-        self._kept = {site: self.kept(site).to(device) for site in self._summed}
+        self._kept = {site: kept.to(device) for site, kept in self.all_kept().items()}
         return self
 
     def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor:

@@ -2,7 +2,7 @@
 
 After every task the new concept is scored, after the last one (and after every N, if asked) all of them; and at the end a few prompts for
 several concepts. There is one file of results for each method, seed and task; what is there already is not done again, so that a run can be
-killed at any moment and go on, as it does when its stream has grown at the end.
+killed at any moment and go on, as it does when its stream has grown at the end. What several methods learn alike is learned once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..engine.bases.contract import Base
+from ..engine.concept import Learner
 from ..errors import CcvdError, UsageError
 from ..settings import Kind, Recipe, SampleSettings, Settings
 from . import streams
@@ -110,6 +111,7 @@ class Run:
     progress: Progress = lambda *_: None
     on_task: Callable[[Task, float], None] = lambda *_: None
     _references: dict[str, References] = field(default_factory=dict)
+    _spared: float = 0.0
 
     def __post_init__(self) -> None:
         seeded = {"seed": self.seed}
@@ -117,7 +119,7 @@ class Run:
         self.recipes = {
             kind: scaled(r, self.plan.effort).model_copy(update=seeded) for kind, r in self.recipes.items()
         }
-        common = Common(self.base, self.recipes, self.sampling, self.seed, self._on_step)
+        common = Common(self.base, self.recipes, self.sampling, self.seed, self._on_step, self._taken)
         self.method: Method = make(self.name, common, self.plan.without_of(self.name))
         self.folder = self.plan.folder(self.name, self.seed)
         self.state = State(self.folder)
@@ -162,8 +164,9 @@ class Run:
                     continue
                 started = time.monotonic()
                 if task.order > done:
+                    self._spared = 0.0
                     self.method.learn(task, streams.material(task, self._learning(task.kind)))
-                    seconds = time.monotonic() - started
+                    seconds = time.monotonic() - started + self._spared
                     self.state.keep(self.method, task, seconds)
                 self._score(task, seconds)
                 self.on_task(task, time.monotonic() - started)
@@ -311,6 +314,11 @@ class Run:
             "effort": self.plan.effort,
             "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),
         }
+
+    def _taken(self, task: Task, lesson: str) -> Learner | None:
+        """What another run has learned alike; what that took is counted as if it were done here, so that methods' seconds can be compared."""
+        learner, self._spared = self.state.taken(task, lesson, self.base) or (None, 0.0)
+        return learner
 
     def _on_step(self, at: Any) -> None:
         self.progress(f"learning {at.stage}", at.step, at.total, at.loss)

@@ -1,13 +1,14 @@
 """What a method has learned so far, on disk in full precision: a run that is cut off goes on from its last task.
 
 Learners are written once, each to a file of its own; what a method keeps besides is written anew after every task, and that file says which
-task it was. A file appears whole or not at all.
+task it was. A file appears whole or not at all. What several runs of one stream learn alike, one of them learns and the others take over.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,11 @@ from .streams import Task
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..engine.bases.contract import Base
+    from ..engine.concept import Learner
     from .methods import Method
+
+_UNREADABLE = (SafetensorError, OSError, KeyError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,20 @@ class State:
 
     def keep(self, method: Method, task: Task, seconds: float) -> None:
         """After a task that took so many seconds to learn."""
-        _save(self._learner(task), learner_tensors(method.known[task.name]), {})
-        facts = {"after": str(task.order), "seconds": str(seconds)}
-        _save(self.folder / "method.safetensors", method.extra_state(), facts)
+        facts = {"seconds": str(seconds)}
+        lesson = {"lesson": method.lessons[task.name]} if task.name in method.lessons else {}
+        _save(self._learner(task), learner_tensors(method.known[task.name]), facts | lesson)
+        _save(self.folder / "method.safetensors", method.extra_state(), facts | {"after": str(task.order)})
+
+    def taken(self, task: Task, lesson: str, base: Base) -> tuple[Learner, float] | None:
+        """What any run of the stream has learned by this lesson, and how many seconds that took. A file that cannot be read is passed over."""
+        name = self._learner(task).name
+        for path in sorted(self.run.parent.parent.glob(f"*/seed*/{self.folder.name}/{name}")):
+            with suppress(*_UNREADABLE), safe_open(path, "pt") as file:
+                facts = file.metadata() or {}
+                if facts.get("lesson") == lesson:
+                    return learner_of(task, load_file(path), base), float(facts["seconds"])
+        return None
 
     def restore(self, method: Method, tasks: Sequence[Task]) -> tuple[int, float]:
         """How many tasks were learned, and how many seconds the last one took; the method is as it was then. Raises CcvdError."""
@@ -66,7 +82,7 @@ class State:
             done = int(facts["after"])
             learned = {t.name: learner_of(t, load_file(self._learner(t)), method.base) for t in tasks[:done]}
             method.restore(learned, load_file(path))
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        except _UNREADABLE as error:
             raise CcvdError(
                 f"'{self.folder}' cannot be read: {error}", f"remove '{self.run}' to begin it anew"
             ) from error

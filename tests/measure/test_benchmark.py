@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_material import RECIPE, run, stream, tiny_base
+from benchmark_material import RECIPE, SAMPLE, run, stream, tiny_base
 
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.errors import CcvdError, UsageError
+from ccvd_cli.measure import streams
 from ccvd_cli.measure.benchmark import Plan, Run, scaled
+from ccvd_cli.measure.methods import contract
 from ccvd_cli.measure.results import read, standings
-from ccvd_cli.measure.streams import Stream
+from ccvd_cli.measure.streams import Stream, material
 
 SHORT = stream("subject", "motion", "subject")
 
@@ -118,6 +120,63 @@ def test_a_stream_that_has_grown_goes_on_from_where_it_was(base: Base, tmp_path:
     swapped = Stream(SHORT.name, (SHORT.tasks[1], SHORT.tasks[0], SHORT.tasks[2]))
     with pytest.raises(UsageError, match="its tasks differ"):
         run(base, swapped, tmp_path).check()
+
+
+def learned_by(one: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what it goes on to learn itself."""
+    learned: list[str] = []
+
+    def heard(kind: str) -> Any:
+        learn = getattr(contract, f"learn_{kind}")
+        return lambda *a, **how: learned.append(how["name"]) or learn(*a, **how)
+
+    with monkeypatch.context() as patched:
+        for kind in ("subject", "motion"):
+            patched.setattr(contract, f"learn_{kind}", heard(kind))
+        one.go()
+    return learned
+
+
+def test_what_methods_learn_alike_is_learned_once(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, motion, last = (task.name for task in SHORT.tasks)
+    assert learned_by(run(base, SHORT, tmp_path, "joint"), monkeypatch) == [first, motion, last]
+    assert learned_by(run(base, SHORT, tmp_path, "lora-merge"), monkeypatch) == []
+    assert learned_by(run(base, SHORT, tmp_path), monkeypatch) == [last]  # which is kept apart from the first
+    assert learned_by(run(base, SHORT, tmp_path, without=("regions",)), monkeypatch) == []
+    assert learned_by(run(base, SHORT, tmp_path, without=("orthogonal",)), monkeypatch) == []
+    assert learned_by(run(base, SHORT, tmp_path, without=("tokens",)), monkeypatch) == [first, motion, last]
+    assert learned_by(run(base, SHORT, tmp_path, "finetune"), monkeypatch) == [first, motion, last]
+    for name in ("ccvd", "lora-merge"):
+        run(base, SHORT, tmp_path / "alone", name).go()
+    alone = results(tmp_path / "alone")
+    together = [r for r in results(tmp_path) if not r["ablated"] and r["method"] in ("ccvd", "lora-merge")]
+    assert together == alone
+
+    def seconds(name: str) -> list[float]:
+        paths = sorted((tmp_path / "short" / name / "seed0").glob("0*.json"))
+        return [json.loads(path.read_text())["seconds"]["learning"] for path in paths]
+
+    assert all(b >= a > 0 for a, b in zip(seconds("joint"), seconds("lora-merge"), strict=True))
+
+
+def test_other_data_other_seeds_and_damaged_files_are_no_such_lesson(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Stream(SHORT.name, SHORT.tasks[:1])
+    names = [short.tasks[0].name]
+    joint = run(base, short, tmp_path, "joint")
+    joint.go()
+    other = run(base, short, tmp_path, "lora-merge")
+    with monkeypatch.context() as patched:
+        patched.setattr(streams, "material", lambda *a: [-x for x in material(*a)])
+        assert learned_by(other, monkeypatch) == names
+    seeded = Run(base, other.examiner, other.plan, "lora-merge", 1, RECIPE, SAMPLE)
+    assert learned_by(seeded, monkeypatch) == names
+    (kept,) = joint.state.folder.glob("01-*")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert learned_by(run(base, short, tmp_path), monkeypatch) == names
 
 
 def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> None:

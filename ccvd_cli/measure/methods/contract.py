@@ -37,13 +37,17 @@ WHERE: dict[Kind, tuple[SiteKind, ...]] = {
 
 @dataclass(frozen=True)
 class Common:
-    """What all methods have in common. `sampling` has the seed of the run, and so have the recipes."""
+    """What all methods have in common. `sampling` has the seed of the run, and so have the recipes.
+
+    taken: what some other run has learned by the same lesson (its digest), if any has.
+    """
 
     base: Base
     recipes: Mapping[Kind, Recipe]
     sampling: SampleSettings
     seed: int = 0
     on_step: Callable[[StepReport], None] = lambda _: None
+    taken: Callable[[Task, str], Learner | None] = lambda *_: None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,10 @@ class Part:
 
 
 class Method(ABC):
-    """One method; an instance goes through one stream. `known`: learned concepts by name, in the order of the tasks."""
+    """One method; an instance goes through one stream.
+
+    known: learned concepts by name, in the order of the tasks; lessons: the digests of those that any other method could have learned.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -84,6 +91,7 @@ class Method(ABC):
     def __init__(self, common: Common) -> None:
         self.common, self.base = common, common.base
         self.known: dict[str, Learner] = {}
+        self.lessons: dict[str, str] = {}
 
     def learn(self, task: Task, material: Sequence[Tensor]) -> None:
         """Learns one task, and forgets its material."""
@@ -128,12 +136,29 @@ class Method(ABC):
         onto: Mapping[str, Bottleneck] | None = None,
         extra: Extra | None = None,
     ) -> Learner:
-        """Tokens, then adapters, by the engine."""
+        """Tokens, then adapters, by the engine; or what another run has learned alike, which is the same but for rounding."""
+        if onto is None and extra is None:
+            lesson = self._lesson(task, material, earlier)
+            self.lessons[task.name] = lesson
+            if found := self.common.taken(task, lesson):
+                return found
         how: dict[str, Any] = {"name": task.name, "class_noun": task.noun, "recipe": self.recipe(task.kind)}
         how |= {"on_step": self.common.on_step, "earlier": earlier, "onto": onto, "extra": extra}
         if task.kind == "motion":
             return learn_motion(self.base, material, **how)
         return learn_subject(self.base, material, kind=task.kind, **how)
+
+    def _lesson(self, task: Task, material: Sequence[Tensor], earlier: Earlier | None) -> str:
+        """sha256 of all that a concept with fresh adapters depends on."""
+        recipe = self.recipe(task.kind)
+        if earlier is None:  # then it does not matter how much nobody weighs
+            recipe = recipe.model_copy(update={"orthogonal_weight": 0.0, "orthogonal_form": "mean-abs"})
+        what = f"{task.kind} {task.name} {task.noun} {recipe.model_dump_json()}"
+        digest = hashlib.sha256(f"{self.base.fingerprint} {self.base.dtype} {what}".encode())
+        _add(digest, {f"{i:04d}": shown for i, shown in enumerate(material)}, "material")
+        if earlier:
+            _add(digest, earlier.all_kept(), "earlier")
+        return digest.hexdigest()
 
     def named(self, prompt: str) -> list[Learner]:
         """The learned concepts that a prompt names, in its order."""
