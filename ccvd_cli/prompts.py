@@ -116,7 +116,7 @@ def plainly(prompt: str, concepts: Mapping[str, tuple[str, str]]) -> str:
 
 _UNSAID = {
     "subject": [("{}", "thing")],
-    "motion": [(r"\bperforming\s+{}", "moving"), ("{}", "moving")],
+    "motion": [(r"\bperforming\s+(?:the\s+|an?\s+)?{}", "moving"), ("{}", "moving")],
     "style": [(r"\s*\bin\s+(?:the\s+|an?\s+)?{}\s+style\b", ""), ("{}", "picture")],
 }
 _CONNECTIVE = re.compile(r"(?:[\s,;]|\b(?:and|with|beside|next to|behind|near|while)\b)+$", re.IGNORECASE)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,8 @@ from .errors import UsageError
 
 Box = tuple[float, float, float, float]
 MOST = 4  # that are placed side by side; boxes of more would be slits
+_QUOTED = reprlib.Repr()  # of what somebody wrote: aliases of YAML can nest more than memory holds written out
+_QUOTED.maxlevel, _QUOTED.maxstring = 2, 120
 _FORM = "Write it as '<V1> dog @ 0.05,0.4,0.45,0.95': a prompt, @, and x0,y0,x1,y1 in fractions of the frame."
 _ENTRY = (
     "An entry has a prompt, and a box [x0, y0, x1, y1] in fractions of the frame, "
@@ -37,7 +40,7 @@ class Keyframe(BaseModel):
     @classmethod
     def _four(cls, box: Any) -> Any:
         if not isinstance(box, (list, tuple)) or len(box) != 4:
-            raise ValueError(f"the box {box!r} is not the four numbers x0, y0, x1, y1")
+            raise ValueError(f"the box {_QUOTED.repr(box)} is not the four numbers x0, y0, x1, y1")
         return box
 
     @field_validator("box")
@@ -66,7 +69,7 @@ class Region(BaseModel):
     def _short(cls, given: Any) -> Any:
         """`box` in the place of `keyframes`; and keyframes as frame -> box, as files have them."""
         if not isinstance(given, dict):
-            raise ValueError(f"{given!r} has no prompt and no box")
+            raise ValueError(f"{_QUOTED.repr(given)} has no prompt and no box")
         given = dict(given)
         if "box" in given and "keyframes" not in given:
             given["keyframes"] = [{"frame": 0, "box": given.pop("box")}]
@@ -203,7 +206,7 @@ def _checked(given: Any, where: str, form: str) -> Region:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] not in ("value_error", "missing", "extra_forbidden"):
-            reason = f"{reason.removeprefix('Input ')}, not {first['input']!r}"[:160]
+            reason = f"{reason.removeprefix('Input ')}, not {_QUOTED.repr(first['input'])}"
         quoted = first["type"] == "value_error"  # by what it says
         at = "" if quoted else "".join(f"{part}: " for part in first["loc"][:1])
         raise UsageError(f"{where}: {at}{reason}.", form) from error

@@ -80,6 +80,7 @@ def test_each_is_told_of_one_subject_and_of_all_that_they_share(
         ("a <V6> teddy bear and a <V6> bear", "a teddy bear and a teddy bear"),
         ("a man performing <V3> in <V7> style", "a man performing tai chi in drawing style"),
         ("a <V2> on the moon, performing <V4> in the <V8> style", "a thing on the moon, moving"),
+        ("a dog performing the <V4>", "a dog moving"),
         ("a dog", "a dog"),
         ("a <V9> dog", "a <V9> dog"),
     ],

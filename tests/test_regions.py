@@ -91,6 +91,16 @@ def test_files_say_the_same(tmp_path: Path) -> None:
     assert one == other == [parse(DOG), parse("<V2> cat @ 0: 0,0,0.5,1 ; 8: 0.5,0,1,1")]
 
 
+def test_aliases_do_not_grow_in_what_is_said(tmp_path: Path) -> None:
+    """Nine of nine of nine ...: some hundred bytes that would be gigabytes if they were written out."""
+    nests = ", ".join(f"&x{i} [{', '.join([f'*x{i - 1}' if i else '1'] * 9)}]" for i in range(12))
+    for entry in ("[{}]", "{{prompt: <V1>, box: [{}]}}", "{{prompt: [{}], box: [0, 0, 1, 1]}}"):
+        (tmp_path / "r.yaml").write_text(f"- {entry.format(nests)}")
+        with pytest.raises(UsageError) as caught:
+            read(tmp_path / "r.yaml")
+        assert "region 1" in caught.value.message and len(caught.value.message) < 300
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

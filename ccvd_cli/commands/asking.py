@@ -203,9 +203,10 @@ def folders_of(given: Sequence[str], concepts: Sequence[ConceptView]) -> dict[st
             raise UsageError(
                 f"--references {text}: {name} has '{found[name]}' already.", "Give one folder for each."
             )
-        if not Path(folder).expanduser().is_dir():
+        if not Path(folder).expanduser().exists():
             raise UsageError(
-                f"--references {text}: there is no folder '{folder}'.", "Give the folder it was learned from."
+                f"--references {text}: there is no '{folder}'.",
+                "Give the folder or file it was learned from.",
             )
         found[name] = Path(folder).expanduser()
     return found

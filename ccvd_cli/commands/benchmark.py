@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,16 +38,23 @@ class BenchmarkOptions:
     """What is run, and where results go."""
 
     stream: Annotated[
-        str,
+        str | None,
         Option(
             "--stream",
             metavar="toy10|toy35|FILE",
             help="Tasks that the world draws, or a csv/yaml/json list.",
+            show_default="toy10",
         ),
-    ] = "toy10"
+    ] = None
     methods: Annotated[
-        str, Option("--methods", metavar="A,B,..", help="One after the other; all: every one there is.")
-    ] = "ccvd"
+        str | None,
+        Option(
+            "--methods",
+            metavar="A,B,..",
+            help="One after the other; all: every one there is.",
+            show_default="ccvd",
+        ),
+    ] = None
     seeds: Annotated[int, Option("--seeds", min=1, help="Runs of each method, with seeds 0, 1, ...")] = 1
     ablate: Annotated[
         str | None,
@@ -96,7 +103,13 @@ class BenchmarkOptions:
             "--sheet", metavar="FILE", help="A PNG: the same prompts by every method.", show_default=False
         ),
     ] = None
-    table: Annotated[bool, Option("--table", help="Run nothing: the table of what is in --out.")] = False
+    table: Annotated[
+        bool,
+        Option(
+            "--table",
+            help="Run nothing: the table of what is in --out, or of a --stream and --methods in it.",
+        ),
+    ] = False
     json: JsonOption = False
 
 
@@ -123,9 +136,13 @@ def benchmark(
 
     if options.sheet:
         check_sheet(options.sheet)
-    if not options.table:
+    if options.table:
+        _check_table(options)
+    else:
         _run(session, options, sampling, base)
     results, wrong = read(options.out)
+    if options.table:
+        results = _asked_for(results, options)
     for file in wrong:
         session.say(f"Not counted: {file}")
     found = standings(results)
@@ -136,6 +153,33 @@ def benchmark(
     if options.sheet:
         _draw(results, options.sheet)
         session.say(f"Sheet: {options.sheet}")
+
+
+_WHICH = ("stream", "methods", "out", "sheet", "table", "json")
+
+
+def _check_table(options: BenchmarkOptions) -> None:
+    """Raises UsageError for an option that says how to run."""
+    for field in fields(options):
+        if field.name not in _WHICH and (given := getattr(options, field.name)) != field.default:
+            raise UsageError(
+                f"--{field.name.replace('_', '-')} {given}: --table runs nothing.", "Leave one of them out."
+            )
+
+
+def _asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Result]:
+    """Of the stream and the methods that are named, or all. Raises UsageError if there are none."""
+    streams = {Path(options.stream).stem} if options.stream else {r.stream for r in results}
+    found = [r for r in results if r.stream in streams]
+    if options.methods and options.methods != "all":
+        named = {r.method: r.method.partition(" without ")[0] for r in found}
+        methods = _listed(options.methods, sorted(set(named.values())), "--methods")
+        found = [r for r in found if named[r.method] in methods]
+    elif options.stream and not found:
+        raise UsageError(
+            f"--stream {options.stream}: '{options.out}' holds no results of it.", "Run it, or name another."
+        )
+    return found
 
 
 def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions) -> None:
@@ -261,7 +305,7 @@ def _shard(text: str) -> tuple[int, int]:
 def _stream(options: BenchmarkOptions) -> Stream:
     from ..measure.streams import open_stream
 
-    return open_stream(options.stream, skip_missing=options.skip_missing)
+    return open_stream(options.stream or "toy10", skip_missing=options.skip_missing)
 
 
 def _check_sizes(stream: Stream, settings: SampleSettings) -> None:
@@ -278,7 +322,8 @@ def _plan(options: BenchmarkOptions, stream: Stream, at_once: int) -> Plan:
     from ..measure.benchmark import Plan
     from ..measure.methods import ABLATIONS, METHODS
 
-    asked = list(METHODS) if options.methods == "all" else _listed(options.methods, METHODS, "--methods")
+    methods = options.methods or "ccvd"
+    asked = list(METHODS) if methods == "all" else _listed(methods, METHODS, "--methods")
     without = _listed(options.ablate, ABLATIONS, "--ablate") if options.ablate else []
     if without and "ccvd" not in asked:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +28,8 @@ _LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
 class ListOptions:
     kind: Annotated[Kind | None, Option("--kind", help="Only this kind.", show_default=False)] = None
     base: Annotated[
-        str | None, Option("--base", help="Only those learned on this base.", show_default=False)
+        str | None,
+        Option("--base", help="Only those learned on this base: its name or folder.", show_default=False),
     ] = None
     json: JsonOption = False
 
@@ -54,7 +56,9 @@ def register(app: typer.Typer) -> None:
 def list_concepts(session: Session, options: ListOptions) -> None:
     """The concepts in the order of learning."""
     with session.registry() as registry:
-        concepts = registry.list(kind=options.kind.value if options.kind else None, base=options.base)
+        concepts = registry.list(kind=options.kind.value if options.kind else None)
+    if options.base is not None:
+        concepts = [concept for concept in concepts if _is_on(concept, options.base)]
     if options.json:
         emit_json([{key: getattr(concept, key) for key in _LISTED} for concept in concepts])
     elif concepts:
@@ -66,6 +70,12 @@ def list_concepts(session: Session, options: ListOptions) -> None:
         session.say("No such concepts.")
     else:
         session.say("No concepts yet. Teach one: ccvd learn-subject --images FOLDER --class-noun dog")
+
+
+def _is_on(concept: ConceptView, base: str) -> bool:
+    """Whether a base of this name, fingerprint or folder is the one that it was learned on."""
+    known = base in (concept.base, concept.base_fingerprint)
+    return known or Path(base).expanduser().resolve() == Path(concept.base_location).resolve()
 
 
 def list_generations(

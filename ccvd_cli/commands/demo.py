@@ -75,6 +75,8 @@ def demo(
 
     started = time.monotonic()
     _check_empty(out)
+    if session.home:  # whose V1, V2 and V3 may be others
+        session.say(f"The demo's concepts are kept in {out / 'home'}, not in {session.home}.")
     tour = Tour(
         session.with_options(home=out / "home", quiet=session.quiet),
         out,

@@ -180,15 +180,20 @@ def _kept(session: Session, concept: ConceptView, learner: Learner, examiner: Ex
     from ..measure.encoders import Embedded
     from ..measure.evaluate import References
 
+    if concept.kind != "motion" and examiner.dino:
+        _say_missing(session, concept, "DINO-I")
     if concept.kind != "motion" and isinstance(examiner.clip, Embedded) and len(learner.image_prototypes):
         return References(
             concept.prototype_digest, {examiner.clip.digest: learner.image_prototypes.float().cpu()}
         )
-    metric = "MOTION" if concept.kind == "motion" else "CLIP-I"
+    _say_missing(session, concept, "MOTION" if concept.kind == "motion" else "CLIP-I")
+    return References()
+
+
+def _say_missing(session: Session, concept: ConceptView, metric: str) -> None:
     session.say(
         f"{concept.name}: no {metric}, which needs what it was learned from: --references {concept.name}=DIR"
     )
-    return References()
 
 
 def references_in(

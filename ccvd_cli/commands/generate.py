@@ -152,7 +152,10 @@ def _edited(told: Sidecar, edit: SidecarEdit) -> list[str]:
             words.append(option.replace("--", "--no-", 1))
         elif value != getattr(usual, field) and (field, edit.method) != ("scheduler", "ddim"):
             words += [option, str(value)]
-    return words + [word for region in made.regions for word in ("--region", str(region))]
+    words += [word for region in made.regions for word in ("--region", str(region))]
+    source = last_seen(told.base.name, told.base.location)
+    words += ["--base", source] if source != "mini" else []
+    return [*words, "--device", told.device, "--dtype", told.dtype]
 
 
 def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given) -> Clips:

@@ -5,8 +5,10 @@ Names, files and settings are checked before a base is loaded, and the registry 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -17,6 +19,7 @@ import typer
 from typer import Option
 
 from ..errors import UsageError
+from ..output import duration
 from ..progress import progress
 from ..prompts import is_noun
 from ..registering import new_concept
@@ -103,6 +106,7 @@ def register(app: typer.Typer) -> None:
     )
 
 
+_PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
 _OF_MASKS = ("outside_weight", "attention_mask_weight", "attention_mask_level")
 
 
@@ -184,14 +188,15 @@ def _learn(
             previews.keep()
         held = " and ".join(concept.name for concept in concepts)
         session.say(f"{held} {'is' if len(concepts) == 1 else 'are'} in the registry.")
-        previews.final(session, base, learners, task.sampling)
-        took = time.monotonic() - started
-        try:
-            if scoring:
-                scoring.score(session, registry, concepts)
-        finally:  # they are learned, scored or not
-            scores = scoring.found if scoring else None
-            report(session, concepts, task, previews.files, took, scores, as_json=options.json)
+        with scoring.going_on(session, concepts) if scoring else nullcontext():
+            previews.final(session, base, learners, task.sampling)
+            took = time.monotonic() - started
+            try:
+                if scoring:
+                    scoring.score(session, registry, concepts)
+            finally:  # they are learned, scored or not
+                scores = scoring.found if scoring else None
+                report(session, concepts, task, previews.files, took, scores, as_json=options.json)
 
 
 def _plan(
@@ -243,9 +248,14 @@ def _register(
     base: Base,
     began: datetime,
 ) -> list[ConceptView]:
-    """Stores what was learned, all at once. That a name was taken meanwhile is no reason to lose it: it gets the next free one."""
-    from ccvd_registry import NameTaken
+    """Stores what was learned, all at once.
 
+    That a name was taken meanwhile is no reason to lose it: it gets the next free one. Nor is a full disk or a registry that another
+    process holds: there is some time to help it.
+    """
+    from ccvd_registry import HomeNotWritable, NameTaken, RegistryBusy
+
+    until = time.monotonic() + _PATIENCE
     while True:
         try:
             news = zip(learners, task.lessons, strict=True)
@@ -257,6 +267,17 @@ def _register(
             learner = next(x for x in learners if x.name == taken.name)
             learner.name = registry.next_name(besides=[x.name for x in learners])
             session.say(f"{taken.name} was taken meanwhile, so this is {learner.name}.")
+        except (HomeNotWritable, RegistryBusy) as error:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+            print(
+                f"{error.message}; {error.hint}. What was learned is kept in memory and tried again "
+                f"every {_AGAIN:g} s, for {duration(left)}.",
+                file=sys.stderr,
+                flush=True,
+            )
+            time.sleep(min(_AGAIN, left))
 
 
 def _prepare(

@@ -64,6 +64,11 @@ def _side_by_side(session: Session, prompt: str, concepts: Sequence[ConceptView]
             f"{len(apart)} subjects are too many to stand side by side, and some may be left out: give each a --region."
         )
         return []
+    if again := [text for text in apart if len(nouns.keys() & prompts.named(text)) > 1]:
+        session.say(
+            f"'{again[0]}' names several subjects, so no boxes side by side: name each once, or give each a --region."
+        )
+        return []
     row = regions.side_by_side(apart)
     session.say("Side by side, so that nobody is left out (--no-auto-regions leaves it to the base):")
     for region in row:

@@ -40,22 +40,27 @@ def plan_previews(names: Sequence[str], options: LearnOptions) -> Previews:
         if options.preview or options.preview_every:
             raise UsageError("--no-preview contradicts --preview and --preview-every.", "Choose one.")
         return Previews(None, None)
-    path = options.preview or Path(f"{'-'.join(names)}-preview.mp4")
+    path = options.preview or _usual(names)
     try:
         check_output(path)
     except UsageError as error:
         if options.preview:
             raise
         raise UsageError(error.message, "Name another file with --preview, or give --no-preview.") from error
-    return Previews(path, options.preview_every)
+    return Previews(path, options.preview_every, named=options.preview is not None)
+
+
+def _usual(names: Sequence[str]) -> Path:
+    return Path(f"{'-'.join(names)}-preview.mp4")
 
 
 @dataclass
 class Previews:
-    """`path` None: no previews at all. `files` are those written so far."""
+    """`path` None: no previews at all; `named`: it was asked for. `files` are those written so far."""
 
     path: Path | None
     every: int | None
+    named: bool = False
     files: list[Path] = field(default_factory=list)
     _reached: tuple[str, int] = ("", 0)
     _kept: bool = False
@@ -75,9 +80,11 @@ class Previews:
     def final(
         self, session: Session, base: Base, learners: Sequence[Learner], sampling: SampleSettings
     ) -> None:
-        """The clip at the end. The concepts are safe by then, so a full disk is only a remark."""
+        """The clip at the end, called as they are now. The concepts are safe by then, so a full disk is only a remark."""
         if self.path is None:
             return
+        if not self.named:  # the names it was planned for may have been taken meanwhile, and their previews be others'
+            self.path = _usual([learner.name for learner in learners])
         with progress(quiet=session.quiet) as report:
             try:
                 self._write(base, learners, sampling, self.path, lambda i, n: report("preview", i, n))

@@ -128,9 +128,10 @@ def _references(given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
                 f"--references {text}: not one of the concepts and its folder.",
                 f"Say NAME=DIR, NAME one of {', '.join(names)}." if names else "Teach a concept first.",
             )
-        if not Path(folder).expanduser().is_dir():
+        if not Path(folder).expanduser().exists():
             raise UsageError(
-                f"--references {text}: there is no folder '{folder}'.", "Give the folder it was learned from."
+                f"--references {text}: there is no '{folder}'.",
+                "Give the folder or file it was learned from.",
             )
         found[name] = Path(folder).expanduser()
     return found

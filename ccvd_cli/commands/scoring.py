@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,17 +81,21 @@ class Scoring:
     held: Sequence[References]
     found: dict[str, Measured] = field(default_factory=dict)
 
+    def going_on(self, session: Session, concepts: Sequence[ConceptView]) -> AbstractContextManager[None]:
+        """They are registered by now: should it end early before they are scored, it is said how to go on."""
+        names = [concept.name for concept in concepts]
+        return _going_on(_again(session, self.plan, names, held=bool(self.held)), names)
+
     def score(self, session: Session, registry: Registry, concepts: Sequence[ConceptView]) -> None:
-        """Scores all of them. They are registered by then; should it end early, it is said how to go on."""
+        """Scores all of them."""
         plan, names = self.plan, [concept.name for concept in concepts]
-        with _going_on(_again(session, plan, names, held=bool(self.held)), names):
-            request = asking.request_of(registry, names, plan.options, plan.sampling, plan.where)
-            asked = asking.asked_of(request, plan.options)
-            held = dict(zip(names, self.held, strict=True)) if self.held else {}
-            for measured in examining.examine(
-                session, registry, request, self.base, self.examiner, asked, held, plan.options
-            ):
-                self.found[measured.concept] = measured
+        request = asking.request_of(registry, names, plan.options, plan.sampling, plan.where)
+        asked = asking.asked_of(request, plan.options)
+        held = dict(zip(names, self.held, strict=True)) if self.held else {}
+        for measured in examining.examine(
+            session, registry, request, self.base, self.examiner, asked, held, plan.options
+        ):
+            self.found[measured.concept] = measured
 
 
 def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) -> str:

@@ -23,10 +23,21 @@ from .wiring import command
 
 if TYPE_CHECKING:
     from ..estimates import Rate
+    from ..settings import SampleSettings
     from ..world.adherence import Adherence, Answer
     from ..world.render import Clip, Frames
 
 _CAPTIONS = "captions.jsonl"
+# Options of sampling that are about concepts and regions.
+_OF_CONCEPTS = (
+    "subject_schedule",
+    "aggregation",
+    "relevance_threshold",
+    "top_k",
+    "region_attention",
+    "noise_guidance",
+    "estimate_of",
+)
 
 
 class Stage(str, Enum):
@@ -337,12 +348,14 @@ def adherence(
     source = base.base or "mini"
     defaults = sampling_of(find_base(source).family, concepts=False)
     settings = override(defaults, {**asdict(sampling), "seed": seed})
+    _check_adherence(sampling, settings)
     if sheet is not None:
         check_sheet(sheet)
     opened = open_base(session, source, base.device, base.dtype)
     from ..engine.media_out import contact_sheet
     from ..world import adherence as world
-    from ..world.judge import Autoencoder, attribute_judge, judges_folder
+    from ..world.judge import Autoencoder, accuracy_on, attribute_judge, judges_folder
+    from ..world.judge_material import ordinary
 
     rows: list[tuple[str, Any]] = []
 
@@ -351,12 +364,14 @@ def adherence(
             rows.extend((answer.label, clip) for answer, clip in zip(answers, clips, strict=True))
 
     with progress(quiet=session.quiet) as report:
-        judge = attribute_judge(Autoencoder.of(opened), judges_folder(session.home), on_step=report)
+        autoencoder = Autoencoder.of(opened)
+        judge = attribute_judge(autoencoder, judges_folder(session.home), on_step=report)
         found = world.adherence(
             opened,
             judge,
             settings,
             count=count,
+            accuracy=accuracy_on(judge, ordinary, autoencoder, settings.frames),
             on_clips=keep,
             on_step=lambda step, total: report("sampling", step, total),
         )
@@ -367,6 +382,21 @@ def adherence(
     if sheet is not None:
         contact_sheet(rows, sheet, scale=1 if count > 20 else 2)
         session.say(f"Sheet: {sheet}")
+
+
+def _check_adherence(sampling: SampleOptions, settings: SampleSettings) -> None:
+    """Raises UsageError for pictures, in which nothing moves, and for options about concepts and regions, which no prompt has."""
+    from .overrides import option_of
+
+    if settings.frames < 2:
+        raise UsageError(
+            f"--frames {settings.frames}: a picture does not move.", "Judge clips of 2 frames or more."
+        )
+    for name in _OF_CONCEPTS:
+        if getattr(sampling, name) is not None:
+            raise UsageError(
+                f"{option_of(name)}: the prompts name no concepts and no regions.", "Leave it out."
+            )
 
 
 def _print_adherence(found: Adherence) -> None:

@@ -41,7 +41,11 @@ def optimise(
 ) -> None:
     """AdamW without decay over `groups` of parameters, each with its rate, for so many steps of a base that computes in `dtype`.
 
-    `on_loss` hears the step and the mean loss since it last did, every few steps and at the end. Raises CcvdError if that is not a number.
+    `on_loss` hears the step and the mean loss since it last did, every few steps and at the end. In half precision, losses are scaled up, and
+    a step whose gradients do not fit moves nothing; the scale is then halved.
+
+    Raises:
+        CcvdError: the loss is not a number, or gradients do not fit at any scale.
     """
     parameters = [p for g in groups for p in g["params"]]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0)
@@ -50,12 +54,18 @@ def optimise(
     # Half precision loses gradients of a mean over so many values; bfloat16 has the range.
     scale = 2.0**14 if dtype == torch.float16 else 1.0
     recent: list[Tensor] = []
+    fitted: list[Tensor] = []
     for step in range(1, steps + 1):
         now = loss()
         (now * scale).backward()
         if scale != 1:
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / scale)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+        if dtype == torch.float16:
+            fitted.append(torch.isfinite(norm))
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad = torch.where(fitted[-1], p.grad, 0.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
@@ -67,4 +77,12 @@ def optimise(
                 raise CcvdError(
                     f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
                 )
+            if fitted and not torch.stack(fitted).all():
+                scale /= 2
+                if scale < 1:
+                    raise CcvdError(
+                        f"the gradients of stage {stage} do not fit into float16 at step {step}",
+                        "take --dtype bfloat16 or float32",
+                    )
+            fitted.clear()
             on_loss(step, mean)

@@ -36,6 +36,7 @@ SHARED = (
     "base",
     "dtype",
     "tasks",
+    "sampling",
     "prompts",
     "batches",
     "encoders",
@@ -111,6 +112,7 @@ class Run:
     progress: Progress = lambda *_: None
     on_task: Callable[[Task, float], None] = lambda *_: None
     _references: dict[str, References] = field(default_factory=dict)
+    _data: dict[str, str] = field(default_factory=dict)
     _spared: float = 0.0
 
     def __post_init__(self) -> None:
@@ -126,9 +128,8 @@ class Run:
 
     def check(self) -> None:
         """Before anything is learned. Raises UsageError: no photo or clip, too few prompts, or a folder that was run in another way."""
-        for task in self.plan.stream.tasks:
-            if task.folder:  # one that cannot be read would stop the run when its turn comes
-                streams.material(task, self._learning(task.kind))
+        # What cannot be read would stop the run when its turn comes.
+        self._data = {t.name: self._digest_of(t) for t in self.plan.stream.tasks if t.folder}
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
         self.composed = composed(self.plan.stream.tasks, self._family, toy=self.plan.stream.toy)
         if len(self.state.about().get("tasks", ())) > len(self.plan.stream.tasks):
@@ -273,7 +274,7 @@ class Run:
     def _references_of(self, task: Task) -> References:
         if task.name not in self._references:
             shown = streams.material(task, self._learning(task.kind))
-            digest = hashlib.sha256(b"".join(x.numpy().tobytes() for x in shown)).hexdigest()
+            digest = _digest(shown)
             if task.kind == "motion":
                 return References(digest, clips=[(clip + 1) / 2 for clip in shown])
             photos = (torch.stack(shown) + 1) / 2
@@ -299,12 +300,19 @@ class Run:
         exact = self.examiner.exact
         return self._settings() | {"exact": exact.digests() if exact else {}}
 
+    def _task(self, task: Task) -> list[str]:
+        """What it is; and what it is learned from, unless the world draws that."""
+        return [task.kind, task.name, task.noun, *([self._data[task.name]] if task.folder else [])]
+
+    def _digest_of(self, task: Task) -> str:
+        return _digest(streams.material(task, self._learning(task.kind)))
+
     def _settings(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "base": self.base.fingerprint,
             "dtype": str(self.base.dtype),
-            "tasks": [[t.kind, t.name, t.noun] for t in self.plan.stream.tasks],
+            "tasks": [self._task(t) for t in self.plan.stream.tasks],
             "recipes": {k: r.model_dump(mode="json") for k, r in self.recipes.items()},
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "prompts": self.plan.prompts,
@@ -322,6 +330,10 @@ class Run:
 
     def _on_step(self, at: Any) -> None:
         self.progress(f"learning {at.stage}", at.step, at.total, at.loss)
+
+
+def _digest(shown: Sequence[Tensor]) -> str:
+    return hashlib.sha256(b"".join(x.numpy().tobytes() for x in shown)).hexdigest()
 
 
 def _clip(concept: str, row: Row) -> dict[str, Any]:

@@ -136,13 +136,17 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """A clip and its scores. `batch` is a SHA-256 of all that it was made and judged by; with the place in the batch it names the clip."""
+    """A clip and its scores. `batch` is a SHA-256 of all that it was made and judged by; with the place in the batch it names the clip.
+
+    concepts: the digests of those who took part, in the order of the exam; nothing in files from before they were kept.
+    """
 
     batch: str
     prompt: str
     seed: int
     clip: str
     scores: dict[str, float]
+    concepts: Sequence[Mapping[str, str]] = ()
 
 
 class Kept:
@@ -238,7 +242,8 @@ def evaluate(
             on_step(done * total + step, len(batches) * total)
 
         prompts = [q.prompt for q in questions]
-        about = {**how(base, examiner, exam), "concepts": [dict(d) for d in exam.digests]}
+        concepts = [dict(d) for d in exam.digests]
+        about = {**how(base, examiner, exam), "concepts": concepts}
         batch = _digest({**about, "prompts": prompts, "settings": settings.model_dump(mode="json")})
         found = kept.of(batch)
         if len(found) != len(questions):
@@ -249,7 +254,7 @@ def evaluate(
                 write_clip(clip, path, settings.fps, scale=default_scale(settings))
                 scores = examiner.scores(clip, question, exam.held)
                 rounded = {k: round(v, 5) for k, v in scores.items()}
-                found.append(Row(batch, question.prompt, settings.seed, path.name, rounded))
+                found.append(Row(batch, question.prompt, settings.seed, path.name, rounded, concepts))
             kept.add(found)
         rows += found
     return rows

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..regions import Box
 from ..world import heldout
-from ..world.judge import Autoencoder, Judge, OnStep, attribute_judge, examine, identity_judge
+from ..world.judge import Autoencoder, Judge, OnStep, accuracy_on, attribute_judge, identity_judge
 from ..world.judge_material import ATTRIBUTES, OTHER, WHOLE, Draw, one_of, ordinary
 from ..world.motions import HELDOUT_MOTIONS, MOTIONS
 from ..world.render import COLOURS, FRAMES, TEXTURES
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 TRUSTED = 0.97
 Boxes = tuple[tuple[str, Box], ...]  # each with whom is looked for in it
-EXAMINED = 300  # clips, where they are of other lengths than those that a judge was examined on
 METRICS = {  # what the judge of attributes calls it -> what the score is called
     **{attribute: attribute for attribute in ATTRIBUTES},
     "motion": "motion_class",
@@ -83,7 +82,7 @@ class Exact:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
         self._paths: dict[tuple[str, int], float] = {}  # how right the measurement is, by motion and frames
-        self._shares: dict[tuple[str, int], dict[str, float]] = {}  # how right judges are, by kind and frames
+        self._shares: dict[tuple[str, int], Mapping[str, float]] = {}  # how right judges are, by kind and frames
         self._unasked: set[str] = set()  # of which it was said
 
     @cached_property
@@ -124,13 +123,11 @@ class Exact:
         asked = WHO[:2] * (shown.subject is not None) + WHO[2:] * bool(shown.boxes)
         return found | {metric: share("identity", "identity") for metric in asked}
 
-    def _accuracy(self, kind: Literal["attributes", "identity"], frames: int) -> dict[str, float]:
+    def _accuracy(self, kind: Literal["attributes", "identity"], frames: int) -> Mapping[str, float]:
         judge: Judge = getattr(self, kind)
-        if frames == FRAMES:
-            return judge.accuracy
         if (kind, frames) not in self._shares:
             draw: Draw = ordinary if kind == "attributes" else partial(one_of, self.subjects)
-            self._shares[kind, frames] = examine(judge, draw, self.autoencoder, EXAMINED, frames=frames)
+            self._shares[kind, frames] = accuracy_on(judge, draw, self.autoencoder, frames)
         return self._shares[kind, frames]
 
     def _share_of_path(self, motion: str, frames: int) -> float:

@@ -46,11 +46,19 @@ def known(prompt: str, plain: str, truth: Truth) -> Shown:
 def known_of_several(prompt: str, plain: str, truths: Sequence[Truth], boxes: Sequence[Box | None]) -> Shown:
     """The same of a prompt that names several, by the truth of each, and the box that each is looked for in, if it has one.
 
-    Of several actors no attribute is read but scene, motion and style; each subject is looked for in its own box.
+    Of several actors no attribute is read but scene, motion and style; each subject is looked for in its own box. Of two motions or
+    styles, or of subjects that have no boxes, there is no one answer.
     """
     crowd = [box for box in boxes if box is not None]
-    everywhere = {k: v for truth in truths for k, v in truth.items() if not (crowd and k == "subject")}
-    shown = known(prompt, plain, everywhere)
+    said: dict[str, set[str]] = {}
+    for truth in truths:
+        for k, v in truth.items():
+            said.setdefault(k, set()).add(v)
+    if crowd:
+        said.pop("subject", None)
+    shown = known(prompt, plain, {k: v for k, (v, *others) in said.items() if not others})
+    unclear: dict[str, Any] = {k: None for k, (_, *others) in said.items() if others}
+    shown = replace(shown, **unclear)
     if not crowd:
         return shown
     placed = [(t["subject"], box) for t, box in zip(truths, boxes, strict=True) if box and "subject" in t]
@@ -62,12 +70,17 @@ def in_style(prompt: str) -> bool:
 
 
 def drawn(folder: Path, kind: str, files: Iterable[str]) -> dict[str, str]:
-    """Which held-out subject, motion or style `ccvd world` drew into a folder, as a field of `Shown`, {"subject": "dog-10"}.
+    """Which held-out subject, motion or style `ccvd world` drew into a folder (or one file of it), as a field of `Shown`, {"subject": "dog-10"}.
 
     It says so in `captions.jsonl`, which may be anybody's: nothing if that does not tell of all `files`, of one thing, and of this world.
     """
     try:
-        lines = (folder / CAPTIONS).read_text(encoding="utf-8").splitlines()
+        lines = (
+            (folder if folder.is_dir() else folder.parent)
+            .joinpath(CAPTIONS)
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
         entries = {entry["file"]: entry for entry in map(json.loads, lines)}
         told = [entries[name] for name in files]
         known = {

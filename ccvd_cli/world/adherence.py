@@ -6,7 +6,7 @@ means drawn from seeds of their own; a combination may have occurred in pretrain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Adherence:
     """What a judge of known `accuracy` saw in clips of a base."""
 
     answers: list[Answer]
-    accuracy: dict[str, float]
+    accuracy: Mapping[str, float]
 
     @property
     def rates(self) -> dict[str, Rate]:
@@ -81,6 +81,7 @@ def adherence(
     judge: Judge,
     settings: SampleSettings,
     *,
+    accuracy: Mapping[str, float],
     count: int = 100,
     on_clips: Callable[[list[Answer], Tensor], None] = lambda answers, clips: None,
     on_step: Callable[[int, int], None] = lambda step, total: None,
@@ -89,6 +90,7 @@ def adherence(
 
     Args:
         settings: how to sample; its seed also draws the prompts.
+        accuracy: the judge's own on clips of so many frames, as `judge.accuracy_on` says it.
         on_clips: called with the answers and clips (B, F, 3, H, W) of every batch.
         on_step: called after every denoising step, with the count over all batches.
     """
@@ -110,7 +112,7 @@ def adherence(
         ]
         on_clips(new, clips)
         answers += new
-    return Adherence(answers, judge.accuracy)
+    return Adherence(answers, accuracy)
 
 
 def asked(prompt: Prompt) -> dict[str, str]:

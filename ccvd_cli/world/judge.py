@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -40,6 +40,7 @@ from .training import autocast
 
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
 _FORMAT = 3
+_EXAMINED = 300  # clips, where they are of other lengths than those that a judge was examined on
 SHIPPED = Path(__file__).parent / "judges"  # judges of the embedded base's clips come with the package
 
 
@@ -398,6 +399,13 @@ def examine(
             part: round(float(right[of].float().mean()), 4) for part, of in parts.items() if of.any()
         }
     return accuracy
+
+
+def accuracy_on(judge: Judge, draw: Draw, autoencoder: Autoencoder, frames: int) -> Mapping[str, float]:
+    """As `examine` says it, of clips of so many frames: what the judge keeps is of the world's own length."""
+    if frames == FRAMES:
+        return judge.accuracy
+    return examine(judge, draw, autoencoder, _EXAMINED, frames=frames)
 
 
 def _channels_first(pixels: Any) -> Tensor:

@@ -55,6 +55,13 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     assert again.code == 0 and "in 0 s" not in again.err and "learning" not in again.err
     table = ccvd("benchmark", "--table")
     assert table.code == 0 and table.out == again.out
+    for which in (("--methods", "ccvd,finetune"), ("--methods", "all"), ("--stream", "toy10")):
+        assert ccvd("benchmark", "--table", *which).out == table.out
+    tuned_alone = ccvd("benchmark", "--table", "--methods", "finetune")
+    assert tuned_alone.out.splitlines()[0].split() == ["TOY10", "finetune"]
+    for which in (("--methods", "ewc"), ("--stream", "toy35")):
+        none = ccvd("benchmark", "--table", *which)
+        assert none.code == 2 and which[1] in none.err
     head, *rows = table.out.splitlines()
     assert head.split() == ["TOY10", "ccvd", "without", "regions,", "noise", "finetune"]
     assert rows[0].split() == ["seeds", "1", "1"] and "TOGETHER: a subject in a style" in rows
@@ -85,6 +92,8 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
         (["--effort", "0"], "--effort 0.0"),
         (["--height", "32"], "the world draws 64x64"),
         (["--table"], "no results"),
+        (["--table", "--seeds", "3"], "--seeds 3: --table runs nothing"),
+        (["--table", "--ablate", "luck"], "--ablate luck: --table runs nothing"),
         (["--out", "file"], "not a folder"),
         (["--sheet", "methods.png"], "ccvd would be alone on it"),
         (["--sheet", "methods.jpg"], "--sheet 'methods.jpg' is not a PNG"),

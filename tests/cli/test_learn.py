@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from cli_material import QUICK, Ccvd
 
+from ccvd_cli.commands import learn as commands
 from ccvd_cli.engine import bases, learn, prior
 from ccvd_cli.engine.optimise import StepReport
+from ccvd_registry import HomeNotWritable, Registry
 
 
 def test_a_subject_is_learned_from_photos(ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path) -> None:
@@ -131,6 +133,46 @@ def test_a_name_taken_meanwhile_costs_no_training(
     assert (run.code, run.out) == (0, "V2\n")
     assert "V1 was taken meanwhile, so this is V2." in run.err
     assert [c["name"] for c in json.loads(ccvd("list", "concepts", "--json").out)] == ["V1", "V2"]
+
+
+def test_whose_name_was_taken_leaves_the_others_preview_alone(
+    ccvd: Ccvd,
+    teach: Callable[[str], None],
+    tiny: Path,
+    photos: Path,
+    cwd: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, theirs = learn.learn_subject, cwd / "V1-preview.mp4"
+
+    def beside(*arguments, **named):  # type: ignore[no-untyped-def]
+        teach("V1")
+        theirs.write_bytes(b"theirs")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(learn, "learn_subject", beside)
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK)
+    assert run.code == 0 and theirs.read_bytes() == b"theirs" and (cwd / "V2-preview.mp4").exists(), run.err
+
+
+@pytest.mark.parametrize(("tries", "code"), [(3, 0), (1000, 2)])
+def test_what_was_learned_waits_for_a_registry_that_cannot_be_written(
+    ccvd: Ccvd, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, tries: int, code: int
+) -> None:
+    add_all, calls = Registry.add_all, []
+
+    def full(self: Registry, new: object) -> object:
+        calls.append(new)
+        if len(calls) < tries:
+            raise HomeNotWritable(Path("home"), "No space left on device")
+        return add_all(self, new)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Registry, "add_all", full)
+    monkeypatch.setattr(commands, "_PATIENCE", 0.2)
+    monkeypatch.setattr(commands, "_AGAIN", 0.05)
+    run = ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--quiet")
+    assert run.code == code and "No space left on device" in run.err and "kept in memory" in run.err
+    assert len(json.loads(ccvd("list", "concepts", "--json").out)) == (code == 0)
 
 
 def test_photos_are_learned_at_the_size_that_is_asked_for(

@@ -85,6 +85,9 @@ def test_yes_replaces_only_what_was_written_before(ccvd: Ccvd, cwd: Path) -> Non
         (("adherence", "--base", "nowhere"), "nowhere"),
         (("adherence", "--base", "TINY", "--sheet", "sheet.mp4"), "sheet.mp4"),
         (("adherence", "--base", "TINY", "--steps", "0"), "0"),
+        (("adherence", "--base", "TINY", "--frames", "1"), "--frames 1"),
+        (("adherence", "--base", "TINY", "--top-k", "2"), "--top-k"),
+        (("adherence", "--base", "TINY", "--no-region-attention"), "--region-attention"),
     ],
     ids=str,
 )

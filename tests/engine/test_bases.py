@@ -167,9 +167,23 @@ def test_shift_moves_training_towards_noise(base: Base) -> None:
     assert 480 < even < 520 and high > 600
 
 
-@pytest.mark.parametrize("name", ["dpm++", "ddim"])
-def test_schedulers_take_the_asked_steps(base: Base, name: str) -> None:
-    assert len(base.scheduler(name, 7).timesteps) == 7
+@pytest.mark.parametrize("name", ["dpm++", "ddim", "ddim-inverse"])
+@pytest.mark.parametrize("steps", [1, 7, 61, 103, 227, 999])
+def test_schedulers_take_the_asked_steps(base: Base, name: str, steps: int) -> None:
+    """Of 61 and some other numbers of steps diffusers makes one too many, at -1."""
+    made = base.scheduler(name, steps)
+    assert len(made.timesteps) == len(set(made.timesteps.tolist())) == made.num_inference_steps == steps
+    assert 0 <= made.timesteps.min() <= made.timesteps.max() < 1000
+    if name == "dpm++":
+        assert len(made.sigmas) == steps + 1 and (made.sigmas.diff() < 0).all()
+
+
+def test_more_steps_than_noise_levels_are_refused(base: Base) -> None:
+    if base.family == "mini":
+        assert len(base.scheduler("dpm++", 1000).timesteps) == 1000
+    else:
+        with pytest.raises(UsageError, match="--steps 1000"):
+            base.scheduler("dpm++", 1000)
 
 
 def test_odd_sizes_are_refused_with_a_way_out(base: Base) -> None:
@@ -204,6 +218,18 @@ def test_fingerprint_follows_content_not_place(mini_folder: Path, tmp_path: Path
     assert open_base(str(copy), device="cpu").fingerprint != original
 
 
+def test_weights_that_are_none_are_told_of_every_part(tmp_path: Path, mini_folder: Path) -> None:
+    """Such as what git leaves of large files that it did not fetch."""
+    parts = [path.relative_to(mini_folder) for path in mini_folder.rglob("*.safetensors")]
+    assert {"unet", "vae", "text_encoder", "image_encoder"} <= {part.parts[0] for part in parts}
+    for part in parts:
+        broken = tmp_path / part.parts[0]
+        shutil.copytree(mini_folder, broken)
+        (broken / part).write_bytes(b"version https://git-lfs.github.com/spec/v1")
+        with pytest.raises(CcvdError, match="cannot be loaded"):
+            open_base(str(broken), device="cpu")
+
+
 def test_unknown_bases_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_folder: Path
 ) -> None:
@@ -215,10 +241,5 @@ def test_unknown_bases_are_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="has no folder"):
         find_base(str(tmp_path / "empty"))
-    broken = tmp_path / "broken"
-    shutil.copytree(mini_folder, broken)
-    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CcvdError, match="cannot be loaded"):
-        open_base(str(broken), device="cpu")
     with pytest.raises(UsageError, match="not available"):
         open_base(str(mini_folder), device="cuda:99")

@@ -71,6 +71,7 @@ def test_a_base_is_judged_in_batches(tmp_path: Path) -> None:
         base,
         Parrot(),  # type: ignore[arg-type]
         settings,
+        accuracy={"noun": 0.9},
         count=12,
         on_clips=lambda answers, clips: shapes.append((len(answers), tuple(clips.shape))),
         on_step=lambda step, total: steps.append((step, total)),
@@ -78,4 +79,4 @@ def test_a_base_is_judged_in_batches(tmp_path: Path) -> None:
     assert shapes == [(10, (10, 2, 3, 32, 32)), (2, (2, 2, 3, 32, 32))]
     assert steps == [(1, 2), (2, 2)]
     assert len(found.answers) == found.rates["noun"].total == 12
-    assert found.accuracy["noun"] == 1.0
+    assert found.as_json()["attributes"]["noun"]["judge"] == 0.9

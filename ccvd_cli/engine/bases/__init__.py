@@ -110,6 +110,7 @@ def open_base(source: str, *, device: str = "auto", dtype: str | None = None) ->
         CcvdError: the folder's weights do not fit their configuration, or are not safetensors.
     """
     import torch
+    from safetensors import SafetensorError
 
     found = find_base(source)
     where = choose_device(device)
@@ -123,7 +124,7 @@ def open_base(source: str, *, device: str = "auto", dtype: str | None = None) ->
         return Family_(found.folder, found.name, torch.device(where), precision)
     except (CcvdError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise CcvdError(
             f"base {source!r} cannot be loaded: {reason}", "its parts must be complete and in safetensors"

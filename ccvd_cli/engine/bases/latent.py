@@ -226,8 +226,9 @@ class LatentBase(Base):
         if self.image_encoder is None:
             return torch.zeros(len(frames), 0)
         size = self.image_encoder.config.image_size
-        x = (frames.to(self.device).float() + 1) / 2
+        x = (frames.float() + 1) / 2
         x = nn.functional.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        x = x.to(self.device)  # only now: not every release of torch resizes so on Macs' GPUs
         x = (x - x.new_tensor(self.image_mean).view(3, 1, 1)) / x.new_tensor(self.image_std).view(3, 1, 1)
         embeds: Tensor = self.image_encoder(pixel_values=x.to(self._weights_dtype)).image_embeds
         return nn.functional.normalize(embeds.float(), dim=-1)
@@ -324,6 +325,10 @@ class LatentBase(Base):
         else:
             raise UsageError(f"unknown scheduler {name!r}", "choose dpm++ or ddim")
         made.set_timesteps(steps)
+        _cut(made, steps)
+        times, last = made.timesteps.tolist(), made.config.num_train_timesteps - 1
+        if len(set(times)) < steps or not 0 <= min(times) <= max(times) <= last:
+            raise UsageError(f"--steps {steps}: '{self.name}' has not so many noise levels.", "Take fewer.")
         return made
 
     @staticmethod
@@ -331,6 +336,17 @@ class LatentBase(Base):
         import diffusers
 
         return getattr(diffusers, name)
+
+
+def _cut(scheduler: Any, steps: int) -> None:
+    """Takes away a timestep before the first: of some numbers of steps diffusers' `trailing` makes one more, at -1, by a rounding error."""
+    times = scheduler.timesteps
+    if len(times) <= steps:
+        return
+    scheduler.timesteps = times[-steps:] if times[0] < times[-1] else times[:steps]
+    scheduler.num_inference_steps = steps
+    if hasattr(scheduler, "sigmas"):
+        scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
 
 
 __all__ = ["LatentBase", "SiteKind", "find_sites"]

@@ -167,12 +167,12 @@ def _placed(path: Path, about: Sidecar, part: Part) -> Placed | None:
 def _previews(
     concept: ConceptView, made: Sequence[tuple[Path, Sidecar]], evaluation: Path, part: Part, count: int
 ) -> list[Shown]:
-    """Generated clips with the concept as it is now, then those that evaluations kept."""
+    """Generated clips with the concept as it is now, then those of it that evaluations kept."""
     its = [m for m in made if any(c.digests == concept.digests for c in m[1].concepts)]
     asked = [(about.prompt, about.seed, path) for path, about in its]
     found: list[Shown] = []
     tried = 0
-    for prompt, seed, path in [*asked, *_kept(evaluation / concept.name)]:
+    for prompt, seed, path in [*asked, *_kept(evaluation / concept.name, concept.digests)]:
         if tried < count and path.is_file():
             clip = part.clip(path)
             found += [Shown(prompt, seed, clip)] if clip else []
@@ -180,21 +180,24 @@ def _previews(
     return found
 
 
-def _kept(folder: Path) -> list[tuple[str, int, Path]]:
+def _kept(folder: Path, concept: Mapping[str, str]) -> list[tuple[str, int, Path]]:
+    """Clips of that concept: one of another registry, or learned before, may have had its name."""
     rows = []
     with suppress(OSError, UnicodeDecodeError):
         for line in (folder / _SCORES).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # what somebody else wrote there
+            with suppress(ValueError, LookupError, TypeError):  # what somebody else wrote there
                 row = json.loads(line)
+                if row["concepts"][0] != concept:
+                    continue
                 rows.append((str(row["prompt"]), int(row["seed"]), folder / Path(row["clip"]).name))
     return rows
 
 
 def sources(data: Sequence[Mapping[str, Any]], folder: Path, part: Part) -> list[Still]:
-    """Files of `folder` whose SHA-256 is one of `data`'s: a picture, or a clip's first frame."""
+    """Files of `folder`, or the one that it is, whose SHA-256 is one of `data`'s: a picture, or a clip's first frame."""
     wanted = {file.get("sha256") for file in data}
     found: list[Still] = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+    for path in sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else [folder]:
         if len(found) < SOURCES and hashlib.sha256(path.read_bytes()).hexdigest() in wanted:
             found += [still for _, still in part.pictures(path, (0,))]
     return found

@@ -1,0 +1,44 @@
+"""The training loop in half precision: what does not fit moves nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ccvd_cli.engine.optimise import optimise
+from ccvd_cli.errors import CcvdError
+
+
+def run(loss: object, parameter: nn.Parameter, steps: int, dtype: torch.dtype = torch.float16) -> list[float]:
+    said: list[float] = []
+    groups = [{"params": [parameter], "lr": 0.1}]
+    optimise("token", groups, steps, loss, dtype, lambda _, mean: said.append(mean))  # type: ignore[arg-type]
+    return said
+
+
+def test_a_gradient_that_overflows_once_spoils_nothing() -> None:
+    """At a scale of 2^14 it does not fit; at half of it, after the next report, it does."""
+    parameter, steep = nn.Parameter(torch.tensor([1.0])), 6.0
+
+    def loss() -> torch.Tensor:
+        return (parameter.half() * steep).float().sum()  # a gradient of 6: 6 * 2^14 is beyond 65504
+
+    said = run(loss, parameter, 5)
+    assert float(parameter.detach()) == 1.0 and said == [pytest.approx(6.0)]
+    said = run(loss, parameter, 20)
+    assert torch.isfinite(parameter).all() and float(parameter.detach()) < 0.9
+    assert said[-1] < said[0]
+
+
+def test_what_never_fits_is_told() -> None:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+
+    def loss() -> torch.Tensor:
+        return (parameter.half() * 60_000).float().sum() * 2
+
+    with pytest.raises(CcvdError, match="do not fit into float16") as caught:
+        run(loss, parameter, 200)
+    assert "bfloat16" in str(caught.value.hint) and float(parameter.detach()) == 1.0
+    run(lambda: (parameter * 120_000).sum(), parameter, 5, torch.float32)
+    assert float(parameter.detach()) < 1.0
