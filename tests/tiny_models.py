@@ -133,3 +133,14 @@ def build_unet3d(folder: Path, seed: int = 0) -> Path:
     ).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "TextToVideoSDPipeline"}))
     return folder
+
+
+def build_dino(folder: Path) -> Path:
+    """DINO's class and preprocessing, in small."""
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder

@@ -83,7 +83,9 @@ class Previews:
         """The clip at the end, called as they are now. The concepts are safe by then, so a full disk is only a remark."""
         if self.path is None:
             return
-        if not self.named:  # the names it was planned for may have been taken meanwhile, and their previews be others'
+        if (
+            not self.named
+        ):  # the names it was planned for may have been taken meanwhile, and their previews be others'
             self.path = _usual([learner.name for learner in learners])
         with progress(quiet=session.quiet) as report:
             try:

@@ -82,7 +82,7 @@ class Exact:
         self.base, self.subjects, self.folder = base, tuple(subjects), folder
         self.on_step, self.say = on_step, say
         self._paths: dict[tuple[str, int], float] = {}  # how right the measurement is, by motion and frames
-        self._shares: dict[tuple[str, int], Mapping[str, float]] = {}  # how right judges are, by kind and frames
+        self._shares: dict[tuple[str, int], Mapping[str, float]] = {}  # of right answers, by kind and frames
         self._unasked: set[str] = set()  # of which it was said
 
     @cached_property

@@ -34,7 +34,10 @@ def test_concepts_are_listed_in_the_order_of_learning(ccvd: Ccvd, teach: Callabl
     assert [c["name"] for c in json.loads(ccvd("list", "concepts", "--json", "--kind", "motion").out)] == [
         "V2"
     ]
-    assert [c["name"] for c in json.loads(ccvd("list", "concepts", "--json", "--base", "big").out)] == ["V3"]
+    for base in ("big", "big".ljust(64, "0"), "/nowhere/small/../big"):  # its name, fingerprint or folder
+        named = json.loads(ccvd("list", "concepts", "--json", "--base", base).out)
+        assert [c["name"] for c in named] == ["V3"]
+    assert json.loads(ccvd("list", "concepts", "--json", "--base", "/nowhere").out) == []
 
 
 def test_show_tells_what_a_concept_was_learned_from(ccvd: Ccvd, teach: Callable[..., None]) -> None:

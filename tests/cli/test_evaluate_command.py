@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_material import Ccvd
-from tiny_models import build_unet3d
+from tiny_models import build_dino, build_unet3d
 
 from ccvd_cli.measure import exact
 from ccvd_cli.world import heldout
@@ -171,10 +171,30 @@ def test_a_base_without_an_encoder_of_captions_is_told(ccvd: Ccvd, taught: Path,
     assert run.code == 2 and "caption_encoder" in run.err and not (cwd / "evaluation").exists()
 
 
-def test_a_motion_is_held_against_its_clips_only_if_they_are_given(ccvd: Ccvd, taught: Path) -> None:
+def test_a_motion_is_held_against_its_clips_only_if_they_are_given(
+    ccvd: Ccvd, taught: Path, clips: Path
+) -> None:
     run = ccvd("evaluate", "V2", *FEW, "--json")
     assert run.code == 0 and "--references V2=DIR" in run.err
     assert "motion" not in json.loads(run.out)["concepts"][0]["scores"]
+    (clip, *_) = sorted(clips.glob("*.mp4"))
+    one = ccvd("evaluate", "V2", *FEW, "--json", "--references", f"V2={clip}")
+    assert one.code == 0 and "motion" in json.loads(one.out)["concepts"][0]["scores"], one.err
+    none = ccvd("evaluate", "V2", *FEW, "--references", "V2=nowhere.mp4")
+    assert none.code == 2 and "there is no 'nowhere.mp4'" in none.err
+
+
+def test_what_dino_sees_is_not_kept_so_it_is_said_to_be_missing(
+    ccvd: Ccvd, taught: Path, photos: Path, tmp_path: Path
+) -> None:
+    build_dino(tmp_path / "dino")
+    line = ("evaluate", "V1", *FEW, "--json", "--dino", tmp_path / "dino")
+    without = ccvd(*line)
+    assert without.code == 0 and "V1: no DINO-I, which needs what it was learned from" in without.err
+    assert "dino_i" not in json.loads(without.out)["concepts"][0]["scores"]
+    given = ccvd(*line, "--references", f"V1={photos}")
+    assert given.code == 0 and "no DINO-I" not in given.err
+    assert "dino_i" in json.loads(given.out)["concepts"][0]["scores"]
 
 
 def test_an_empty_registry_has_nothing_to_measure(ccvd: Ccvd) -> None:

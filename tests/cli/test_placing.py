@@ -48,6 +48,13 @@ def test_regions_are_obeyed_recorded_and_made_again(ccvd: Ccvd, taught: Path, cw
         assert (frames(cwd, f"d{k}") == frames(cwd, "a")) == (of == usual)
 
 
+def test_who_is_named_twice_is_not_put_into_the_others_box(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    run = ccvd("generate", f"{BOTH}, the <V1> dog jumping", "--out", "a.gif", *FEW)
+    assert run.code == 0 and "a <V2> cat, the <V1> dog jumping' names several subjects" in run.err, run.err
+    assert "--region '" not in run.err
+    assert json.loads((cwd / "a.gif.json").read_text())["settings"]["regions"] == []
+
+
 def test_two_subjects_stand_side_by_side_unless_told_not_to(
     ccvd: Ccvd, taught: Path, photos: Path, cwd: Path
 ) -> None:

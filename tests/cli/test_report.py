@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -35,10 +36,21 @@ def filled(teach: Callable[..., None], ccvd_home: Path, cwd: Path) -> None:
         result(cwd / "results", method, 2, {"a": 0.5, "b": 0.7}, prompt=HOSTILE, judges={"identity": 0.97})
 
 
+def digests(name: str) -> dict[str, str]:
+    """Of what the fixture `teach` puts into the registry."""
+    parts = ("adapter", "embedding", "prototype")
+    return {part: hashlib.sha256(f"{part} of {name}".encode()).hexdigest() for part in parts}
+
+
 def _keep(cwd: Path, name: str, count: int, side: int = 16) -> None:
-    """Clips as evaluations leave them, and a line that is none."""
+    """Clips as evaluations leave them, one of another concept that had this name, and a line that is none."""
     kept = cwd / "evaluation" / name
-    rows = [{"prompt": HOSTILE, "seed": i, "clip": f"{i}.gif"} for i in range(count)]
+    rows = [
+        {"prompt": HOSTILE, "seed": i, "clip": f"{i}.gif", "concepts": [digests(name)]} for i in range(count)
+    ]
+    animated(kept / "stranger.gif")
+    strange = {"prompt": "a stranger", "seed": 0, "clip": "stranger.gif"}
+    rows[:0] = [strange, strange | {"concepts": []}, strange | {"concepts": [digests("another")]}]
     for i in range(count):
         animated(kept / f"{i}.gif", ord(name[-1]) + 100 * i, side)
     (kept / "scores.jsonl").write_text("\n".join([*map(json.dumps, rows), "not a row"]))
@@ -57,6 +69,11 @@ def test_what_others_wrote_is_escaped(ccvd: Ccvd, filled: None) -> None:
     assert ccvd("report", "--benchmark", "results").code == 0
     assert HOSTILE not in _page()
     assert "&lt;script&gt;alert(1)" in _page()
+
+
+def test_clips_of_another_who_had_the_name_are_not_shown(ccvd: Ccvd, filled: None) -> None:
+    assert ccvd("report").code == 0
+    assert "a stranger" not in _page() and _page().count("data-clip") > 0
 
 
 def test_nothing_of_the_page_comes_from_elsewhere(ccvd: Ccvd, filled: None) -> None:
@@ -268,7 +285,7 @@ def test_a_video_plays_where_it_is_seen(
 ) -> None:
     kept = cwd / "evaluation" / "V2"
     shutil.copytree(clips, kept)
-    row = {"prompt": "a dog jumping", "seed": 0, "clip": "a.mp4"}
+    row = {"prompt": "a dog jumping", "seed": 0, "clip": "a.mp4", "concepts": [digests("V2")]}
     (kept / "scores.jsonl").write_text(json.dumps(row))
     assert ccvd("report").code == 0
     _open(browser)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from benchmark_material import RECIPE, SAMPLE, run, stream, tiny_base
+from PIL import Image
 
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.errors import CcvdError, UsageError
@@ -16,7 +17,7 @@ from ccvd_cli.measure import streams
 from ccvd_cli.measure.benchmark import Plan, Run, scaled
 from ccvd_cli.measure.methods import contract
 from ccvd_cli.measure.results import read, standings
-from ccvd_cli.measure.streams import Stream, material
+from ccvd_cli.measure.streams import Stream, Task, material
 
 SHORT = stream("subject", "motion", "subject")
 
@@ -197,6 +198,35 @@ def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> 
     other.examiner = replace(other.examiner, exact=Untrained())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="differ"):
         other.check()
+
+
+def test_methods_of_one_table_are_sampled_alike(base: Base, tmp_path: Path) -> None:
+    one = run(base, SHORT, tmp_path)
+    one.folder.mkdir(parents=True)
+    one.state.begin(one._about())
+    other = run(base, SHORT, tmp_path, "joint")
+    other.sampling = other.sampling.model_copy(update={"guidance_scale": 9.0})
+    with pytest.raises(UsageError, match="its sampling differ"):
+        other.check()
+    run(base, SHORT, tmp_path, "joint").check()
+
+
+def test_a_folder_with_other_photos_is_another_task(base: Base, tmp_path: Path) -> None:
+    for name, shade in (("rex", 10), ("tom", 200)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (64, 64), (shade, 0, 0)).save(tmp_path / name / "0.png")
+    tasks = [Task(i, "subject", name, "dog", tmp_path / name) for i, name in enumerate(("rex", "tom"), 1)]
+    listed = Stream("listed", tuple(tasks))
+    one = run(base, listed, tmp_path / "out")
+    one.check()
+    one.folder.mkdir(parents=True)
+    one.state.begin(one._about())
+    run(base, listed, tmp_path / "out").check()
+    Image.new("RGB", (64, 64), (0, 200, 0)).save(tmp_path / "tom" / "0.png")
+    for name in ("ccvd", "joint"):
+        with pytest.raises(UsageError, match="its tasks differ"):
+            run(base, listed, tmp_path / "out", name).check()
+    assert run(base, SHORT, tmp_path)._settings()["tasks"][0] == ["subject", SHORT.tasks[0].name, "fish"]
 
 
 def test_results_are_of_what_was_learned(base: Base, tmp_path: Path) -> None:

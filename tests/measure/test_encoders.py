@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_models import build_mini
-from transformers import CLIPTextModelWithProjection, ViTConfig, ViTImageProcessor, ViTModel
+from tiny_models import build_dino, build_mini
+from transformers import CLIPTextModelWithProjection, ViTModel
 
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.errors import UsageError
@@ -43,12 +43,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dino")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return build_dino(tmp_path_factory.mktemp("dino"))
 
 
 def test_a_clip_says_what_open_clip_says(clip_folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_captions_that_are_not_the_worlds_say_nothing(tmp_path: Path, lines: str
 class Said(Exact):
     """Judges that always say the same."""
 
-    attributes = identity = None  # type: ignore[assignment]
+    attributes = identity = autoencoder = None  # type: ignore[assignment]
 
     def __init__(self, attributes: Any, identity: Any, subjects: range = range(BLOCK)) -> None:
         super().__init__(None, subjects, Path())  # type: ignore[arg-type]
@@ -166,6 +166,25 @@ def test_each_of_several_is_looked_for_in_its_own_box_by_who_knows_it() -> None:
     )  # every box counts alike
     both[1].identity.accuracy["identity"] = 0.5  # who is not trusted is left out, not counted as wrong
     assert Judges(both).scores(CLIP, asked)["in_box_nearest"] == 1
+
+
+def test_of_two_motions_or_of_subjects_without_boxes_no_one_is_the_answer() -> None:
+    one, other = (heldout.subject(i).name for i in (3, 4))
+    moved: list[Truth] = [
+        {"subject": one},
+        {"motion": "circling"},
+        {"subject": other},
+        {"motion": "rocking"},
+    ]
+    said = "a <V1> dog performing <V3> and a <V2> dog performing <V4> in the snow"
+    plain = "a dog performing x and a dog performing y in the snow"
+    asked = known_of_several(said, plain, moved, [LEFT, None, RIGHT, None])
+    assert asked == Shown(scene="snow", boxes=((one, LEFT), (other, RIGHT)))
+    turned = known_of_several(said, plain, moved[::-1], [None, RIGHT, None, LEFT])
+    assert turned == replace(asked, boxes=asked.boxes[::-1])
+    assert known_of_several(said, plain, moved, [None] * 4).subject is None
+    alike: list[Truth] = [{"motion": "rocking"}, {"motion": "rocking"}]
+    assert known_of_several(said, plain, alike, [None, None]).motion == "rocking"
 
 
 def test_a_subject_with_a_motion_or_in_a_style_is_known_as_both() -> None:

@@ -167,6 +167,8 @@ def test_only_files_that_were_learned_from_are_shown(tmp_path: Path) -> None:
     digest = hashlib.sha256((tmp_path / "1.png").read_bytes()).hexdigest()
     part = Media(10**6).part("it")
     assert len(sources([{"file": "renamed.png", "sha256": digest}], tmp_path, part)) == 1
+    assert len(sources([{"file": "renamed.png", "sha256": digest}], tmp_path / "1.png", part)) == 1
+    assert not sources([{"file": "renamed.png", "sha256": digest}], tmp_path / "0.png", part)
 
 
 # --- lines -------------------------------------------------------------------------------------------
