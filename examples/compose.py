@@ -2,7 +2,7 @@
 
 Held-out concepts of the world (split `test`) are learned once, by the default recipes, into the registry `--home`, and used from there. A
 judge trained on rendered truth says who is seen in every region's box, strictly ("somebody else" and "nobody" are among its answers) and
-as the nearest of the ten.
+as the nearest of the ten; another one, where the clip is. How pairs move is not judged: that one knows single actors, and spinning pairs escape it.
 
     python examples/compose.py two --home runs/test            two subjects side by side
     python examples/compose.py three --home runs/test          three
@@ -64,10 +64,13 @@ def together(bench: Bench, size: int) -> None:
                 near = [n == who.name for (_, n), who in zip(seen, group, strict=True)]
                 bench.tally.add(f"{label}: each in its box", all(strict))
                 bench.tally.add(f"{label}: each the nearest in its box", all(near))
+                (shown,) = bench.judges.attributes.read(clip[None])
+                bench.tally.add(f"{label}: where it was asked", shown["scene"] == scene)
                 for one, nearest in zip(strict, near, strict=True):
                     bench.tally.add(f"{label}: boxes", one)
                     bench.tally.add(f"{label}: boxes, nearest", nearest)
-                print(f"{prompt} [{label}, seed {seed}]: {', '.join(s for s, _ in seen)}", flush=True)
+                said_of = (*(s for s, _ in seen), shown["scene"])
+                print(f"{prompt} [{label}, seed {seed}]: {', '.join(said_of)}", flush=True)
                 if seed == 0:
                     bench.rows.append((f"{label}: {prompt}", clip))
 

@@ -205,7 +205,8 @@ def shown_by(asked: heldout.Prompt | str) -> Shown:
     """What a clip should show: by the words of a sentence of the world; and of a held-out prompt by what it stands for, whatever it is called.
 
     Concepts count by their own names: <dog-10>, <zigzagging>, <sepia>. Colours and textures have no name in a style; the look of a held-out
-    subject has none either. Of several actors no attribute is read but scene, motion and style.
+    subject has none either. Of several actors no attribute is read but scene and style: judges know how single actors move, and miss
+    pairs that spin.
     """
     if isinstance(asked, str):
         return _by_words(asked)
@@ -216,7 +217,7 @@ def shown_by(asked: heldout.Prompt | str) -> Shown:
         noun=actor.noun if actor else None,
         scene=clip.scene if words.scene else None,
         style=clip.style,
-        motion=clip.motion if words.motion or clip.motion in HELDOUT_MOTIONS else None,
+        motion=clip.motion if actor and (words.motion or clip.motion in HELDOUT_MOTIONS) else None,
     )
     return _nameless(shown)
 
@@ -235,7 +236,7 @@ def _by_words(text: str) -> Shown:
         colour=_one(_said(COLOURS, plain)) if alone else None,
         texture=_one(_said(TEXTURES[1:], plain)) if alone else None,
         scene=_one(places),
-        motion=_one(motions),
+        motion=None if len(nouns) > 1 or len(subjects) > 1 else _one(motions),
         style=_one(styles),
         subject=subjects[0] if alone and subjects else None,
     )

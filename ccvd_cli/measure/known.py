@@ -46,8 +46,8 @@ def known(prompt: str, plain: str, truth: Truth) -> Shown:
 def known_of_several(prompt: str, plain: str, truths: Sequence[Truth], boxes: Sequence[Box | None]) -> Shown:
     """The same of a prompt that names several, by the truth of each, and the box that each is looked for in, if it has one.
 
-    Of several actors no attribute is read but scene, motion and style; each subject is looked for in its own box. Of two motions or
-    styles, or of subjects that have no boxes, there is no one answer.
+    Of several actors no attribute is read but scene and style; each subject is looked for in its own box. Of two motions or styles, or
+    of subjects that have no boxes, there is no one answer.
     """
     crowd = [box for box in boxes if box is not None]
     said: dict[str, set[str]] = {}
@@ -62,7 +62,9 @@ def known_of_several(prompt: str, plain: str, truths: Sequence[Truth], boxes: Se
     if not crowd:
         return shown
     placed = [(t["subject"], box) for t, box in zip(truths, boxes, strict=True) if box and "subject" in t]
-    return replace(shown, noun=None, colour=None, texture=None, subject=None, boxes=tuple(placed))
+    return replace(
+        shown, noun=None, colour=None, texture=None, motion=None, subject=None, boxes=tuple(placed)
+    )
 
 
 def in_style(prompt: str) -> bool:
