@@ -2,7 +2,7 @@
 
 Held-out concepts of the world (split `test`) are learned once, by the default recipes, into the registry `--home`, and used from there. A
 judge trained on rendered truth says who is seen in every region's box, strictly ("somebody else" and "nobody" are among its answers) and
-as the nearest of the ten; another one, where the clip is. How pairs move is not judged: that one knows single actors, and spinning pairs escape it.
+as the nearest of the ten; another one, where the clip is. How pairs move is not judged: judges know single actors.
 
     python examples/compose.py two --home runs/test            two subjects side by side
     python examples/compose.py three --home runs/test          three
