@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is first imported
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # as is this by torch: processes that each take all cores stand in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
