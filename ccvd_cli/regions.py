@@ -19,10 +19,9 @@ from .errors import UsageError
 
 Box = tuple[float, float, float, float]
 MOST = 4  # that are placed side by side; boxes of more would be slits
-_QUOTED = (
-    reprlib.Repr()
-)  # of what somebody wrote: aliases of YAML can nest more than memory holds written out
-_QUOTED.maxlevel, _QUOTED.maxstring = 2, 120
+# What somebody wrote, cut short: aliases of YAML can nest more than memory holds written out.
+_QUOTED = reprlib.Repr()
+_QUOTED.maxlevel, _QUOTED.maxlist, _QUOTED.maxstring = 2, 4, 120
 _FORM = "Write it as '<V1> dog @ 0.05,0.4,0.45,0.95': a prompt, @, and x0,y0,x1,y1 in fractions of the frame."
 _ENTRY = (
     "An entry has a prompt, and a box [x0, y0, x1, y1] in fractions of the frame, "

@@ -94,7 +94,7 @@ def test_concepts_take_part_and_all_is_told(
     assert f"ccvd edit --video in.mp4 'a dog in <V1> style' --seed {told['seed']} " in again.err
     assert "--source-prompt 'a dog'" in again.err
     hint = again.err[again.err.index("Again: `ccvd edit") :].split("`")[1]
-    assert f"--base {told['base']['location']} --device cpu --dtype float32" in hint
+    assert f"--base {told['base']['location']} --device cpu --dtype {told['dtype']}" in hint
     assert ccvd(*shlex.split(hint)[1:], "--out", "again.gif").code == 0
     retold = json.loads((cwd / "again.gif.json").read_text())
     same = ("prompt", "seed", "settings", "edit")

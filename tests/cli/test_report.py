@@ -160,7 +160,7 @@ def test_scores_that_do_not_exist_leave_no_trace(
         (("--out", "."), "is a folder"),
         (("--benchmark", "nowhere"), "holds no results"),
         (("--references", "V9=."), "V9"),
-        (("--references", "V1=nowhere"), "no folder 'nowhere'"),
+        (("--references", "V1=nowhere"), "there is no 'nowhere'"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_made(
