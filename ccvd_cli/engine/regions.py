@@ -33,11 +33,8 @@ from .bases.contract import Base, Site, SiteKind
 
 ALPHA = 0.1
 NEGLECT = 0.5, 2.0
-EMPTY, PROMPT, FIRST = (
-    0,
-    1,
-    2,
-)  # rows of a batch: without a prompt, the prompt, and from here on each region's own
+# Rows of a batch: without a prompt, the prompt's, and from here on each region's own.
+EMPTY, PROMPT, FIRST = 0, 1, 2
 
 
 class Layout:
