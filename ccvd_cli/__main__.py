@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 FAILED, ASKED_WRONGLY, INTERRUPTED = 1, 2, 130
 
@@ -16,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 2 asked wrongly, 130 interrupted.
     """
     debug = False
+    _open_streams()
     try:
         from .app import app
         from .session import Session
@@ -33,6 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:  # Typer makes an exit code of Ctrl-C
         return _explain(KeyboardInterrupt())
     return code or 0
+
+
+def _open_streams() -> None:
+    """Closed streams swallow what is written to them; open ones escape what they cannot encode, such as a file's name in another encoding."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for as long as the process lives
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: BaseException) -> int:
@@ -71,6 +84,11 @@ def _explain_usage(error: BaseException) -> int:
     from .output import fail
 
     message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
+    if (
+        errors := getattr(error.__cause__, "errors", None)
+    ) is not None:  # pydantic's, which checked the value
+        given = str(errors()[0]["input"])
+        message += f", not '{given}'" if given not in message else ""
     if type(error).__name__ == "NoArgsIsHelpError":  # `ccvd` alone: its help, which may be printed already
         print(message, end="\n" if message else "")
         return 0

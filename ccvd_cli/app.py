@@ -14,7 +14,7 @@ import typer
 
 from . import __version__
 from .commands import benchmark, compare, concepts, demo, edit, evaluate, generate, learn, report, world
-from .session import Session
+from .session import Session, expanded
 
 _MODULES = (learn, generate, edit, concepts, evaluate, compare, benchmark, report, demo, world)
 
@@ -61,7 +61,7 @@ def _global(
     ] = False,
 ) -> None:
     session = ctx.ensure_object(Session)
-    session.home, session.quiet, session.debug = home, quiet, debug
+    session.home, session.quiet, session.debug = expanded(home), quiet, debug
     if not debug:
         warnings.simplefilter("ignore")  # libraries' deprecations are not the user's business
 

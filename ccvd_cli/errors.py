@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What json, yaml and their like raise for text that is none of theirs. YAML's tags convert values, each failing in its own way.
+UNREADABLE = (ValueError, AttributeError, LookupError, RecursionError)
+
 
 class CcvdError(Exception):
     """Something failed. `message` quotes the offending value, `hint` names the way out. Exit code 1."""

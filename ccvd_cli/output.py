@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,13 +19,13 @@ def emit(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Dates become ISO 8601, paths text."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    """Dates become ISO 8601, paths text, and what is no finite number null: JSON has no NaN."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain, allow_nan=False))
 
 
 def emit_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Left-aligned columns, as wide as they need to be: a table in a pipe loses nothing."""
-    lines = [[str(cell) for cell in row] for row in (header, *rows)]
+    """Left-aligned columns, as wide as they need to be: a table in a pipe loses nothing. What cannot be printed is escaped."""
+    lines = [[_printable(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print(GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -74,12 +75,24 @@ def date(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(of) for key, of in value.items()}
+    return [_finite(of) for of in value] if isinstance(value, (list, tuple)) else value
+
+
 def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _sentence(text: str) -> str:

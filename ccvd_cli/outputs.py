@@ -1,11 +1,13 @@
-"""Where pictures may be written: the known suffixes, checked before a model is loaded (no torch here)."""
+"""Where files may be written, checked before a model is loaded, and how: whole or not at all (no torch here)."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import CcvdError, UsageError
 
 SUFFIXES: dict[str, str] = {
     ".mp4": "H.264 video",
@@ -24,6 +26,11 @@ def check_output(path: Path) -> None:
         UsageError: unknown suffix, `path` is a folder, or its folder cannot be created or written to.
     """
     check_suffix(path)
+    check_file(path)
+
+
+def check_file(path: Path) -> None:
+    """As `check_output`, whatever the suffix. Raises UsageError."""
     try:
         if path.is_dir():
             raise UsageError(f"'{path}' is a folder.", f"Name a file in it, such as '{path / 'clip.mp4'}'.")
@@ -46,6 +53,30 @@ def check_sheet(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise UsageError(f"--sheet '{path}' is not a PNG.", "Name a file such as sheet.png.")
     check_output(path)
+
+
+@contextmanager
+def whole(*targets: Path) -> Iterator[list[Path]]:
+    """Hidden files beside `targets` to write to: they take these names at the end, or are gone if anything fails.
+
+    Raises:
+        CcvdError: the file system refuses.
+    """
+    parts = [t.with_name(f".{os.getpid()}-{i}.part{t.suffix}") for i, t in enumerate(targets)]
+    try:
+        for folder in {t.parent for t in targets}:
+            folder.mkdir(parents=True, exist_ok=True)
+        yield parts
+        for part, target in zip(parts, targets, strict=True):
+            part.replace(target)
+    except OSError as error:  # PyAV's errors about files are OSErrors too
+        raise CcvdError(
+            f"Cannot write '{targets[0]}': {error.strerror or error}.", "Choose another place, or free space."
+        ) from error
+    finally:
+        for part in parts:
+            with suppress(OSError):
+                part.unlink()
 
 
 def check_suffix(path: Path) -> str:

@@ -17,7 +17,10 @@ _ROLES = {
         {"subject", "style"},
     ),
     "style": (
-        re.compile(r"\bin\s+(?:the\s+|an?\s+)?<(?P<name>[^<>]*)>\s+style\b", re.IGNORECASE),
+        re.compile(
+            r"\b(?:style\s+of|in(?:\s+the|\s+an?)?(?=\s+<[^<>]*>\s+style\b))\s+<(?P<name>[^<>]*)>(?:\s+style\b)?",
+            re.IGNORECASE,
+        ),
         {"subject", "motion"},
     ),
     "subject": (
@@ -82,6 +85,7 @@ def told_apart(prompt: str, nouns: Mapping[str, str]) -> list[str]:
     Args:
         nouns: of the subjects, the class noun by the concept's name.
     """
+    prompt = " ".join(prompt.split())
     found = [_spoken_of(prompt, name, noun) for name, noun in nouns.items() if f"<{name}>" in prompt]
     spans = sorted(m.span() for m in found if m)
     if len(spans) < 2:
@@ -107,7 +111,7 @@ def plainly(prompt: str, concepts: Mapping[str, tuple[str, str]]) -> str:
         called = rf"<{re.escape(name)}>"
         if noun:
             again = "|".join(re.escape(words) for words in (noun, noun.split()[-1]))
-            prompt = re.sub(rf"{called}(?:\s+(?:{again})\b)?", lambda _, noun=noun: noun, prompt)  # type: ignore[misc]
+            prompt = re.sub(rf"{called}(?:\s+(?:{again})(?!\w))?", lambda _, noun=noun: noun, prompt)  # type: ignore[misc]
         else:
             for words, instead in _UNSAID[kind]:
                 prompt = re.sub(words.format(called), instead, prompt, flags=re.IGNORECASE)
@@ -139,7 +143,7 @@ def _shared(tail: str, between: Sequence[str]) -> str:
 
 def _spoken_of(prompt: str, name: str, noun: str) -> re.Match[str] | None:
     """'a red <V1> dog' in a prompt: the article, what comes after it and the noun belong to the name."""
-    behind = rf"(?:\s+{re.escape(noun)}\b)?" if noun else ""
+    behind = rf"(?:\s+{re.escape(noun)}(?!\w))?" if noun else ""
     return re.search(
         rf"(?:\b(?:an?|the|my|one)\s+{_ADJECTIVES})?<{re.escape(name)}>{behind}", prompt, re.IGNORECASE
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .errors import CcvdError
+from .outputs import whole
 from .regions import Region
 
 _COLOURS = ((230, 60, 60), (40, 130, 230), (40, 160, 70), (220, 140, 20), (150, 70, 200), (20, 150, 160))
@@ -33,8 +33,5 @@ def draw(regions: Sequence[Region], size: tuple[int, int], frames: int, path: Pa
             pen.rectangle(corners, fill=(*colour, 25), outline=(*colour, 255), width=3)
             label = f"{region.prompt}{f'  frame {frame}' if moving else ''}"
             pen.text((corners[0] + 8, corners[1] + 6 + 20 * (i % 3)), label, colour, font)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except OSError as error:
-        raise CcvdError(f"Cannot write '{path}': {error.strerror}.", "Choose another file.") from error
+    with whole(path) as (part,):
+        picture.save(part)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from . import prompts
-from .errors import UsageError
+from .errors import UNREADABLE, UsageError
 
 Box = tuple[float, float, float, float]
 MOST = 4  # that are placed side by side; boxes of more would be slits
@@ -130,7 +130,7 @@ def read(path: Path) -> list[Region]:
         listed = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"Cannot read '{path}': {error.strerror}.", "Give a YAML or JSON file.") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except (*UNREADABLE, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UsageError(f"'{path}' is neither YAML nor JSON: {reason}.", "Check its syntax.") from error
     if not isinstance(listed, list) or not listed:
@@ -182,7 +182,7 @@ def side_by_side(region_prompts: list[str]) -> list[Region]:
 
 def _keyframe(text: str, whole: str) -> dict[str, Any]:
     frame, colon, box = text.partition(":")
-    if not colon or not frame.strip().isdecimal():
+    if not colon or not frame.strip().isdecimal() or len(frame.strip()) > 9:
         raise UsageError(
             f"--region '{whole}': '{text}' is no keyframe.", "Write keyframes as 0: x0,y0,x1,y1 ; 15: ..."
         )

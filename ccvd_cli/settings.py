@@ -88,11 +88,13 @@ class Recipe(Settings):
     timestep_shift: float = Field(
         default=1.0,
         gt=0,
+        le=1000,
         description="of stage 2: above 1, training favours high noise, where layout and paths form",
     )
     token_shift: float = Field(
         default=1.0,
         gt=0,
+        le=1000,
         description="of stage 1: where noise hides the picture, text must say what is in it",
     )
     offset_noise: float = Field(default=0.1, ge=0, description="per sample, channel and frame")
@@ -112,7 +114,7 @@ class SampleSettings(Settings):
     """How a clip is sampled."""
 
     steps: int = Field(default=25, ge=1, le=1000)
-    guidance_scale: float = Field(default=5.0, ge=0)
+    guidance_scale: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     frames: int = Field(default=16, ge=1, le=128)
     fps: int = Field(default=8, ge=1, le=120)
     height: int = Field(default=64, ge=8)
@@ -161,7 +163,7 @@ class EditSettings(Settings):
         default=0.6,
         gt=0,
         le=1,
-        description="share of the steps that are sampled anew; of 1, nothing of the clip is left",
+        description="share of the steps that are sampled anew; of 1, by added noise, nothing of the clip is left",
     )
     method: EditMethod = "noise"
     source_prompt: str = Field(default="", description="what the clip shows, for the method ddim")
@@ -195,7 +197,7 @@ _MINI_SUBJECT = _MINI_PICTURES.model_copy(
 
 _UNET3D_PICTURES = Recipe(
     token_steps=3000,
-    adapter_steps=600,
+    adapter_steps=800,
     token_lr=1e-4,
     adapter_lr=1e-5,
     batch_size=4,
@@ -238,7 +240,9 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 # it has learned to draw what it hears there.
 SAMPLING: dict[Family, SampleSettings] = {
     "mini": SampleSettings(guidance_scale=2.0, estimate_of="box"),
-    "unet3d": SampleSettings(steps=50, guidance_scale=9.0, frames=32, height=256, width=256),
+    "unet3d": SampleSettings(
+        steps=50, guidance_scale=9.0, frames=32, height=256, width=256, scheduler="ddim"
+    ),
 }
 _PLAIN: dict[Family, dict[str, float]] = {"mini": {"guidance_scale": 5.0}, "unet3d": {}}
 

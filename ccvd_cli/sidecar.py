@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -10,11 +9,13 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from . import __version__
 from .clips import sidecar_path
-from .errors import CcvdError, UsageError
+from .errors import UsageError
+from .outputs import whole
+from .prompts import named
 from .settings import EditSettings, Family, SampleSettings, Settings
 
 if TYPE_CHECKING:
@@ -68,14 +69,14 @@ class Sidecar(Settings):
 
     format: Literal[1, 2] = 2
     prompt: str
-    seed: int
+    seed: int = Field(ge=0, le=2**33)  # that of the last of many clips may be above what can be asked for
     settings: dict[str, Any]
     concepts: list[SidecarConcept]
     shares: tuple[SidecarShare, ...] = ()
     base: SidecarBase
     device: str
     dtype: Literal["float32", "bfloat16", "float16"]
-    scale: int
+    scale: int = Field(ge=1, le=32)
     files: list[str]
     created: datetime
     versions: dict[str, str]
@@ -124,14 +125,8 @@ def describe(
 def write(sidecar: Sidecar, clip: Path) -> Path:
     """Writes it beside `clip`, whole or not at all. Raises CcvdError if the file system refuses."""
     path = sidecar_path(clip)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole(path) as (part,):
         part.write_text(sidecar.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise CcvdError(f"Cannot write '{path}': {error.strerror}.", "Choose another --out.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -154,6 +149,13 @@ def read(path: Path) -> Sidecar:
         raise UsageError(
             f"'{path}' is not a clip's sidecar: {_reason(error)}.", "Give the .json beside a clip."
         ) from error
+    said = [sidecar.prompt, *(region.prompt for region in sidecar.sample_settings.regions)]
+    known = {concept.name for concept in sidecar.concepts}
+    if unknown := [name for text in said for name in named(text) if name not in known]:
+        raise UsageError(
+            f"'{path}' is not a clip's sidecar: its prompt names {unknown[0]}, and its concepts do not.",
+            "Give the .json beside a clip.",
+        )
     return sidecar
 
 

@@ -96,3 +96,12 @@ def test_class_nouns_stand_for_names(prompt: str, plain: str) -> None:
         "V8": ("style", ""),
     }
     assert plainly(prompt, concepts) == plain
+
+
+def test_nouns_may_end_in_any_sign_and_blanks_cost_nothing() -> None:
+    assert plainly("a <V1> c++ running", {"V1": ("subject", "c++")}) == "a c++ running"
+    wide = " " * 20_000
+    assert told_apart(f"a <V1>{wide}dog{wide}and a <V2> cat", {"V1": "dog", "V2": "cat"}) == [
+        "a <V1> dog",
+        "a <V2> cat",
+    ]

@@ -124,6 +124,9 @@ def test_aliases_do_not_grow_in_what_is_said(tmp_path: Path) -> None:
         ("- prompt: '  '\n  box: [0, 0, 1, 1]", "region 1: The prompt is empty."),
         ("- prompt: <V1\n  box: [0, 0, 1, 1]", "region 1: A single '<' in the prompt '<V1'."),
         ("[" * 5000, "neither YAML nor JSON"),
+        ("!!timestamp abc", "neither YAML nor JSON"),
+        ("- !!int ''", "neither YAML nor JSON"),
+        ("- !!bool foo", "neither YAML nor JSON"),
     ],
 )
 def test_what_is_wrong_with_a_file(tmp_path: Path, content: str, says: str) -> None:
@@ -158,3 +161,8 @@ def test_regions_that_fit() -> None:
     edges = [r.box_at(0) for r in row]
     assert edges[0][0] == 0 and edges[-1][2] == pytest.approx(1)
     assert all(a[2] == pytest.approx(b[0]) for a, b in pairwise(edges))
+
+
+def test_a_frame_has_a_number_that_python_reads() -> None:
+    with pytest.raises(UsageError, match="is no keyframe"):
+        parse(f"<V1> dog @ {'9' * 5000}: 0,0,1,1")

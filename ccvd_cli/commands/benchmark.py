@@ -69,7 +69,7 @@ class BenchmarkOptions:
     every: Annotated[
         int, Option("--every", min=0, metavar="N", help="Score all that was learned after every N tasks too.")
     ] = 0
-    prompts: Annotated[int, Option("--prompts", min=1, metavar="N", help="Of each concept.")] = 4
+    prompts: Annotated[int, Option("--prompts", min=1, max=200, metavar="N", help="Of each concept.")] = 4
     shard: Annotated[
         str, Option("--shard", metavar="I/N", help="The I-th of N processes that share the runs.")
     ] = "1/1"
@@ -297,7 +297,7 @@ class _Clock:
 
 def _shard(text: str) -> tuple[int, int]:
     i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+    if not (i.isdecimal() and n.isdecimal() and len(n) < 10 and 1 <= int(i) <= int(n)):
         raise UsageError(f"--shard {text}: not the I-th of N.", "Say 1/4 for the first of four.")
     return int(i), int(n)
 

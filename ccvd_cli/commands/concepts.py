@@ -80,7 +80,7 @@ def _is_on(concept: ConceptView, base: str) -> bool:
 
 def list_generations(
     session: Session,
-    limit: Annotated[int, Option("--limit", min=1, help="How many.")] = 20,
+    limit: Annotated[int, Option("--limit", min=1, max=1_000_000, help="How many.")] = 20,
     json: JsonOption = False,
 ) -> None:
     """The latest clips made with this registry, newest first."""
@@ -145,7 +145,7 @@ def remove(
             _confirm(
                 f"Remove {listed} ({size(sum(concept.bytes for concept in concepts))}) for good?", listed
             )
-        freed = sum(registry.remove(concept.name) for concept in concepts)
+        freed = registry.remove(*(concept.name for concept in concepts))
     if json:
         emit_json({"removed": [concept.name for concept in concepts], "freed": freed})
         return

@@ -18,6 +18,7 @@ from ..output import duration, emit
 from ..session import Session
 from . import generate, learn, world
 from .options import (
+    LARGEST_SEED,
     BaseOptions,
     ClipOptions,
     LearnOptions,
@@ -66,7 +67,7 @@ def demo(
         Path, Option("--out", "-o", metavar="DIR", help="A new or empty folder for all of it.")
     ] = Path("ccvd-demo"),
     quick: Annotated[bool, Option("--quick", help="Learn for a shorter time; less to look at.")] = False,
-    seed: Annotated[int, Option("--seed", min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, Option("--seed", min=0, max=LARGEST_SEED, help="Of everything random.")] = 0,
 ) -> None:
     """Learn two subjects and a motion, generate four clips, and put them on one sheet."""
     import time

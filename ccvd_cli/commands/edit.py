@@ -12,7 +12,7 @@ from typer import Argument, Option
 from ..clips import default_path, sidecar_path
 from ..errors import UsageError
 from ..output import emit, emit_json
-from ..outputs import check_output
+from ..outputs import check_file, check_output
 from ..progress import progress
 from ..session import Session
 from . import placing
@@ -123,6 +123,7 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
         raise UsageError(f"--frames {settings.frames}: a clip has two frames or more.")
     path = given.out.out or default_path(prompt, settings.seed)
     check_output(path)
+    check_file(sidecar_path(path))
     if path.exists() and video.exists() and path.samefile(video):
         raise UsageError(f"--out '{path}' is the clip itself.", "Choose another --out.")
     film = media.load_film(video, size=(settings.height, settings.width), most=settings.frames)

@@ -14,7 +14,7 @@ from typer import Argument, Option
 from ..clips import default_path, default_scale, numbered, sidecar_path
 from ..errors import UsageError
 from ..output import emit, emit_json
-from ..outputs import check_output
+from ..outputs import check_file, check_output
 from ..progress import progress
 from ..session import Session
 from . import placing
@@ -197,7 +197,9 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
 
 def _paths(prompt: str, settings: SampleSettings, clips: ClipOptions) -> list[Path]:
     paths = numbered(clips.out or default_path(prompt, settings.seed), clips.count)
-    check_output(paths[0])
+    for path in paths:
+        check_output(path)
+        check_file(sidecar_path(path))
     return paths
 
 

@@ -327,7 +327,7 @@ class EditOptions:
         Option(
             "--strength",
             metavar="SHARE",
-            help="How much is made anew, above 0 and up to 1; of 1, nothing of the clip is left.",
+            help="How much is made anew, above 0 and up to 1; of 1, by noise, nothing of the clip is left.",
             show_default="0.6",
         ),
     ] = None

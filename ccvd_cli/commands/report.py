@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from ..errors import CcvdError, UsageError
+from ..errors import UsageError
 from ..output import emit, emit_json
 from ..session import Session
 from .options import JsonOption
@@ -77,12 +77,7 @@ def report(session: Session, options: ReportOptions) -> None:
         found = gather.gather(registry, options.evaluation, folders, media.part("the concepts"))
         if read:
             bench = page.benchmark(read, media.part("the benchmark"), wrong)
-    try:
-        page.write(page.render(found, bench, media), options.out)
-    except OSError as error:
-        raise CcvdError(
-            f"Cannot write '{options.out}': {error.strerror}.", "Choose another --out."
-        ) from error
+    page.write(page.render(found, bench, media), options.out)
     if media.left_out:
         session.say(f"{len(media.left_out)} clips or pictures did not fit into {options.budget:g} MB.")
     for one in (*map(str, media.unread), *found.wrong, *wrong):

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import typer
 
-from ..session import Session
+from ..session import Session, expanded
 from .options import SharedOptions
 
 
@@ -44,7 +44,8 @@ def _flat(function: Callable[..., None]) -> Callable[..., None]:
             parameters.append(_keyword(parameter.name, parameter.annotation, parameter.default))
     parameters += _fields(SharedOptions)
 
-    def flat(*, ctx: typer.Context, **values: Any) -> None:
+    def flat(*, ctx: typer.Context, **given: Any) -> None:
+        values = {name: expanded(value) for name, value in given.items()}
         shared = _bundle(SharedOptions, values)
         session = (ctx.obj or Session()).with_options(**dataclasses.asdict(shared))
         bundled = {name: _bundle(kind, values) for name, kind in bundles.items()}

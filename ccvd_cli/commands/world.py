@@ -14,11 +14,11 @@ from typer import Option
 
 from ..errors import UsageError
 from ..output import emit, emit_json, emit_table
-from ..outputs import check_sheet
+from ..outputs import check_sheet, whole
 from ..progress import progress
 from ..session import Session
 from .opening import find_base, open_base
-from .options import BaseOptions, JsonOption, SampleOptions
+from .options import LARGEST_SEED, BaseOptions, JsonOption, SampleOptions
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -202,7 +202,8 @@ def _write_pictures(
     paths = _paths(options.out, stem, len(pictures), ".png")
     for path, picture in zip(paths, pictures, strict=True):
         large = picture.repeat(options.scale, 0).repeat(options.scale, 1)
-        Image.fromarray(large).save(path)
+        with whole(path) as (part,):
+            Image.fromarray(large).save(part)
     _captions(session, options, paths, entries)
 
 
@@ -260,7 +261,8 @@ def _captions(
     """A JSON line for each of the files: what it shows."""
     lines = [{"file": path.name, **entry} for path, entry in zip(paths, entries, strict=True)]
     text = "".join(jsonlib.dumps(line) + "\n" for line in lines)
-    (options.out / _CAPTIONS).write_text(text, encoding="utf-8")
+    with whole(options.out / _CAPTIONS) as (part,):
+        part.write_text(text, encoding="utf-8")
     if options.json:
         emit_json(lines)
     else:
@@ -282,7 +284,9 @@ def pretrain(
     device: Annotated[
         str, Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")
     ] = "auto",
-    seed: Annotated[int, Option("--seed", min=0, help="Of weights, material and noise.")] = 0,
+    seed: Annotated[
+        int, Option("--seed", min=0, max=LARGEST_SEED, help="Of weights, material and noise.")
+    ] = 0,
 ) -> None:
     """Train a part of the embedded base from nothing; in the same folder it goes on where it stopped."""
     _check_stage(stage, folder)
@@ -322,10 +326,16 @@ def _so_far(stage: Stage, folder: Path) -> str:
     path = _checkpoint(stage, folder)
     if not path.exists():
         return f"Nothing of stage {stage.value} is in {folder} yet: it starts from random weights."
-    with path.open("rb") as file:  # a safetensors header: its length, then JSON
-        header = jsonlib.loads(file.read(int.from_bytes(file.read(8), "little")))
-    facts = header["__metadata__"]
-    minutes = float(facts["seconds"]) / 60
+    try:
+        with path.open("rb") as file:  # a safetensors header: its length, then JSON
+            length = int.from_bytes(file.read(8), "little")
+            header = jsonlib.loads(file.read(min(length, path.stat().st_size)))
+        facts = header["__metadata__"]
+        minutes = float(facts["seconds"]) / 60
+    except (ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"'{path}' is no checkpoint of this program.", "Move it away to start anew, or restore it."
+        ) from error
     return f"Stage {stage.value} goes on from step {facts['step']}, after {minutes:.1f} minutes."
 
 
@@ -334,7 +344,7 @@ def adherence(
     sampling: SampleOptions,
     base: BaseOptions,
     count: Annotated[int, Option("--count", min=1, max=10_000, help="Prompts.")] = 100,
-    seed: Annotated[int, Option("--seed", min=0, help="Of prompts and noise.")] = 0,
+    seed: Annotated[int, Option("--seed", min=0, max=LARGEST_SEED, help="Of prompts and noise.")] = 0,
     sheet: Annotated[
         Path | None,
         Option("--sheet", metavar="FILE", help="A PNG with every clip and its verdict.", show_default=False),

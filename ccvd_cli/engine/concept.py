@@ -135,8 +135,13 @@ def readable(stored: Stored) -> Iterator[None]:
 
 
 def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Raises CcvdError if training has led them out of range: once stored, such a concept would spoil what is learned and made later."""
     # Half precision: an adapter's weights stay far inside its range, and a collection of them is half as large.
-    return save({k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()})
+    halves = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()}
+    for key, half in halves.items():
+        if not half.isfinite().all():
+            raise CcvdError(f"training has diverged: {key} is out of range", "try a smaller --lr")
+    return save(halves)
 
 
 def read_adapters(tensors: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Bottleneck]:

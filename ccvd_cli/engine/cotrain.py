@@ -219,10 +219,10 @@ class Together:
                     masks=None if masks is None else masks.sum(1),
                     outside=recipe.outside_weight,
                 )
-            if masks is not None and maps and named.any():
-                seen = [of_layer[named] for of_layer in maps.values()]
-                for names, mask in zip(pair.names, masks[named].unbind(1), strict=True):
-                    error = error + recipe.attention_mask_weight * attention_mask_loss(seen, names, mask)
+            if masks is not None and maps:
+                for names, mask in zip(pair.names, masks.unbind(1), strict=True):
+                    gaze = attention_mask_loss(maps.values(), names, mask, named)
+                    error = error + recipe.attention_mask_weight * gaze
             return error + sum(p.lesson.overlap(p.trained(stage)) for p in pair.pupils)
 
         return loss

@@ -270,10 +270,10 @@ class Lesson:
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""
-        if self.masks is None or not maps or not named.any():
+        if self.masks is None or not maps:
             return 0.0
-        seen = [of_layer[: len(rows)][named] for of_layer in maps.values()]
-        loss = attention_mask_loss(seen, names, self.masks[rows][named])
+        seen = [of_layer[: len(rows)] for of_layer in maps.values()]
+        loss = attention_mask_loss(seen, names, self.masks[rows], named)
         return self.recipe.attention_mask_weight * loss
 
     def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor | float:

@@ -66,17 +66,24 @@ def debiased(answer: Tensor, anchors: Tensor) -> Tensor:
     return 2**0.5 * answer - anchor
 
 
-def attention_mask_loss(maps: Iterable[Tensor], places: Tensor, masks: Tensor) -> Tensor:
+def attention_mask_loss(
+    maps: Iterable[Tensor], places: Tensor, masks: Tensor, named: Tensor | None = None
+) -> Tensor:
     """The squared distance from a concept's cross-attention maps to its masks, a scalar (CustomVideo, arXiv 2401.09962).
 
     The paper regresses the map of a subject's token to its mask, with 1 inside and -1e-8 outside, at 1/32 of the pictures' resolution
     only, and adds this with a weight of 0.2. So do we; our attention is a probability over all tokens, averaged over heads, and a cell
     that the mask covers in part has the share in between. In single precision the value outside does what zero would do.
 
-    maps: (B, N, T) of one layer each; places (T,): true at the concept's own token; masks (B, h, w) in [0, 1] at the latents' resolution.
+    maps: (B, N, T) of one layer each; places (T,): true at the concept's own token; masks (B, h, w) in [0, 1] at the latents' resolution;
+    named (B,): samples whose prompt has the concept in it (None: all), the others do not count. Nothing here waits for the device.
     """
     terms = []
     for seen in maps:
         share = on_grid(masks, seen.shape[1])
-        terms.append(F.mse_loss(seen[..., places].sum(-1), share + (1 - share) * OUTSIDE))
-    return torch.stack(terms).mean()
+        gaze = (seen * places).sum(-1)
+        terms.append(F.mse_loss(gaze, share + (1 - share) * OUTSIDE, reduction="none").mean(1))
+    each = torch.stack(terms).mean(0)
+    if named is None:
+        return each.mean()
+    return (each * named).sum() / named.sum().clamp(min=1)

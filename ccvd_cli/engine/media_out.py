@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..errors import CcvdError
-from ..outputs import check_suffix, frame_paths
+from ..outputs import check_suffix, frame_paths, whole
 from .clip_reader import Pixels
 
 _MARGIN = 6  # pixels around the rows of a contact sheet
@@ -46,10 +44,12 @@ def write_clip(
         pixels = _resized(pixels, *size)
     if suffix == ".png":
         targets = frame_paths(path, len(pixels))
-        _write_whole(targets, lambda parts: _save_frames(pixels, parts))
+        with whole(*targets) as parts:
+            _save_frames(pixels, parts)
         return targets
     writer = {".mp4": _save_mp4, ".gif": _save_gif, ".webp": _save_webp}[suffix]
-    _write_whole([path], lambda parts: writer(pixels, parts[0], fps))
+    with whole(path) as (part,):
+        writer(pixels, part, fps)
     return [path]
 
 
@@ -97,7 +97,8 @@ def contact_sheet(
                 draw.text((x, y + n * line), text, fill="black", font=font)
             sheet.paste(strip, (x, y + label))
         y += height
-    _write_whole([path], lambda parts: sheet.save(parts[0], format="PNG"))
+    with whole(path) as (part,):
+        sheet.save(part, format="PNG")
     return path
 
 
@@ -117,23 +118,6 @@ def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
         return pixels
     method = Image.Resampling.BICUBIC
     return np.stack([np.asarray(Image.fromarray(x).resize((width, height), method)) for x in pixels])
-
-
-def _write_whole(targets: list[Path], write: Callable[[list[Path]], None]) -> None:
-    """Lets `write` fill hidden files beside `targets`, then renames them."""
-    parts = [target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}") for target in targets]
-    try:
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
-        write(parts)
-        for part, target in zip(parts, targets, strict=True):
-            part.replace(target)
-    except OSError as error:  # PyAV's errors about files are OSErrors too
-        raise CcvdError(
-            f"Cannot write '{targets[0]}': {error.strerror or error}.", "Choose another place, or free space."
-        ) from error
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
 
 
 def _save_frames(pixels: Pixels, parts: list[Path]) -> None:

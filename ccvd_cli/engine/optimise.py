@@ -63,10 +63,15 @@ def optimise(
         norm = nn.utils.clip_grad_norm_(parameters, 1.0)
         if dtype == torch.float16:
             fitted.append(torch.isfinite(norm))
+            before = [(x, x.detach().clone()) for p in parameters for x in (p, *_moments(optimizer, p))]
             for p in parameters:
                 if p.grad is not None:
                     p.grad = torch.where(fitted[-1], p.grad, 0.0)
         optimizer.step()
+        if dtype == torch.float16:
+            with torch.no_grad():
+                for x, was in before:
+                    x.copy_(torch.where(fitted[-1], x, was))
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         recent.append(now.detach())
@@ -86,3 +91,8 @@ def optimise(
                     )
             fitted.clear()
             on_loss(step, mean)
+
+
+def _moments(optimizer: torch.optim.Optimizer, parameter: Tensor) -> list[Tensor]:
+    """What the optimiser remembers of a parameter's gradients; nothing before its first step."""
+    return [x for x in optimizer.state.get(parameter, {}).values() if torch.is_tensor(x) and x.ndim]

@@ -43,14 +43,15 @@ class Earlier:
         self._kept: dict[str, Tensor] = {}
 
     def add(self, subspaces: Mapping[str, Tensor]) -> None:
-        """Takes in one earlier concept: W_up (C, H) by site name."""
+        """Takes in one earlier concept: W_up (C, H) by site name. Summed up on the CPU: not every device has `eigh`."""
         self.count += 1
         self._kept.clear()
-        for site, up in subspaces.items():
+        for site, there in subspaces.items():
+            up = there.detach().cpu().float()
             if self.form == "abs-trace":
-                self._summed[site] = _padded_sum(self._summed.get(site), up.float())
+                self._summed[site] = _padded_sum(self._summed.get(site), up)
                 continue
-            columns = up.float() / up.shape[1]
+            columns = up / up.shape[1]
             self._adapters[site] = self._adapters.get(site, 0) + 1
             self._summed[site] = self._summed.get(site, 0) + columns @ columns.T
             self._number[site] = self._number.get(site, 0) + columns.shape[1]

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..errors import CcvdError
 from ..prompts import named
 from ..schedule import weights
 from ..settings import SampleSettings
@@ -16,7 +17,7 @@ from .adapters import Wide, attached
 from .aggregate import Share, candidates, fold, speaking, weigh
 from .bases.contract import Base
 from .concept import Learner
-from .regions import Layout, RegionGuidance, Voices, spoken
+from .regions import PROMPT, Layout, RegionGuidance, Voices, spoken
 
 OnStep = Callable[[int, int], None]
 Row = tuple[str, Sequence[Share]]  # a prompt, and who takes part in it
@@ -107,6 +108,7 @@ def generate_batch(
 
     Raises:
         UsageError: a size that the base cannot make.
+        CcvdError: what comes out is not a number.
         ValueError: several prompts with regions.
     """
     if settings.regions:
@@ -124,7 +126,7 @@ def generate_batch(
     follow = _schedule((w for s, w in adapters.items() if s.kind == "spatial"), settings)
     with _as_clip(base, settings), attached(base.denoiser, adapters):
         latents = sample(base, text, shape, settings, on_step, follow, start=start)
-    return (base.decode_video(latents).cpu() + 1) / 2
+    return _shown(base, latents)
 
 
 def _in_regions(
@@ -164,7 +166,7 @@ def _in_regions(
         guidance = RegionGuidance(voices, settings.guidance_scale)
         text = text[: voices.rows]
         latents = sample(base, text, (1, *shape), settings, on_step, follow, guidance, start)
-    return (base.decode_video(latents).cpu() + 1) / 2
+    return _shown(base, latents)
 
 
 @torch.no_grad()
@@ -172,7 +174,8 @@ def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: 
     """The rows of a clip in regions: the empty prompt, the prompt and each region's, and who takes part in them.
 
     In a region these are the concepts of its prompt; and motions and styles that no region names, which act everywhere, as do those that the
-    clip's prompt and all regions name. They are weighed by what the region's prompt and the clip's say together.
+    clip's prompt and all regions name, and whoever may join though nobody named them. They are weighed by what the region's prompt and the
+    clip's say together.
 
     Raises:
         ValueError: a region names nobody, or somebody who is not among the learners.
@@ -195,12 +198,28 @@ def _cast(
     alone = known - set().union(*within)
     anywhere = alone & pictured
     alone |= pictured.intersection(named(prompt), *within)
+    anywhere |= known.difference(named(prompt), *within)
     states = base.encode_text(rows, [x.token_vectors() for x in learners])
     shares: list[list[Share]] = [[]]
     for i, names in enumerate([alone, *(anywhere | own for own in within)], 1):
-        who = candidates([x for x in learners if x.name in names])
-        shares.append(weigh(base, [rows[i], prompt], states[[i, 1]], who, settings))
+        # Where others join, who has a box has a share of the prompt too, and is silent outside of it: else they would have all of it there.
+        counted = known if settings.open_to_others and i == PROMPT else names
+        who = candidates([x for x in learners if x.name in counted])
+        weighed = weigh(base, [rows[i], prompt], states[[i, 1]], who, settings)
+        shares.append([share for share in weighed if share.name in names])
     return list(zip(rows, shares, strict=True)), states
+
+
+def _shown(base: Base, latents: Tensor) -> Tensor:
+    """Frames in [0, 1] on the CPU. Raises CcvdError if they are not numbers: written out, that would be black."""
+    frames = (base.decode_video(latents).cpu() + 1) / 2
+    if not frames.isfinite().all():
+        precision = str(base.dtype).removeprefix("torch.")
+        raise CcvdError(
+            f"what base {base.name} made in {precision} is not a number",
+            "try --dtype float32; if that does not help, learn again what the prompt names, with a smaller --lr",
+        )
+    return frames
 
 
 def _told(

@@ -27,22 +27,16 @@ from .composed import Asked, Composed, composed
 from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, summary
 from .exact import TRUSTED, Exact, Shown, least, shown_by
 from .kept_state import State
-from .methods import Ablation, Common, Method, Part, make
+from .methods import LESSONS, Ablation, Common, Method, Part, make
 from .questions import Question
 from .results import FORMAT
 from .streams import Stream, Task
 
+# By all runs of one table.
 SHARED = (
-    "base",
-    "dtype",
-    "tasks",
-    "sampling",
-    "prompts",
-    "batches",
-    "encoders",
-    "exact",
-    "effort",
-)  # by all runs of one table
+    *("base", "dtype", "tasks", "effort", "recipes", "lessons", "sampling"),
+    *("prompts", "batches", "every", "encoders", "exact"),
+)
 Progress = Callable[[str, int, int, "float | None"], None]
 
 
@@ -313,13 +307,15 @@ class Run:
             "base": self.base.fingerprint,
             "dtype": str(self.base.dtype),
             "tasks": [self._task(t) for t in self.plan.stream.tasks],
-            "recipes": {k: r.model_dump(mode="json") for k, r in self.recipes.items()},
+            "effort": self.plan.effort,
+            "recipes": {k: r.model_dump(mode="json", exclude={"seed"}) for k, r in self.recipes.items()},
+            "own_recipes": {k: self.method.recipe(k).model_dump(mode="json") for k in self.recipes},
+            "lessons": LESSONS,
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
             "encoders": self.examiner.encoders(),
             "every": self.plan.every,
-            "effort": self.plan.effort,
             "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),
         }
 

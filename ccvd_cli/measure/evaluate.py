@@ -25,9 +25,10 @@ from ..engine.bases.contract import Base
 from ..engine.concept import Learner
 from ..engine.media_out import write_clip
 from ..engine.sample import generate_batch
-from ..errors import CcvdError
+from ..errors import UNREADABLE, CcvdError
 from ..estimates import Estimate, estimate, rate
 from ..metric_names import SHARES
+from ..outputs import whole
 from ..regions import Box
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
@@ -159,8 +160,8 @@ class Kept:
     def _read(self) -> Iterator[Row]:
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError, TypeError):  # what somebody else wrote there
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(*UNREADABLE, TypeError):  # what somebody else wrote there
                 row = Row(**json.loads(line))
                 if (self.folder / row.clip).exists():
                     yield row
@@ -169,13 +170,12 @@ class Kept:
         return [row for row in self.rows.values() if row.batch == batch]
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Whole or not at all."""
+        """Whole or not at all. Raises CcvdError if the file system refuses."""
         self.rows |= {row.clip: row for row in rows}
-        part = self.path.with_suffix(".part")
-        part.write_text(
-            "".join(json.dumps(asdict(row)) + "\n" for row in self.rows.values()), encoding="utf-8"
-        )
-        part.replace(self.path)
+        with whole(self.path) as (part,):
+            part.write_text(
+                "".join(json.dumps(asdict(row)) + "\n" for row in self.rows.values()), encoding="utf-8"
+            )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UNREADABLE, UsageError
 from ..estimates import Estimate, estimate, rate, widened
 from ..metric_names import SHARES
 from .forgetting import Forgetting, forgetting
@@ -89,7 +89,7 @@ def read(folder: Path) -> tuple[list[Result], list[str]]:
             result = _result(path)
             if found.setdefault((result.stream, result.method, result.seed, result.order), result) != result:
                 raise ValueError("another file is of the same method, seed and task")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *UNREADABLE, TypeError, OverflowError) as error:
             wrong.append(
                 f"{path.relative_to(folder)}: {_why(error)}; remove its folder to run that seed anew"
             )
@@ -180,12 +180,16 @@ def _standing(stream: str, method: str, results: Sequence[Result], tasks: int) -
             histories.setdefault(metric, {}).setdefault(f"{run[0].seed} {concept}", []).append(mean)
     lost = {metric: forgetting(of) for metric, of in histories.items()}
     finals = [run[-1] for run in whole]
+    at_the_end: dict[str, dict[str, list[float]]] = {}
+    for final in finals:
+        for metric, concept, mean in told([final]):
+            at_the_end.setdefault(metric, {}).setdefault(concept, []).append(mean)
     return Standing(
         stream,
         method,
         len(whole),
         len(runs) - len(whole),
-        {metric: _at_the_end(metric, of, finals) for metric, of in histories.items()},
+        {metric: _at_the_end(metric, of, finals) for metric, of in at_the_end.items()},
         {metric: found for metric, found in lost.items() if not math.isnan(found.since_first)},
         _composed(finals),
         {m: min(r.judges[m] for r in finals if m in r.judges) for m in _judged(finals)},
@@ -203,21 +207,30 @@ def told(run: Sequence[Result]) -> Iterator[tuple[str, str, float]]:
 
 
 def _composed(finals: Sequence[Result]) -> dict[str, dict[str, Estimate]]:
-    values: dict[str, dict[str, list[float]]] = {}
+    """Over prompts, as `_at_the_end` has it over concepts."""
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
     for shot in (shot for result in finals for shot in result.shots if shot.composed):
         for metric, score in shot.scores.items():
-            values.setdefault(shot.composed, {}).setdefault(metric, []).append(score)
+            prompts = values.setdefault(shot.composed, {}).setdefault(metric, {})
+            prompts.setdefault(f"{shot.concept}: {shot.prompt}", []).append(score)
     return {
-        kind: {m: rate(v) if m in SHARES else estimate(v) for m, v in of.items()}
+        kind: {m: (rate if m in SHARES else estimate)(_means_of(v)) for m, v in of.items()}
         for kind, of in values.items()
     }
 
 
-def _at_the_end(metric: str, histories: Mapping[str, Sequence[float]], finals: Sequence[Result]) -> Estimate:
-    """Over concepts, which are resampled. Of what is right or wrong the interval is at least as wide as that of all answers."""
-    found = estimate([means[-1] for means in histories.values()])
+def _at_the_end(metric: str, concepts: Mapping[str, Sequence[float]], finals: Sequence[Result]) -> Estimate:
+    """Over concepts, which are resampled: seeds show how one concept varies and are no further concepts, so each is its mean over them.
+
+    Of what is right or wrong the interval is at least as wide as that of all answers with one seed.
+    """
+    found = estimate(_means_of(concepts))
     answers = sum(metric in shot.scores for r in finals for shot in r.shots if not shot.composed)
-    return widened(found, answers) if metric in SHARES and answers else found
+    return widened(found, max(1, answers // len(finals))) if metric in SHARES and answers else found
+
+
+def _means_of(groups: Mapping[str, Sequence[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in groups.values()]
 
 
 def _judged(finals: Sequence[Result]) -> list[str]:

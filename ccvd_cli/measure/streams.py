@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from .. import prompts
-from ..errors import UsageError
+from ..errors import UNREADABLE, UsageError
 from ..settings import Family, Kind, SampleSettings
 from ..world import heldout
 from .questions import Question, built_in
@@ -146,7 +146,7 @@ def _rows(path: Path, source: str) -> list[Mapping[str, Any]]:
         if path.suffix.lower() == ".csv":
             return list(csv.DictReader(text.splitlines()))
         listed = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (ValueError, csv.Error, yaml.YAMLError) as error:
+    except (*UNREADABLE, csv.Error, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UsageError(f"'{source}' cannot be understood: {reason}.", "Check its syntax.") from error
     listed = listed.get("tasks") if isinstance(listed, dict) else listed
@@ -159,7 +159,12 @@ def _task(row: Mapping[str, Any], beside: Path, where: str) -> Task:
     """Its order comes later."""
 
     def said(*keys: str) -> str:
-        return next((str(row[k]).strip() for k in keys if row.get(k) not in (None, "")), "")
+        value = next((row[k] for k in keys if row.get(k) not in (None, "")), "")
+        if isinstance(value, (list, dict)):
+            raise UsageError(
+                f"{where}: {keys[0]} is no text.", "Each task has kind, name, class_noun, folder."
+            )
+        return str(value).strip()
 
     kind, name = said("kind").lower(), said("name")
     if kind not in get_args(Kind):
@@ -180,7 +185,10 @@ def _task(row: Mapping[str, Any], beside: Path, where: str) -> Task:
 
 def _there(task: Task) -> bool:
     assert task.folder is not None
-    return task.folder.is_file() or (task.folder.is_dir() and any(task.folder.iterdir()))
+    try:
+        return task.folder.is_file() or (task.folder.is_dir() and any(task.folder.iterdir()))
+    except OSError:  # a name too long, a folder that may not be read
+        return False
 
 
 def _check_names(tasks: Sequence[Task], source: str) -> None:

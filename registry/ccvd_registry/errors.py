@@ -60,7 +60,7 @@ class HomeNotWritable(RequestError):
     def __init__(self, home: Path, reason: str) -> None:
         super().__init__(
             f"the registry's folder {home} cannot be used: {reason}",
-            "make it writable, or choose another with --home or CCVD_HOME",
+            "make it writable, free space there, or choose another with --home or CCVD_HOME",
         )
         self.home = home
 
@@ -105,10 +105,13 @@ class RegistryCorrupt(RegistryError):
         super().__init__(f"{database} cannot be read: {reason}", "restore it from a copy, or move it away")
 
 
+_OF_THE_DISK = ("readonly", "unable to open", "disk is full", "disk I/O error")  # in the words of SQLite
+
+
 def explain(error: BaseException | None, database: Path) -> RegistryError:
     """The registry's own words for what SQLite, or the file system under it, said."""
     reason = str(error)
-    if isinstance(error, OSError) or "readonly" in reason or "unable to open" in reason:
+    if isinstance(error, OSError) or any(said in reason for said in _OF_THE_DISK):
         return HomeNotWritable(database.parent, getattr(error, "strerror", None) or reason)
     if "locked" in reason:
         return RegistryBusy(database)

@@ -134,14 +134,15 @@ class Registry:
                 writer.save_concept(new, self.blobs)
         return self.find(new.name for new in concepts)
 
-    def remove(self, name: str) -> int:
-        """Forgets a concept, then frees the blobs that nothing refers to any more. Returns the bytes freed.
+    def remove(self, *names: str) -> int:
+        """Forgets concepts, all of them or none, then frees the blobs that nothing refers to any more. Returns the bytes freed.
 
-        Raises ConceptNotFound. Its task stays in the history.
+        Raises ConceptNotFound. Their tasks stay in the history.
         """
-        self.get(name)
+        self.find(names)
         with self._transaction() as writer:
-            writer.delete_concept(name)
+            for name in names:
+                writer.delete_concept(name)
         return self.collect()
 
     def collect(self) -> int:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from cli_material import Ccvd
+
+from ccvd_registry.errors import RegistryBusy
+from ccvd_registry.writing import Writer
 
 
 def test_an_empty_registry_lists_nothing_and_is_not_created(ccvd: Ccvd, ccvd_home: Path) -> None:
@@ -51,13 +55,24 @@ def test_show_tells_what_a_concept_was_learned_from(ccvd: Ccvd, teach: Callable[
 
 
 def test_remove_needs_consent_and_takes_all_or_none(
-    ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path
+    ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teach("V1")
     teach("V2")
     unsure = ccvd("remove", "V1")
     assert unsure.code == 2 and "--yes" in unsure.err
     assert ccvd("remove", "V1", "V9", "--yes").code == 2
+    assert len(json.loads(ccvd("list", "concepts", "--json").out)) == 2
+    real = Writer.delete_concept
+    with monkeypatch.context() as patched:
+
+        def busy(self: Writer, name: str) -> None:
+            if name == "V2":
+                raise RegistryBusy(ccvd_home)
+            real(self, name)
+
+        patched.setattr(Writer, "delete_concept", busy)
+        assert ccvd("remove", "V1", "V2", "--yes").code == 1
     assert len(json.loads(ccvd("list", "concepts", "--json").out)) == 2
     run = ccvd("remove", "V1", "V2", "V1", "--yes")
     assert (run.code, run.out) == (0, "V1\nV2\n")

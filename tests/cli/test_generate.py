@@ -14,6 +14,27 @@ from ccvd_cli.engine import bases
 FEW = ("--steps", "2", "--frames", "3", "--height", "32", "--width", "32")
 
 
+SIDECAR = {
+    **{
+        "prompt": "a dog",
+        "seed": 1,
+        "settings": {},
+        "concepts": [],
+        "device": "cpu",
+        "dtype": "float32",
+        "scale": 1,
+    },
+    "base": {"name": "tiny", "family": "mini", "fingerprint": "f", "location": "/nowhere"},
+    **{"files": ["a.mp4"], "created": "2026-01-01T00:00:00Z", "versions": {}},
+}
+BROKEN: dict[str, dict[str, object]] = {
+    "tiny": {"scale": 0},
+    "seed": {"seed": 2**70},
+    "guided": {"settings": {"guidance_scale": float("inf")}},
+    "nobody": {"prompt": "a <V1> dog"},
+}
+
+
 @pytest.fixture
 def taught(ccvd: Ccvd, tiny: Path, photos: Path, clips: Path) -> Path:
     """A registry with the subject V1 and the motion V2, both of the tiny base."""
@@ -127,6 +148,13 @@ def test_a_tampered_tensor_file_is_noticed(ccvd: Ccvd, taught: Path, cwd: Path, 
         (("--from", "x.json"), "Cannot read 'x.json'"),
         (("--from", "broken.json"), "not a clip's sidecar"),
         (("--from", "other.json"), "not a clip's sidecar"),
+        (("--from", "tiny.json"), "scale: Input should be greater than or equal to 1"),
+        (("--from", "seed.json"), "seed: Input should be less than"),
+        (("--from", "guided.json"), "guidance_scale: Input should be a finite number"),
+        (("--from", "nobody.json"), "its prompt names V1, and its concepts do not"),
+        (("a dog", "--count", 0), "not '0'"),
+        (("a dog", "--out", "taken.mp4"), "'taken.mp4.json' is a folder"),
+        (("a dog", "--out", f"{'n' * 254}.mp4"), "File name too long"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -144,6 +172,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     teach("S7", "style")
     (cwd / "broken.json").write_text("{")
     (cwd / "other.json").write_text('{"prompt": "a dog"}')
+    (cwd / "taken.mp4.json").mkdir()
+    for name, change in BROKEN.items():
+        (cwd / f"{name}.json").write_text(json.dumps(SIDECAR | change))
     before = sorted(cwd.iterdir())
     monkeypatch.setattr(bases, "open_base", None)  # must not be reached
     base = () if "--base" in arguments else ("--base", tiny)

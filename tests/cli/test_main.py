@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from cli_material import Ccvd
 
 from ccvd_cli.__main__ import main
 from ccvd_cli.app import app
+from ccvd_cli.output import emit_json, emit_table
 from ccvd_registry import Registry
 
 ROOT = Path(__file__).parents[2]
@@ -125,3 +127,39 @@ def test_main_reads_the_process_own_arguments(
     monkeypatch.setattr(sys, "argv", ["ccvd", "--version"])
     assert main() == 0
     assert capsys.readouterr().out.startswith("ccvd ")
+
+
+def _apart(code: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    """A process of its own."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "registry")])
+    env = {**os.environ, "PYTHONPATH": path, **how.pop("env", {})}
+    return subprocess.run([sys.executable, "-c", code], env=env, text=True, capture_output=True, **how)
+
+
+LISTING = "import sys; from ccvd_cli.__main__ import main; code = main(['list', 'concepts', *{}]); {}; sys.exit(code)"
+
+
+def test_closed_streams_swallow_what_is_said(ccvd_home: Path) -> None:
+    closed = "import os; os.close(1); os.close(2); sys.stdout = sys.stderr = None; "
+    run = _apart(closed.replace("; sys", "; import sys; sys", 1) + LISTING.format([], "pass"))
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_what_an_encoding_lacks_is_escaped(ccvd: Ccvd, ccvd_home: Path, teach: Any) -> None:
+    teach("V1", noun="caf\xe9")
+    run = _apart(LISTING.format([], "pass"), env={"PYTHONIOENCODING": "ascii:strict"})
+    assert (run.returncode, run.stderr) == (0, "") and r"caf\xe9" in run.stdout
+
+
+def test_a_path_may_begin_with_a_tilde(ccvd: Ccvd, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(cwd / "me"))
+    assert ccvd("world", "subject", "--count", 1, "--out", "~/photos").code == 0
+    assert len(list((cwd / "me" / "photos").glob("*.png"))) == 1 and not (cwd / "~").exists()
+    assert ccvd("list", "concepts", "--home", "~nobody-is-called-so/x").code == 0
+
+
+def test_json_has_no_nan_and_tables_no_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_json({"a": float("nan"), "b": [1.5, (float("inf"),)]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": None, "b": [1.5, [None]]}
+    emit_table(("PROMPT",), [("a\ndog\x1b[2J",)])
+    assert capsys.readouterr().out.splitlines() == ["PROMPT", r"a\ndog\x1b[2J"]

@@ -80,6 +80,7 @@ def test_yes_replaces_only_what_was_written_before(ccvd: Ccvd, cwd: Path) -> Non
         (("subject", "--out", "file/x"), "file/x"),
         (("pretrain", "--stage", "video", "--folder", "x"), "vae"),
         (("pretrain", "--stage", "vae", "--folder", "file"), "file"),
+        (("pretrain", "--stage", "vae", "--folder", "spoilt"), "is no checkpoint"),
         (("pretrain", "--stage", "all", "--folder", "x"), "all"),
         (("pretrain", "--stage", "vae", "--folder", "x", "--device", "abacus"), "abacus"),
         (("adherence", "--base", "nowhere"), "nowhere"),
@@ -95,10 +96,12 @@ def test_what_cannot_be_is_said_in_one_line(
     ccvd: Ccvd, cwd: Path, tiny: Path, arguments: tuple[str, ...], wrong: str
 ) -> None:
     (cwd / "file").write_text("")
+    (cwd / "spoilt").mkdir()
+    (cwd / "spoilt" / "vae.state.safetensors").write_bytes(b"garbage" * 9)
     run = ccvd("world", *(str(tiny) if a == "TINY" else a for a in arguments))
     errors = [line for line in run.err.splitlines() if line.startswith("error: ")]
     assert run.code == 2 and len(errors) == 1 and wrong in errors[0]
-    assert [path.name for path in cwd.iterdir()] == ["file"]
+    assert {path.name for path in cwd.iterdir()} == {"file", "spoilt"}
 
 
 def test_pretraining_goes_on_where_it_stopped(ccvd: Ccvd, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,3 +243,8 @@ def test_unknown_bases_are_refused(
         find_base(str(tmp_path / "empty"))
     with pytest.raises(UsageError, match="not available"):
         open_base(str(mini_folder), device="cuda:99")
+    wordless = Path(shutil.copytree(mini_folder, tmp_path / "wordless"))
+    shutil.rmtree(wordless / "tokenizer")
+    (wordless / "tokenizer").mkdir()
+    with pytest.raises(UsageError, match="has no words"):
+        find_base(str(wordless))

@@ -143,7 +143,7 @@ def test_masks_hold_each_name_to_its_own_part(base: Base, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         cotrain,
         "attention_mask_loss",
-        lambda maps, places, masks: seen.append((places, masks)) or loss(maps, places, masks),
+        lambda maps, places, masks, named: seen.append((places, masks)) or loss(maps, places, masks, named),
     )
     subjects = [
         Subject("V1", "dog", full(1), [half(left=True)] * 2),

@@ -403,3 +403,19 @@ def test_adapters_that_go_on_act_while_tokens_are_learned(base: Base, subject: L
         expected = tokens()
     assert torch.equal(tokens(onto=subject.adapters), expected)
     assert not torch.equal(tokens(), expected)
+
+
+def test_a_concept_that_has_diverged_is_not_kept(subject: Learner) -> None:
+    site, adapter = next(iter(subject.adapters.items()))
+    wild = deepcopy(adapter)
+    with torch.no_grad():
+        wild.up.weight[0, 0] = 1e6  # beyond float16
+    with pytest.raises(CcvdError, match="training has diverged") as caught:
+        replace(subject, adapters={**subject.adapters, site: wild}).adapter_bytes()
+    assert "--lr" in caught.value.hint
+
+
+def test_frames_that_are_no_numbers_are_told(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(base), "decode_video", lambda self, latents: latents * torch.nan)
+    with pytest.raises(CcvdError, match="is not a number"):
+        generate(base, "a dog", [], CLIP)

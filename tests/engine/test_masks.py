@@ -132,6 +132,21 @@ def test_a_map_like_its_mask_costs_nothing() -> None:
     assert attention_mask_loss([seen], places, masks) > 0.9
 
 
+def test_a_prompt_without_the_name_has_no_gaze() -> None:
+    maps, places, masks = (
+        [torch.rand(3, 16, 4)],
+        torch.tensor([False, True, True, False]),
+        torch.rand(3, 8, 8),
+    )
+    named = torch.tensor([True, False, True])
+    chosen = attention_mask_loss([maps[0][named]], places, masks[named])
+    assert torch.allclose(attention_mask_loss(maps, places, masks, named), chosen)
+    assert attention_mask_loss(maps, places, masks, torch.zeros(3, dtype=torch.bool)) == 0
+    assert torch.allclose(
+        attention_mask_loss(maps, places, masks, named | True), attention_mask_loss(maps, places, masks)
+    )
+
+
 # -- learning ---------------------------------------------------------------------------------------------------------------
 
 

@@ -42,3 +42,17 @@ def test_what_never_fits_is_told() -> None:
     assert "bfloat16" in str(caught.value.hint) and float(parameter.detach()) == 1.0
     run(lambda: (parameter * 120_000).sum(), parameter, 5, torch.float32)
     assert float(parameter.detach()) < 1.0
+
+
+def test_a_step_that_does_not_fit_keeps_the_momentum_too() -> None:
+    """Gradients of zero would let AdamW go on along what it remembers."""
+    parameter, at, steps = nn.Parameter(torch.tensor([1.0])), [], 8
+
+    def loss() -> torch.Tensor:
+        at.append(float(parameter.detach()))
+        steep = 60_000.0 if len(at) in (4, 5) else 1.0
+        return (parameter.half() * steep).float().sum()
+
+    run(loss, parameter, steps)
+    moved = [b - a for a, b in zip(at, [*at[1:], float(parameter.detach())], strict=True)]
+    assert moved[3] == moved[4] == 0.0 and all(step < 0 for step in moved[:3] + moved[5:])

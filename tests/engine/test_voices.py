@@ -232,6 +232,27 @@ def test_who_takes_part_where(base: Base) -> None:
             taking_part(base, prompt, learners, CLIP.model_copy(update={"regions": regions}))
 
 
+@pytest.mark.parametrize(
+    "how", [{"aggregation": "relevance"}, {"aggregation": "mean"}, {"relevance_threshold": -1.0}]
+)
+def test_who_joins_has_a_share_everywhere_and_nowhere_all(base: Base, how: dict[str, object]) -> None:
+    """V5, which nobody named, is heard in both boxes beside whom they are of, and outside as much as if nobody had a box."""
+    learners = [concept(base, n) for n in ("V1", "V2", "V5")]
+    prompt = "a <V1> dog and a <V2> cat"
+    settings = CLIP.model_copy(update=how)
+    (_, everybody), *_ = taking_part(base, prompt, learners, settings)[1:]
+    rows = taking_part(base, prompt, learners, settings.model_copy(update={"regions": (LEFT, RIGHT)}))[1:]
+    (_, outside), (_, left), (_, right) = rows
+    (alone,) = outside
+    assert alone.name == "V5" and torch.allclose(
+        alone.weights, next(s.weights for s in everybody if s.name == "V5")
+    )
+    for own, shares in (("V1", left), ("V2", right)):
+        names = {s.name for s in shares}  # by relevance V5 may be too little of it to be heard
+        assert own in names and names <= {own, "V5"} and (how != {"aggregation": "mean"} or len(names) == 2)
+        assert torch.allclose(sum(s.weights for s in shares), torch.ones(base.text_layers))
+
+
 def test_what_is_neglected_weighs_more_within_bounds() -> None:
     layout = Layout((LEFT, RIGHT), (4, 1, 4, 4), CPU)
     voices = Voices(layout, torch.zeros(2, 1, 1, 1), torch.zeros(2, 1), [{}, {}, {}])

@@ -97,7 +97,7 @@ def test_other_settings_need_another_folder(base: Base, tmp_path: Path) -> None:
     one.state.begin(one._about())
     one.check()
     other = run(base, SHORT, tmp_path, effort=3.0)
-    with pytest.raises(UsageError, match="its recipes differ"):
+    with pytest.raises(UsageError, match="its effort differ"):
         other.check()
 
 
@@ -185,6 +185,14 @@ def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> N
     run(base, SHORT, tmp_path, "joint").check()
     with pytest.raises(UsageError, match="effort differ"):
         run(base, SHORT, tmp_path, "joint", effort=0.5).check()
+    with pytest.raises(UsageError, match="every differ"):
+        run(base, SHORT, tmp_path, "joint", every=1).check()
+    one = run(base, SHORT, tmp_path, "joint")
+    slower = {kind: recipe.model_copy(update={"adapter_lr": 0.1}) for kind, recipe in RECIPE.items()}
+    other = Run(base, one.examiner, one.plan, "joint", 0, slower, SAMPLE)
+    with pytest.raises(UsageError, match="recipes differ"):
+        other.check()
+    Run(base, one.examiner, one.plan, "joint", 1, RECIPE, SAMPLE).check()  # another seed is no other recipe
 
 
 def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> None:

@@ -68,6 +68,16 @@ def test_seeds_that_did_not_come_to_the_end_do_not_count(tmp_path: Path) -> None
     assert method.scores["clip_t"].mean == 0.5
 
 
+def test_seeds_are_no_further_concepts(tmp_path: Path) -> None:
+    """Three seeds of two concepts are as wide an interval as their means over seeds."""
+    for seed, drift in enumerate((0.0, 0.01, -0.01)):
+        result(tmp_path / "three", "m", 1, {"a": 0.4 + drift, "b": 0.8 + drift}, seed=seed)
+    result(tmp_path / "one", "m", 1, {"a": 0.4, "b": 0.8})
+    three, one = (_methods(tmp_path / name)["m"].scores["clip_t"] for name in ("three", "one"))
+    assert three.count == one.count == 2
+    assert (three.mean, three.low, three.high) == pytest.approx((one.mean, one.low, one.high))
+
+
 def test_what_parts_were_left_out_of_is_a_method_of_its_own(tmp_path: Path) -> None:
     result(tmp_path, "ccvd", 1, {"a": 0.8})
     result(tmp_path, "ccvd", 1, {"a": 0.4}, ablated=["tokens"])
@@ -89,7 +99,8 @@ def test_a_prompt_is_compared_by_its_place_however_it_is_worded(tmp_path: Path) 
 @pytest.mark.parametrize(
     "damaged",
     [
-        *("no json", "[]", "null", "{}", '{"format": 2}'),
+        *("no json", "[]", "null", "{}", '{"format": 2}', "[" * 100_000),
+        '{"format": 1, "stream": "toy", "method": "m", "seed": 1e999, "task": {"order": 1}, "scores": {}}',
         '{"format": 1, "stream": "toy", "method": "m", "seed": 0, "task": {"order": 1}, "scores": 3}',
         '{"format": 1, "stream": "toy", "method": "m", "seed": 0, "task": 1, "scores": {}}',
         '{"format": 1, "stream": "toy", "method": "m", "seed": 0, "task": {"order": 1}, "scores": {}, "clips": [1]}',

@@ -59,6 +59,7 @@ def test_files_are_read_relative_to_themselves(folder: Path) -> None:
         ("1,V1,motion,dog,photos,\n", "V1 has no folder"),
         ("1,1 dog,subject,dog,photos,\n", "'1 dog' is no name"),
         ("1,V1,subject,dog <3,photos,\n", "'dog <3' is no noun"),
+        (f"1,V1,subject,dog,{'n' * 300},\n", "nothing to learn V1"),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, text: str, says: str) -> None:
@@ -73,3 +74,12 @@ def test_missing_tasks_can_be_left_out(folder: Path) -> None:
     (folder / "tasks.csv").write_text(HEAD + "1,V1,subject,dog,nowhere,\n2,V2,subject,cat,photos,\n")
     (task,) = open_stream(str(folder / "tasks.csv"), skip_missing=True).tasks
     assert (task.order, task.name) == (1, "V2")
+
+
+@pytest.mark.parametrize(
+    "text", ["!!timestamp abc", "- !!bool foo", "[" * 5000, "- {kind: [subject], name: V1}"]
+)
+def test_yaml_of_another_mind_is_told(folder: Path, text: str) -> None:
+    (folder / "tasks.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"cannot be understood|kind is no text"):
+        open_stream(str(folder / "tasks.yaml"))

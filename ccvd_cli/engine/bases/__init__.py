@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).resolve().parents[2] / "world" / "mini"
 _FAMILIES: dict[str, Family] = {"UNetMotionModel": "mini", "UNet3DConditionModel": "unet3d"}
 _WANTED = ("*/*.json", "*/*.txt", "*/*.safetensors", "*.json")
+_VOCABULARIES = ("tokenizer.json", "vocab.json")
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -56,6 +57,10 @@ def find_base(source: str) -> Found:
         raise UsageError(
             f"base {source!r} has no folder {', '.join(missing)}",
             f"a base in diffusers' layout holds {', '.join(_PARTS)}",
+        )
+    if not any((folder / "tokenizer" / name).is_file() for name in _VOCABULARIES):
+        raise UsageError(
+            f"base {source!r} has no words in its folder tokenizer", f"it holds {' or '.join(_VOCABULARIES)}"
         )
     try:
         kind = json.loads((folder / "unet" / "config.json").read_text())["_class_name"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from .c_lora import CLora
 from .ccvd import ABLATIONS, Ablation, Ccvd
-from .contract import Common, Method, Part
+from .contract import LESSONS, Common, Method, Part
 from .dreamvideo import DreamVideo
 from .ewc import Ewc
 from .finetune import Finetune
@@ -33,4 +33,4 @@ def make(name: str, common: Common, without: Sequence[Ablation] = ()) -> Method:
     return Ccvd(common, without) if name == "ccvd" else METHODS[name](common)
 
 
-__all__ = ["ABLATIONS", "METHODS", "Ablation", "Common", "Method", "Part", "make"]
+__all__ = ["ABLATIONS", "LESSONS", "METHODS", "Ablation", "Common", "Method", "Part", "make"]

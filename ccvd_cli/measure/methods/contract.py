@@ -34,6 +34,10 @@ WHERE: dict[Kind, tuple[SiteKind, ...]] = {
     "motion": ("temporal", "moment"),
 }
 
+LESSONS = (
+    1  # raised whenever the same lesson teaches something else: what was learned before is not taken for it
+)
+
 
 @dataclass(frozen=True)
 class Common:
@@ -154,7 +158,7 @@ class Method(ABC):
         if earlier is None:  # then it does not matter how much nobody weighs
             recipe = recipe.model_copy(update={"orthogonal_weight": 0.0, "orthogonal_form": "mean-abs"})
         what = f"{task.kind} {task.name} {task.noun} {recipe.model_dump_json()}"
-        digest = hashlib.sha256(f"{self.base.fingerprint} {self.base.dtype} {what}".encode())
+        digest = hashlib.sha256(f"{LESSONS} {self.base.fingerprint} {self.base.dtype} {what}".encode())
         _add(digest, {f"{i:04d}": shown for i, shown in enumerate(material)}, "material")
         if earlier:
             _add(digest, earlier.all_kept(), "earlier")
@@ -210,4 +214,4 @@ def _add(digest: Any, tensors: Mapping[str, Tensor], name: str) -> None:
         digest.update(tensors[key].detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
 
 
-__all__ = ["WHERE", "Common", "Method", "Part", "bottlenecks", "learner_of", "learner_tensors"]
+__all__ = ["LESSONS", "WHERE", "Common", "Method", "Part", "bottlenecks", "learner_of", "learner_tensors"]

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UsageError
+from ...errors import UNREADABLE, UsageError
 from ...estimates import Estimate
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
@@ -185,7 +185,7 @@ def _kept(folder: Path, concept: Mapping[str, str]) -> list[tuple[str, int, Path
     rows = []
     with suppress(OSError, UnicodeDecodeError):
         for line in (folder / _SCORES).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError, LookupError, TypeError):  # what somebody else wrote there
+            with suppress(*UNREADABLE, TypeError, OverflowError):  # what somebody else wrote there
                 row = json.loads(line)
                 if row["concepts"][0] != concept:
                     continue

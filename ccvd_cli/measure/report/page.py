@@ -13,6 +13,7 @@ from typing import Any
 
 from ... import __version__
 from ...metric_names import SAID
+from ...outputs import whole
 from ..results import Result, Shot
 from .benchmark import Method, Stream, streams
 from .gather import Card, Gathered
@@ -110,14 +111,9 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write(text: str, path: Path) -> None:
-    """Whole or not at all. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    """Whole or not at all. Raises CcvdError if the file system refuses."""
+    with whole(path) as (part,):
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 __all__ = ["Benchmark", "benchmark", "render", "write"]
