@@ -33,7 +33,7 @@ def check_file(path: Path) -> None:
     """As `check_output`, whatever the suffix. Raises UsageError."""
     try:
         if path.is_dir():
-            raise UsageError(f"'{path}' is a folder.", f"Name a file in it, such as '{path / 'clip.mp4'}'.")
+            raise UsageError(f"'{path}' is a folder.", "Choose another name, or a file in it.")
         folder = path.absolute().parent
         while not folder.exists():
             folder = folder.parent

@@ -17,7 +17,7 @@ from .options import LARGEST_SEED, BaseOptions, JsonOption, SampleOptions
 from .request import Request, base_of, common_base, sample_settings
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView, Registry
+    from ccvd_registry import Registry
 
     from ..measure.composed import Composed
     from ..measure.questions import Question
@@ -189,15 +189,15 @@ def asked_of(request: Request, options: EvaluateOptions) -> Asked:
     return Asked({w.name: built_in(w.name, w.kind, w.noun, family, count) for w in who}, together)
 
 
-def folders_of(given: Sequence[str], concepts: Sequence[ConceptView]) -> dict[str, Path]:
-    """Folders by concept. Raises UsageError."""
-    names, found = [c.name for c in concepts], dict[str, Path]()
+def folders_of(given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
+    """What --references gives: folders by the concept's name. Raises UsageError."""
+    found: dict[str, Path] = {}
     for text in given:
         name, _, folder = text.partition("=")
         if name not in names or not folder:
             raise UsageError(
                 f"--references {text}: not one of the concepts and its folder.",
-                f"Say NAME=DIR, such as {names[0]}=photos/.",
+                f"Say NAME=DIR, such as {names[0]}=photos/." if names else "Teach a concept first.",
             )
         if name in found:
             raise UsageError(

@@ -61,7 +61,7 @@ def evaluate(
     with session.registry() as registry:
         request = asking.request_of(registry, names or [], options, sampling, base)
         asked = asking.asked_of(request, options)
-        folders = asking.folders_of(options.references or [], request.concepts)
+        folders = asking.folders_of(options.references or [], [c.name for c in request.concepts])
         asking.check_out(options.out, [c.name for c in request.concepts])
         asking.check_encoders(request.source, options.clip, exact=options.exact)
         opened = open_base_of(session, request)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +9,10 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from ..errors import UsageError
 from ..output import emit, emit_json
+from ..outputs import check_file
 from ..session import Session
+from .asking import folders_of
 from .options import JsonOption
 from .wiring import command
 
@@ -66,11 +65,11 @@ def report(session: Session, options: ReportOptions) -> None:
     from ..measure.report import gather, page
     from ..measure.report.media import Media
 
-    _check_out(options.out)
+    check_file(options.out)
     media = Media(int(options.budget * 1e6))
     bench = None
     with session.registry() as registry:
-        folders = _references(options.references or [], [c.name for c in registry.list()])
+        folders = folders_of(options.references or [], [c.name for c in registry.list()])
         read, wrong = results.read(options.benchmark) if options.benchmark else ([], [])
         if read:  # half is kept for it; what it leaves goes to concepts, and what these leave to it again
             page.benchmark(read, media.part("the benchmark", 0.5), wrong)
@@ -98,35 +97,3 @@ def report(session: Session, options: ReportOptions) -> None:
         import webbrowser
 
         webbrowser.open(options.out.absolute().as_uri())
-
-
-def _check_out(path: Path) -> None:
-    """Raises UsageError if the page could not be written. Creates nothing."""
-    if path.is_dir():
-        raise UsageError(
-            f"--out '{path}' is a folder.", f"Name a file in it, such as '{path / 'report.html'}'."
-        )
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"Cannot write to '{path}': '{folder}' takes no files.", "Choose another --out.")
-
-
-def _references(given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
-    """Folders by concept. Raises UsageError."""
-    found: dict[str, Path] = {}
-    for text in given:
-        name, _, folder = text.partition("=")
-        if name not in names or not folder:
-            raise UsageError(
-                f"--references {text}: not one of the concepts and its folder.",
-                f"Say NAME=DIR, NAME one of {', '.join(names)}." if names else "Teach a concept first.",
-            )
-        if not Path(folder).expanduser().exists():
-            raise UsageError(
-                f"--references {text}: there is no '{folder}'.",
-                "Give the folder or file it was learned from.",
-            )
-        found[name] = Path(folder).expanduser()
-    return found
