@@ -102,7 +102,7 @@ def demo(
     for line in (
         f'ccvd generate "a <V1> {one.noun} spinning under the sea" --home {shlex.quote(str(out / "home"))}',
         f"ccvd list concepts --home {shlex.quote(str(out / 'home'))}",
-        "ccvd learn-subject --images YOUR-PHOTOS/ --class-noun dog",
+        "ccvd learn-subject --images YOUR-PHOTOS/ --class-noun dog --base A-REAL-BASE",
     ):
         session.say(f"  {line}")
 

@@ -96,7 +96,12 @@ class BaseOptions:
 
     base: Annotated[
         str | None,
-        _base("--base", "The embedded base, or a folder in diffusers' layout.", "mini", "mini|FOLDER"),
+        _base(
+            "--base",
+            "The embedded base, or a folder or hub id.",
+            "mini, or that of the concepts",
+            "mini|FOLDER|ID",
+        ),
     ] = None
     device: Annotated[str | None, _base("--device", "Where to compute.", "auto", "auto|cpu|cuda|mps")] = None
     dtype: Annotated[DType | None, _base("--dtype", "Precision of the base.", "auto")] = None
@@ -115,7 +120,7 @@ class LearnOptions:
         Option(
             "--class-noun",
             metavar="NOUN",
-            help="What kind of thing it is: dog, playing guitar ...",
+            help="What it is called: dog, playing guitar, ink painting ...",
             show_default=False,
         ),
     ] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import av
@@ -43,12 +44,14 @@ def test_every_container_is_read(tmp_path: Path, name: str, codec: str, pix_fmt:
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-@pytest.mark.parametrize("reader", ["decord", "av"])
+@pytest.mark.parametrize("reader", ["decord", "av", "no decord"])
 def test_turned_clip_is_shown_upright(
     tmp_path: Path, degrees: int, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reader == "av":
         monkeypatch.setattr("ccvd_cli.engine.clip_reader._read_with_decord", _give_up)
+    elif reader == "no decord":
+        monkeypatch.setitem(sys.modules, "decord", None)
     stored = np.ascontiguousarray(np.rot90(quarters(64, 96), degrees // 90))
     path = write_video(tmp_path / "a.mp4", [stored] * 4)
     turn(path, degrees)
