@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from cli_material import QUICK, Ccvd
 
-from ccvd_cli.commands import learn as commands
 from ccvd_cli.engine import bases, learn, prior
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_registry import HomeNotWritable, Registry
@@ -168,8 +167,6 @@ def test_what_was_learned_waits_for_a_registry_that_cannot_be_written(
         return add_all(self, new)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Registry, "add_all", full)
-    monkeypatch.setattr(commands, "_PATIENCE", 0.2)
-    monkeypatch.setattr(commands, "_AGAIN", 0.05)
     run = ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--quiet")
     assert run.code == code and "No space left on device" in run.err and "kept in memory" in run.err
     assert len(json.loads(ccvd("list", "concepts", "--json").out)) == (code == 0)
