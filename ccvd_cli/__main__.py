@@ -84,9 +84,7 @@ def _explain_usage(error: BaseException) -> int:
     from .output import fail
 
     message = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
-    if (
-        errors := getattr(error.__cause__, "errors", None)
-    ) is not None:  # pydantic's, which checked the value
+    if errors := getattr(error.__cause__, "errors", None):  # pydantic's, which checked the value
         given = str(errors()[0]["input"])
         message += f", not '{given}'" if given not in message else ""
     if type(error).__name__ == "NoArgsIsHelpError":  # `ccvd` alone: its help, which may be printed already

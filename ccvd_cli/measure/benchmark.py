@@ -21,6 +21,7 @@ from torch import Tensor
 from ..engine.bases.contract import Base
 from ..engine.concept import Learner
 from ..errors import CcvdError, UsageError
+from ..outputs import whole
 from ..settings import Kind, Recipe, SampleSettings, Settings
 from . import streams
 from .composed import Asked, Composed, composed
@@ -355,6 +356,5 @@ def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) ->
 
 def _write(path: Path, result: Mapping[str, Any]) -> None:
     """Whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with whole(path) as (part,):
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

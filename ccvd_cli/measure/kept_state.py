@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from ..errors import CcvdError
+from ..outputs import whole
 from .methods.contract import learner_of, learner_tensors
 from .streams import Task
 
@@ -50,9 +51,8 @@ class State:
 
     def begin(self, about: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.run / "run.part"
-        part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        part.replace(self.run / "run.json")
+        with whole(self.run / "run.json") as (part,):
+            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     def keep(self, method: Method, task: Task, seconds: float) -> None:
         """After a task that took so many seconds to learn."""
@@ -93,7 +93,6 @@ class State:
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> None:
-    part = path.with_suffix(".part")
-    # Copies: what several names share can be saved once only. As bytes: what a full disk says of those is an OSError.
-    part.write_bytes(save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, facts))
-    part.replace(path)
+    with whole(path) as (part,):
+        # Copies: what several names share can be saved once only. As bytes: what a full disk says of those is an OSError.
+        part.write_bytes(save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, facts))

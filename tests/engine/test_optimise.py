@@ -56,3 +56,4 @@ def test_a_step_that_does_not_fit_keeps_the_momentum_too() -> None:
     run(loss, parameter, steps)
     moved = [b - a for a, b in zip(at, [*at[1:], float(parameter.detach())], strict=True)]
     assert moved[3] == moved[4] == 0.0 and all(step < 0 for step in moved[:3] + moved[5:])
+    assert moved[5] < -0.085  # with moments that had shrunk by then it would be 0.078
