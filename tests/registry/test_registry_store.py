@@ -21,6 +21,7 @@ from ccvd_registry import (
     Registry,
     RequestError,
 )
+from ccvd_registry.errors import explain
 
 OTHER = BaseFacts(name="zeroscope", family="unet3d", fingerprint="e" * 64, location="/models/zeroscope")
 
@@ -274,3 +275,10 @@ def test_evaluations_say_after_how_many_tasks(registry: Registry) -> None:
 
 def test_an_empty_registry_has_no_evaluations(registry: Registry) -> None:
     assert registry.evaluations() == [] and not registry.home.exists()
+
+
+@pytest.mark.parametrize("said", ["database or disk is full", "disk I/O error"])
+def test_what_sqlite_says_of_a_disk_is_of_the_home(registry: Registry, said: str) -> None:
+    """So a learner waits for it, as for any other home that cannot be written to."""
+    found = explain(sqlite3.OperationalError(said), registry.database)
+    assert isinstance(found, HomeNotWritable) and "free space" in found.hint
