@@ -1,7 +1,8 @@
 """What a method has learned so far, on disk in full precision: a run that is cut off goes on from its last task.
 
 Learners are written once, each to a file of its own; what a method keeps besides is written anew after every task, and that file says which
-task it was. A file appears whole or not at all. What several runs of one stream learn alike, one of them learns and the others take over.
+task it was. A file appears whole or not at all. What several runs learn alike, of one stream or
+of several, one of them learns and the others take over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +64,12 @@ class State:
         _save(self.folder / "method.safetensors", method.extra_state(), facts | {"after": str(task.order)})
 
     def taken(self, task: Task, lesson: str, base: Base) -> tuple[Learner, float] | None:
-        """What any run of the stream has learned by this lesson, and how many seconds that took. A file that cannot be read is passed over."""
-        name = self._learner(task).name
-        for path in sorted(self.run.parent.parent.glob(f"*/seed*/{self.folder.name}/{name}")):
+        """What any run beside this one, of this or another stream, has learned by this lesson, and how many seconds that took.
+
+        A file that cannot be read is passed over.
+        """
+        name = f"*-{escape(task.name)}.safetensors"
+        for path in sorted(self.run.parents[2].glob(f"*/*/seed*/{self.folder.name}/{name}")):
             with suppress(*_UNREADABLE), safe_open(path, "pt") as file:
                 facts = file.metadata() or {}
                 if facts.get("lesson") == lesson:

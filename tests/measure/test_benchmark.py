@@ -157,6 +157,21 @@ def test_what_methods_learn_alike_is_learned_once(
     assert all(b >= a > 0 for a, b in zip(seconds("joint"), seconds("lora-merge"), strict=True))
 
 
+def test_another_stream_takes_over_what_was_learned_alike(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, motion, last = SHORT.tasks
+    longer = Stream("longer", SHORT.tasks)
+    turned = Stream("turned", tuple(replace(t, order=i) for i, t in enumerate((motion, last, first), 1)))
+    run(base, Stream("begun", SHORT.tasks[:2]), tmp_path).go()
+    assert learned_by(run(base, longer, tmp_path), monkeypatch) == [last.name]
+    assert learned_by(run(base, turned, tmp_path), monkeypatch) == [
+        last.name,
+        first.name,
+    ]  # each apart from another
+    assert learned_by(run(base, turned, tmp_path, "joint"), monkeypatch) == []
+
+
 def test_other_data_ways_and_seeds_and_damaged_files_are_no_such_lesson(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
