@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -20,9 +20,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..engine.hub import fingerprint
+from ..outputs import whole
 from .judge_material import (
     JUDGED,
     OTHER,
@@ -40,6 +43,7 @@ from .training import autocast
 
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
 _FORMAT = 3
+_UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 _EXAMINED = 300  # clips, where they are of other lengths than those that a judge was examined on
 SHIPPED = Path(__file__).parent / "judges"  # judges of the embedded base's clips come with the package
 
@@ -190,22 +194,13 @@ class Judge(nn.Module):
 
     def save(self, path: Path, config: dict[str, Any]) -> None:
         """One safetensors file, whole or not at all; its metadata says how it was made and how good it is."""
-        from safetensors.torch import save_file
-
-        path.parent.mkdir(parents=True, exist_ok=True)
         facts = {"classes": self.classes, "accuracy": self.accuracy, "config": config}
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         tensors = {k: _kept(v).cpu().contiguous() for k, v in self.state_dict().items()}
-        try:
-            save_file(tensors, part, {k: json.dumps(v) for k, v in facts.items()})
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole(path) as (part,):
+            part.write_bytes(save(tensors, {k: json.dumps(v) for k, v in facts.items()}))
 
     @classmethod
     def load(cls, path: Path) -> Judge:
-        from safetensors import safe_open
-
         with safe_open(path, "pt") as file:
             facts = {k: json.loads(v) for k, v in file.metadata().items()}
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  not a mapping
@@ -302,7 +297,7 @@ def _judge(
     key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{kind}-{key}.safetensors"
     for there in (path, SHIPPED / path.name):
-        if there.exists():
+        with suppress(*_UNREADABLE):
             return Judge.load(there).to(autoencoder.device)
     started = time.monotonic()
     with torch.random.fork_rng(devices=[]):

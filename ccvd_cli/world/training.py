@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from ..outputs import whole
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -143,9 +145,10 @@ class Run:
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{k}": v for k, v in state.items()}
         meta = {"step": str(self.step), "seconds": str(self.seconds + self.elapsed)}
-        partial = self._path.with_suffix(".partial")
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial, meta)
-        partial.rename(self._path)
+        with whole(self._path) as (part,):
+            part.write_bytes(
+                save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, meta)
+            )
         self._saved = time.monotonic()
 
     def _load(self) -> None:
@@ -168,8 +171,8 @@ class Run:
             if key.startswith("optimizer/"):
                 _, i, k = key.split("/", 2)
                 states.setdefault(int(i), {})[k] = value
-        whole = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": states, "param_groups": whole["param_groups"]})
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
 
     def adopt_averages(self) -> None:
         """Copy the averaged weights into the modules, for evaluation and for shipping."""

@@ -19,6 +19,9 @@ def test_an_empty_registry_lists_nothing_and_is_not_created(ccvd: Ccvd, ccvd_hom
     assert (plain.code, plain.out) == (0, "") and "learn-subject" in plain.err
     assert ccvd("list", "concepts", "--json").out == "[]\n"
     assert ccvd("list", "generations", "--json").out == "[]\n"
+    for limit in ("0", str(2**63)):  # more than SQLite counts
+        refused = ccvd("list", "generations", "--limit", limit)
+        assert refused.code == 2 and "--limit" in refused.err
     assert not ccvd_home.exists()
 
 

@@ -53,8 +53,8 @@ def test_clips_and_scores_are_kept_and_not_made_again(
     after = {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")}
     assert set(after) == set(before)
     assert {p.name for p in after if after[p] != before[p]} == {r["clip"] for r in kept if r["seed"] == 1}
-    with (cwd / "evaluation/V1/scores.jsonl").open("a") as file:
-        file.write('{"cut off')
+    with (cwd / "evaluation/V1/scores.jsonl").open("ab") as file:
+        file.write(b'{"clip": "caf\xe9"}\n{"cut off')
     third = json.loads(ccvd(*line, "--json").out)["concepts"]
     assert {p: p.stat().st_mtime_ns for p in (cwd / "evaluation").rglob("*.mp4")} == after
     assert third[0]["scores"]["clip_i"] == subject["scores"]["clip_i"]

@@ -57,6 +57,17 @@ def test_a_judge_is_trained_once_and_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_kept_judge_that_cannot_be_read_is_trained_anew(tmp_path: Path) -> None:
+    attribute_judge(nothing(), tmp_path, settings=QUICK)
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    said: list[str] = []
+    attribute_judge(nothing(), tmp_path, settings=QUICK, on_step=lambda stage, *_: said.append(stage))
+    assert "training judge" in said
+    assert list(tmp_path.iterdir()) == [kept] and kept.stat().st_size == len(whole)
+
+
 def test_another_autoencoder_needs_another_judge(tmp_path: Path) -> None:
     for digest in ("one", "two"):
         attribute_judge(nothing(digest), tmp_path, settings=QUICK)
