@@ -171,15 +171,6 @@ def check(regions: Iterable[Region], *, frames: int, cells: tuple[int, int]) -> 
         )
 
 
-def side_by_side(region_prompts: list[str]) -> list[Region]:
-    """Boxes of equal width in a row, from left to right."""
-    width = 1 / len(region_prompts)
-    return [
-        Region(prompt=text, keyframes=(Keyframe(frame=0, box=(i * width, 0.1, (i + 1) * width, 1.0)),))
-        for i, text in enumerate(region_prompts)
-    ]
-
-
 def _keyframe(text: str, whole: str) -> dict[str, Any]:
     frame, colon, box = text.partition(":")
     if not colon or not frame.strip().isdecimal() or len(frame.strip()) > 9:

@@ -119,6 +119,9 @@ class SampleSettings(Settings):
     fps: int = Field(default=8, ge=1, le=120)
     height: int = Field(default=64, ge=8)
     width: int = Field(default=64, ge=8)
+    windows: bool = Field(
+        default=False, description="frames larger than the base's own are denoised in windows of that size"
+    )
     scheduler: SchedulerName = "dpm++"
     subject_schedule: str = Field(
         default="1", description="weight of subjects and styles over the steps; see schedule.py"
@@ -239,7 +242,7 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 # Of prompts that name concepts. On `mini` strong guidance melts what adapters draw; without it, what prompts say is not obeyed. In boxes
 # it has learned to draw what it hears there.
 SAMPLING: dict[Family, SampleSettings] = {
-    "mini": SampleSettings(guidance_scale=2.0, estimate_of="box"),
+    "mini": SampleSettings(guidance_scale=2.0, estimate_of="box", windows=True),
     "unet3d": SampleSettings(
         steps=50, guidance_scale=9.0, frames=32, height=256, width=256, scheduler="ddim"
     ),

@@ -27,16 +27,18 @@ from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.estimates import estimate
 from ccvd_cli.measure.metrics import image_alignment
 from ccvd_cli.prompts import told_apart
-from ccvd_cli.regions import side_by_side
+from ccvd_cli.row import in_a_row, side_by_side
 from ccvd_cli.world import heldout
 from ccvd_cli.world.captions import TOGETHER, sentence
 from ccvd_cli.world.scenes import PLACES
 
 CONDITIONS: dict[str, dict[str, Any]] = {
     "regions": {},
-    "regions, estimates of the frame": {"estimate_of": "frame"},
     "regions, no noise guidance": {"noise_guidance": False},
     "regions, no region attention": {"region_attention": False},
+    "regions in one frame": {"windows": False},
+    "regions in one frame, no noise guidance": {"windows": False, "noise_guidance": False},
+    "regions in one frame, no region attention": {"windows": False, "region_attention": False},
     "no regions": {"regions": ()},
 }
 KINDS: dict[str, dict[str, Any]] = {
@@ -53,11 +55,13 @@ def together(bench: Bench, size: int) -> None:
         scene, motion = list(PLACES)[g % len(PLACES)], TOGETHER[g % len(TOGETHER)]
         said = " and ".join(f"a <{who.name}> {who.noun}" for who in group)
         prompt = sentence(said, "" if motion == "standing still" else motion, scene)
-        row = side_by_side(told_apart(prompt, {who.name: who.noun for who in group}))
-        boxes = [r.box_at(0) for r in row]
+        texts = told_apart(prompt, {who.name: who.noun for who in group})
+        boxes = [r.box_at(0) for r in side_by_side(texts)]
         for seed in range(bench.args.seeds):
             for label, how in bench.compared(CONDITIONS):
-                sampling = bench.sampling(seed, **{"regions": tuple(row), **how})
+                sampling = bench.sampling(seed, **how)
+                if "regions" not in how:
+                    sampling = in_a_row(sampling, texts, bench.collection.base.own_size)
                 clip = generate(bench.collection.base, prompt, learners, sampling)
                 seen = bench.judges.who(clip, boxes)
                 strict = [s == who.name for (s, _), who in zip(seen, group, strict=True)]

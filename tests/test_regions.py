@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccvd_cli.errors import UsageError
-from ccvd_cli.regions import Keyframe, Region, check, parse, read, side_by_side
+from ccvd_cli.regions import Keyframe, Region, check, parse, read
 
 DOG = "<V1> dog @ 0.05,0.4,0.45,0.95"
 
@@ -156,11 +155,6 @@ def test_regions_that_do_not_fit(regions: list[str], says: str) -> None:
 
 def test_regions_that_fit() -> None:
     check([parse(DOG), parse("<V2> @ 0,0,0.0625,1")], frames=16, cells=(16, 16))
-    row = side_by_side(["a <V1> dog", "a <V2> cat", "a <V3> car"])
-    assert [r.names for r in row] == [["V1"], ["V2"], ["V3"]]
-    edges = [r.box_at(0) for r in row]
-    assert edges[0][0] == 0 and edges[-1][2] == pytest.approx(1)
-    assert all(a[2] == pytest.approx(b[0]) for a, b in pairwise(edges))
 
 
 def test_a_frame_has_a_number_that_python_reads() -> None:

@@ -142,6 +142,7 @@ def request_of(
         settings=settings,
         device=base.device,
         dtype=base.dtype,
+        widen=sampling.width is None,
     )
 
 

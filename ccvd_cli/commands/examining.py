@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..metric_names import SAID
 from ..progress import progress
+from ..row import in_a_row
 from ..session import Session
+from .opening import find_base
 from .placing import check_fit
 from .request import Request
 
@@ -148,13 +150,14 @@ class _Exams:
         return self._exam([concept.name], questions, held, self.request.settings, at_once)
 
     def of_several(self, one: Composed) -> Exam:
-        """Subjects have boxes side by side, unless they are to find their own places; either way each is looked for in its box."""
+        """Subjects have places side by side, unless they are to find their own; either way each is looked for in its box."""
         from ..measure.evaluate import Held
 
         held = [Held(self.references[name], one.box_of(name)) for name in one.names]
         settings = self.request.settings
         if self.options.auto_regions:
-            placed = settings.model_copy(update={"regions": tuple(one.places.values())})
+            texts, own = [r.prompt for r in one.places.values()], find_base(self.request.source).own_size
+            placed = in_a_row(settings, texts, own, widen=self.request.widen)
             settings = check_fit(placed, self.request.source)
         return self._exam(one.names, [one.asked], held, settings, 1)
 

@@ -256,6 +256,13 @@ class PictureOptions:
     frames: Annotated[int | None, _sampling("--frames", "Frames per clip.")] = None
     height: Annotated[int | None, _sampling("--height", "In pixels.")] = None
     width: Annotated[int | None, _sampling("--width", "In pixels.")] = None
+    windows: Annotated[
+        bool | None,
+        _sampling(
+            "--windows/--no-windows",
+            "Frames larger than the base's own are made in windows of that size; each of several subjects has one.",
+        ),
+    ] = None
     scheduler: Annotated[Scheduler | None, _sampling("--scheduler", "How noise is taken away.")] = None
     subject_schedule: Annotated[
         str | None,

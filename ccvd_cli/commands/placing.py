@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import prompts, regions
 from ..errors import UsageError
 from ..output import emit, emit_json
+from ..row import in_a_row
 from ..session import Session
 from .opening import find_base
 from .options import RegionOptions
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView
-
     from ..regions import Region
     from ..settings import SampleSettings
     from .request import Request
@@ -34,14 +32,13 @@ def placed(
     *,
     automatic: bool = True,
 ) -> SampleSettings:
-    """`settings` as they are if they have regions; without any, and if `automatic`, with a box for each of several subjects.
+    """`settings` as they are if they have regions; without any, and if `automatic`, with a place for each of several subjects.
 
     Raises:
         UsageError: a region does not fit the clip.
     """
     if not settings.regions and (automatic if options.auto_regions is None else options.auto_regions):
-        row = _side_by_side(session, request.prompt, request.concepts)
-        settings = settings.model_copy(update={"regions": tuple(row)})
+        settings = _in_a_row(session, request, settings)
     return check_fit(settings, request.source)
 
 
@@ -54,26 +51,30 @@ def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
     return settings
 
 
-def _side_by_side(session: Session, prompt: str, concepts: Sequence[ConceptView]) -> list[Region]:
-    nouns = {c.name: c.class_noun for c in concepts if c.kind == "subject"}
-    apart = prompts.told_apart(prompt, nouns)
+def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> SampleSettings:
+    nouns = {c.name: c.class_noun for c in request.concepts if c.kind == "subject"}
+    apart = prompts.told_apart(request.prompt, nouns)
     if len(apart) < 2:
-        return []
+        return settings
     if len(apart) > regions.MOST:
         session.say(
             f"{len(apart)} subjects are too many to stand side by side, and some may be left out: give each a --region."
         )
-        return []
+        return settings
     if again := [text for text in apart if len(nouns.keys() & prompts.named(text)) > 1]:
         session.say(
             f"'{again[0]}' names several subjects, so no boxes side by side: name each once, or give each a --region."
         )
-        return []
-    row = regions.side_by_side(apart)
+        return settings
+    placed = in_a_row(settings, apart, find_base(request.source).own_size, widen=request.widen)
     session.say("Side by side, so that nobody is left out (--no-auto-regions leaves it to the base):")
-    for region in row:
+    for region in placed.regions:
         session.say(f"  --region '{region}'")
-    return row
+    if placed.width > settings.width:
+        session.say(
+            f"  --width {placed.width}, so that each has as much room as one alone (--no-windows: {settings.width})"
+        )
+    return placed
 
 
 def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) -> None:

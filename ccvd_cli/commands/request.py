@@ -37,6 +37,7 @@ class Request:
     settings: SampleSettings  # its seed is the first clip's
     device: str | None
     dtype: DType | None
+    widen: bool = True  # the frame may be as wide as several subjects need: no width was asked for
     closed: bool = False  # nobody joins who is not among the concepts
 
 
@@ -69,6 +70,7 @@ def begin(
         settings=settings.model_copy(update={"regions": tuple(given)}),
         device=base.device,
         dtype=base.dtype,
+        widen=sampling.width is None,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..settings import EditSettings, SampleSettings
 from .bases.contract import Base
 from .concept import Learner
-from .sample import Start, generate_batch, seeded_noise
+from .sample import ClassifierFree, Start, generate_batch, guided, seeded_noise, windowed
 
 
 def first_step(strength: float, steps: int) -> int:
@@ -55,11 +55,11 @@ def inverted(
     scheduler = base.scheduler("ddim-inverse", settings.steps)
     text = base.encode_text([source_prompt]).expand(len(latents), -1, -1, -1)
     text = base.tell(text, torch.arange(latents.shape[2])[None])
+    estimate = windowed(base, latents.shape, settings, guided(base, text, ClassifierFree(1)))
     climbed = scheduler.timesteps[: settings.steps - first]
     on_device = climbed.to(base.device)
     for i, t in enumerate(climbed.tolist()):
-        answer = base.predict(latents, on_device[i].expand(len(latents)), text)
-        latents = scheduler.step(answer, t, latents).prev_sample
+        latents = scheduler.step(estimate(latents, on_device[i]), t, latents).prev_sample
         on_step(i + 1, len(climbed))
     return Start(latents, first)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..settings import SampleSettings
 from .bases.contract import Base
-from .sample import sample
+from .sample import ClassifierFree, guided, sample
 
 PRIOR_PICTURES, PRIOR_STEPS = 16, 12
 
@@ -28,5 +28,7 @@ def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:
     with torch.no_grad():
         told, empty = base.encode_text([prompt]), base.encode_text([""])
     text = torch.cat([empty, told]).repeat_interleave(PRIOR_PICTURES, 0)
-    settings = SampleSettings(steps=PRIOR_STEPS, guidance_scale=3.0, frames=1, seed=seed)
-    return Prior(sample(base, text, (PRIOR_PICTURES, *shape), settings), told)
+    settings = SampleSettings(steps=PRIOR_STEPS, frames=1, seed=seed)
+    return Prior(
+        sample(base, guided(base, text, ClassifierFree(3.0)), (PRIOR_PICTURES, *shape), settings), told
+    )

@@ -30,6 +30,7 @@ from .adapters import Wide
 from .attention import LayerTextAttention, attention_map, listening
 from .attention_maps import grid_of
 from .bases.contract import Base, Site, SiteKind
+from .windows import Estimate
 
 ALPHA = 0.1
 NEGLECT = 0.5, 2.0
@@ -37,16 +38,18 @@ NEGLECT = 0.5, 2.0
 EMPTY, PROMPT, FIRST = 0, 1, 2
 
 
-class Layout:
-    """Which voice is heard where: voice 0 is the prompt's, voice k that of region k. Computed once for every resolution of the denoiser."""
+def boxes_of(regions: Sequence[Region], frames: int) -> Tensor:
+    """(K, F, 4)."""
+    return torch.tensor([[r.box_at(f) for f in range(frames)] for r in regions])
 
-    def __init__(
-        self, regions: Sequence[Region], shape: tuple[int, int, int, int], device: torch.device
-    ) -> None:
-        """shape: (C, F, h, w) of the clip's latents. `boxes` are (K, F, 4)."""
-        _, self.frames, self.height, self.width = shape
-        self.voices, self.device = 1 + len(regions), device
-        self.boxes = torch.tensor([[r.box_at(f) for f in range(self.frames)] for r in regions])
+
+class Layout:
+    """Which voice is heard where: voice 0 is the prompt's, voice k that of box k. Computed once for every resolution of the denoiser."""
+
+    def __init__(self, boxes: Tensor, height: int, width: int, device: torch.device) -> None:
+        """boxes (K, F, 4), an empty one where a region is not heard; height and width of the latents that they lie in."""
+        self.boxes, self.height, self.width, self.device = boxes, height, width, device
+        self.voices, self.frames = 1 + len(boxes), boxes.shape[1]
         self._shares: dict[int, Tensor] = {}
 
     def shares(self, cells: int) -> Tensor:
@@ -64,7 +67,10 @@ class Layout:
 
 
 def covered(boxes: Tensor, height: int, width: int) -> Tensor:
-    """The cells that lie in boxes (..., 4) whole, (..., height, width), true or false; where there are none, the one in a box's middle."""
+    """The cells that lie in boxes (..., 4) whole, (..., height, width), true or false; where there are none, the one in a box's middle.
+
+    In an empty box, of no width or no height, there is no cell.
+    """
 
     def span(low: Tensor, high: Tensor, count: int) -> Tensor:
         first, last = (low * count - 1e-5).ceil(), (high * count + 1e-5).floor()
@@ -72,7 +78,7 @@ def covered(boxes: Tensor, height: int, width: int) -> Tensor:
         none = last <= first
         first, last = torch.where(none, middle, first), torch.where(none, middle + 1, last)
         cells = torch.arange(count, device=low.device)
-        return (cells >= first[..., None]) & (cells < last[..., None])
+        return (cells >= first[..., None]) & (cells < last[..., None]) & (high > low)[..., None]
 
     x0, y0, x1, y1 = boxes.unbind(-1)
     return span(y0, y1, height)[..., :, None] & span(x0, x1, width)[..., None, :]
@@ -96,6 +102,12 @@ class Voices:
     attention: list[Tensor] = field(default_factory=list)  # of one denoising step: (K,) of every layer
 
     @property
+    def alone(self) -> bool:
+        """Whether a region is heard everywhere, and nothing else is."""
+        cells = self.layout.height * self.layout.width
+        return self.layout.voices == 2 and bool((self.layout.shares(cells)[1] == 1).all())
+
+    @property
     def rows(self) -> int:
         return FIRST + (self.layout.voices - 1 if self.guided else 0)
 
@@ -110,30 +122,49 @@ class Voices:
         return (wanting / wanting.mean()).clamp(*NEGLECT)
 
 
+class Stage:
+    """Whose turn it is: the voices of the window that is being denoised, of which there may be one."""
+
+    def __init__(self, voices: Voices) -> None:
+        self.voices = voices
+
+    def heard(self, voices: Voices, estimate: Estimate) -> Estimate:
+        """The estimate, while it is these voices' turn."""
+
+        def in_turn(latents: Tensor, t: Tensor) -> Tensor:
+            self.voices = voices
+            return estimate(latents, t)
+
+        return in_turn
+
+
 class RegionalAdapter(nn.Module):
     """The adapters of one site, each where its voice is heard. h (R * F, N, C) at spatial sites, (R * N, F, C) at temporal ones."""
 
-    def __init__(self, voices: Voices, site: Site) -> None:
+    def __init__(self, stage: Stage, site: Site) -> None:
         super().__init__()
-        self.voices, self.kind = voices, site.kind
-        self.wides = [(v, a[site]) for v, a in enumerate(voices.adapters) if site in a]
+        self.stage, self.site = stage, site
 
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
-        parts = h.unflatten(0, (self.voices.rows, -1))  # (R, F, N, C) or (R, N, F, C)
+        voices = self.stage.voices
+        parts = h.unflatten(0, (voices.rows, -1))  # (R, F, N, C) or (R, N, F, C)
         out = torch.zeros_like(parts)
-        for voice, wide in self.wides:
+        for voice, adapters in enumerate(voices.adapters):
+            wide = adapters.get(self.site)
+            if wide is None:
+                continue
             out[EMPTY:FIRST] += self._share(voice, parts.shape) * _each(wide, parts[EMPTY:FIRST])
-            own = self.voices.own_row(voice)
+            own = voices.own_row(voice)
             if own is not None:
                 acts = _each(wide, parts[own : own + 1])[0]
-                everywhere = self.voices.elsewhere is None
+                everywhere = voices.elsewhere is None
                 out[own] += acts if everywhere else (self._share(voice, parts.shape) > 0) * acts
         return out.flatten(0, 1)
 
     def _share(self, voice: int, shape: torch.Size) -> Tensor:
-        cells = shape[2] if self.kind == "spatial" else shape[1]
-        share = self.voices.layout.shares(cells)[voice]  # (F, N)
-        return (share if self.kind == "spatial" else share.T)[..., None]
+        cells = shape[2] if self.site.kind == "spatial" else shape[1]
+        share = self.stage.voices.layout.shares(cells)[voice]  # (F, N)
+        return (share if self.site.kind == "spatial" else share.T)[..., None]
 
 
 def _each(wide: Wide, rows: Tensor) -> Tensor:
@@ -145,18 +176,19 @@ def _each(wide: Wide, rows: Tensor) -> Tensor:
 class RegionAttention:
     """A layer's cross-attention in which the prompt's row listens to the regions inside their boxes, and theirs perhaps only there."""
 
-    def __init__(self, plain: LayerTextAttention, voices: Voices) -> None:
-        self.plain, self.voices = plain, voices
+    def __init__(self, plain: LayerTextAttention, stage: Stage) -> None:
+        self.plain, self.stage = plain, stage
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
     ) -> Tensor:
         out = self.plain(attn, hidden_states, encoder_hidden_states, **more)
-        voices, count = self.voices, self.voices.layout.voices - 1
+        voices = self.stage.voices
+        count = voices.layout.voices - 1
         parts = hidden_states.unflatten(0, (voices.rows, -1))  # (R, F, N, C)
         rows = out.unflatten(0, (voices.rows, -1))
         shares = voices.layout.shares(parts.shape[2])[..., None]  # (V, F, N, 1)
-        if voices.attend:
+        if voices.attend and count:
             asked = parts[PROMPT].repeat(count, 1, 1)
             told = self.plain(attn, asked, voices.text).unflatten(0, (count, -1))
             rows[PROMPT] = shares[0] * rows[PROMPT] + (shares[1:] * told).sum(0)
@@ -195,10 +227,12 @@ class RegionGuidance:
 
 
 @contextmanager
-def spoken(base: Base, voices: Voices) -> Iterator[dict[Site, RegionalAdapter]]:
-    """Within it, every cross-attention listens to the voices. Yields the adapters to attach."""
+def spoken(
+    base: Base, stage: Stage, adapters: Sequence[dict[Site, Wide]]
+) -> Iterator[dict[Site, RegionalAdapter]]:
+    """Within it, every cross-attention listens to the voices whose turn it is. Yields what to attach where any of `adapters` act."""
     layers = [base.denoiser.get_submodule(s.name) for s in base.sites_of("spatial")]
     kinds: tuple[SiteKind, ...] = ("spatial", "temporal")
-    sites = [s for s in base.sites_of(*kinds) if any(s in a for a in voices.adapters)]
-    with listening(layers, lambda plain: RegionAttention(plain, voices)):
-        yield {site: RegionalAdapter(voices, site) for site in sites}
+    sites = [s for s in base.sites_of(*kinds) if any(s in a for a in adapters)]
+    with listening(layers, lambda plain: RegionAttention(plain, stage)):
+        yield {site: RegionalAdapter(stage, site) for site in sites}

@@ -15,9 +15,10 @@ from ..schedule import weights
 from ..settings import SampleSettings
 from .adapters import Wide, attached
 from .aggregate import Share, candidates, fold, speaking, weigh
-from .bases.contract import Base
+from .bases.contract import Base, Site
 from .concept import Learner
-from .regions import PROMPT, Layout, RegionGuidance, Voices, spoken
+from .regions import FIRST, PROMPT, Layout, RegionGuidance, Stage, Voices, boxes_of, spoken
+from .windows import Estimate, Window, blended, through, windows
 
 OnStep = Callable[[int, int], None]
 Row = tuple[str, Sequence[Share]]  # a prompt, and who takes part in it
@@ -54,6 +55,29 @@ class ClassifierFree:
         return empty + self.scale * (told - empty)
 
 
+def guided(base: Base, text: Tensor, guidance: Guidance) -> Estimate:
+    """What the base answers, guided.
+
+    `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; of them as many times B as `guidance`
+    wants copies, the last.
+    """
+
+    def estimate(latents: Tensor, t: Tensor) -> Tensor:
+        rows = latents.repeat(guidance.copies, 1, 1, 1, 1)
+        return guidance(base.predict(rows, t.expand(len(rows)), text[-len(rows) :]))
+
+    return estimate
+
+
+def windowed(base: Base, shape: Sequence[int], settings: SampleSettings, estimate: Estimate) -> Estimate:
+    """The same in every window of latents (.., h, w), if they are denoised in windows."""
+    return blended([(window, estimate) for window in _windows(base, shape, settings)])
+
+
+def _windows(base: Base, shape: Sequence[int], settings: SampleSettings) -> list[Window]:
+    return windows(shape[-2], shape[-1], base.own_cells if settings.windows else None, base.device)
+
+
 def seeded_noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
     """Standard normal, drawn on the CPU, so that a seed means the same clip on every device."""
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(device)
@@ -62,19 +86,14 @@ def seeded_noise(shape: Sequence[int], seed: int, device: torch.device) -> Tenso
 @torch.no_grad()
 def sample(
     base: Base,
-    text: Tensor,
+    estimate: Estimate,
     shape: tuple[int, ...],
     settings: SampleSettings,
     on_step: OnStep = _ignore,
     before_step: Callable[[int], None] = _ignore,
-    guidance: Guidance | None = None,
     start: Start | None = None,
 ) -> Tensor:
-    """Latents (B, C, F, h, w) from noise, or from `start`.
-
-    `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; with another `guidance` as many
-    times B as it wants copies. Timesteps are known beforehand: nothing in the loop waits for the device.
-    """
+    """Latents (B, C, F, h, w) from noise, or from `start`. Timesteps are known beforehand: nothing in the loop waits for the device."""
     scheduler = base.scheduler(settings.scheduler, settings.steps)
     if start is None:
         noise = seeded_noise(shape, settings.seed, base.device)
@@ -83,14 +102,10 @@ def sample(
     if first and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     on_device = scheduler.timesteps.to(base.device)
-    guidance = guidance or ClassifierFree(settings.guidance_scale)
-    text = text[-guidance.copies * len(latents) :]
     for i, t in list(enumerate(scheduler.timesteps.tolist()))[first:]:
         before_step(i)
         seen = scheduler.scale_model_input(latents, t)
-        rows = seen.repeat(guidance.copies, 1, 1, 1, 1)
-        answer = guidance(base.predict(rows, on_device[i].expand(len(rows)), text))
-        latents = scheduler.step(answer, t, latents).prev_sample
+        latents = scheduler.step(estimate(seen, on_device[i]), t, latents).prev_sample
         on_step(i + 1 - first, settings.steps - first)
     return latents
 
@@ -124,8 +139,10 @@ def generate_batch(
     text = _told(base, rows, text, learners, settings)
     adapters = fold(base, learners, shares)
     follow = _schedule((w for s, w in adapters.items() if s.kind == "spatial"), settings)
+    estimate = guided(base, text, ClassifierFree(settings.guidance_scale))
+    estimate = windowed(base, shape, settings, estimate)
     with _as_clip(base, settings), attached(base.denoiser, adapters):
-        latents = sample(base, text, shape, settings, on_step, follow, start=start)
+        latents = sample(base, estimate, shape, settings, on_step, follow, start)
     return _shown(base, latents)
 
 
@@ -140,33 +157,60 @@ def _in_regions(
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
     shape = base.latent_shape(settings.frames, settings.height, settings.width)
     rows, states = _cast(base, prompt, learners, settings)
-    layout = Layout(settings.regions, shape, base.device)
     text = _told(base, rows, states, learners, settings)
-    placed = base.situate(text[2:], layout.boxes)
-    if placed.ndim > text.ndim:  # frames read their own boxes, then
-        text = text[:, :, None].expand(-1, -1, settings.frames, -1, -1)
-    text = torch.cat([text[:2], placed])
     said_at = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
+    concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
     adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
+    views = _windows(base, shape, settings)
+    parts = [
+        (window, *_heard(base, window, boxes, text, concepts, adapters, settings))
+        for window, boxes in zip(
+            views, through(views, boxes_of(settings.regions, settings.frames)), strict=True
+        )
+    ]
+    stage = Stage(parts[0][1])
+    estimates = [
+        (window, stage.heard(voices, guided(base, said, RegionGuidance(voices, settings.guidance_scale))))
+        for window, voices, said in parts
+    ]
+    follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
+    with (
+        _as_clip(base, settings),
+        spoken(base, stage, adapters) as regional,
+        attached(base.denoiser, regional),
+    ):
+        latents = sample(base, blended(estimates), (1, *shape), settings, on_step, follow, start)
+    return _shown(base, latents)
+
+
+def _heard(
+    base: Base,
+    window: Window,
+    boxes: Tensor,
+    text: Tensor,
+    concepts: Tensor,
+    adapters: Sequence[dict[Site, Wide]],
+    settings: SampleSettings,
+) -> tuple[Voices, Tensor]:
+    """What a window hears of the regions, whose boxes (K, F, 4) are empty where it hears nothing; and the text of its rows."""
+    own = (boxes[..., 2:] > boxes[..., :2]).all(-1).any(-1).nonzero().flatten().tolist()  # in any frame
+    placed = base.situate(text[[FIRST + k for k in own]], boxes[own])
+    height, width = window.share.shape
     voices = Voices(
-        layout,
-        text[2:],
-        torch.stack([torch.stack(places).any(0) for places in said_at]).float(),
-        adapters,
+        Layout(boxes[own], height, width, base.device),
+        placed,
+        concepts[own],
+        [adapters[0], *(adapters[1 + k] for k in own)],
         attend=settings.region_attention,
         guided=settings.noise_guidance,
         elsewhere=text[:1] if settings.estimate_of == "box" else None,
     )
-    follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
-    with (
-        _as_clip(base, settings),
-        spoken(base, voices) as regional,
-        attached(base.denoiser, regional),
-    ):
-        guidance = RegionGuidance(voices, settings.guidance_scale)
-        text = text[: voices.rows]
-        latents = sample(base, text, (1, *shape), settings, on_step, follow, guidance, start)
-    return _shown(base, latents)
+    # Where there is no region, nothing guides; where there is nothing else, the prompt's estimate is the region's own.
+    voices.guided &= bool(own) and not (voices.attend and voices.alone)
+    told = text[:FIRST]
+    if placed.ndim > told.ndim:  # frames read their own boxes, then
+        told = told[:, :, None].expand(-1, -1, settings.frames, -1, -1)
+    return voices, torch.cat([told, placed])[: voices.rows]
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Protocol
 
 from ..prompts import named, plainly, told_apart
-from ..regions import MOST, Box, Region, side_by_side
+from ..regions import MOST, Box, Region
+from ..row import side_by_side
 from ..settings import Family
 from ..world.captions import TOGETHER, sentence
 from ..world.scenes import PLACES
@@ -42,7 +43,7 @@ class Asked(Question):
 class Composed:
     """One prompt for several concepts; `kind` is two, three, subject+motion or subject+style, or the like.
 
-    places: boxes side by side, one for each of several subjects, by name: there they are to be, if boxes are told, and are looked for.
+    places: boxes side by side, one for each of several subjects, by name: there they are looked for, by all methods, whatever they were told.
     """
 
     kind: str

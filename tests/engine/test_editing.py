@@ -9,7 +9,7 @@ from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.edit import edit, first_step, inverted, noised
 from ccvd_cli.engine.learn import learn_subject
-from ccvd_cli.engine.sample import generate, sample
+from ccvd_cli.engine.sample import ClassifierFree, generate, guided, sample
 from ccvd_cli.errors import UsageError
 from ccvd_cli.settings import EditSettings, Recipe, SampleSettings
 
@@ -42,7 +42,9 @@ def test_a_little_strength_leaves_nearly_the_clip_and_more_leaves_less(base: Bas
     distances = []
     for strength in (0.01, 0.3, 0.9):
         start = noised(base, latents, settings, strength)
-        made = sample(base, text, tuple(latents.shape), settings, start=start)
+        made = sample(
+            base, guided(base, text, ClassifierFree(1)), tuple(latents.shape), settings, start=start
+        )
         distances.append(float((made - latents).square().mean()))
     assert distances[0] < 0.15 < distances[1] < distances[2]
 
@@ -88,7 +90,9 @@ def test_inversion_is_undone_by_sampling_unguided_under_the_same_prompt(base: Ba
     def back(source: str) -> float:
         start = inverted(base, latents, source, settings, 0.6)
         assert (start.latents - latents).square().mean() > 0.05  # it went somewhere
-        made = sample(base, told, tuple(latents.shape), settings, start=start)
+        made = sample(
+            base, guided(base, told, ClassifierFree(1)), tuple(latents.shape), settings, start=start
+        )
         return float((made - latents).square().mean())
 
     same, other = back("a dog"), back("a blue car in the city")

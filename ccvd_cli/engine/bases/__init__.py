@@ -38,6 +38,20 @@ class Found:
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(f"base {self.name!r}: vae/config.json cannot be read ({error})") from error
 
+    @property
+    def own_size(self) -> tuple[int, int] | None:
+        """Height and width of the frames that it was trained on, in pixels, if it says."""
+        cells = own_cells(json.loads((self.folder / "unet" / "config.json").read_text()))
+        return (cells[0] * self.stride, cells[1] * self.stride) if cells else None
+
+
+def own_cells(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the latents that a denoiser of this configuration was trained on, if it says."""
+    size = config.get("sample_size")
+    if isinstance(size, int):
+        return size, size
+    return (int(size[0]), int(size[1])) if size else None
+
 
 def stride(config: Mapping[str, Any]) -> int:
     """That of an autoencoder's configuration: every level but the first halves the picture."""

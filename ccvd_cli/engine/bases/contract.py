@@ -70,6 +70,8 @@ class Base(ABC):
     sites: tuple[Site, ...]
     text_layers: int
     text_width: int
+    own_cells: tuple[int, int] | None  # (h, w) of the latents that it was trained on, if it says
+    own_size: tuple[int, int] | None  # the same in pixels
     image_width: int  # of the image embedding that guides appearance; 0: this base has no image encoder
 
     @abstractmethod
@@ -133,7 +135,7 @@ class Base(ABC):
 
     def situate(self, text: Tensor, boxes: Tensor) -> Tensor:
         """What regions read: text (B, L, T, D), or what `tell` made of it, with boxes (B, F, 4) -> (B, L, F, T, D), where this base was
-        trained to be told boxes; else `text`.
+        trained to be told boxes; else `text`. A box that is the whole frame is not told: that is what text means anyway.
         """
         return text
 

@@ -16,7 +16,7 @@ from ...errors import CcvdError, UsageError
 from .. import told
 from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
-from . import stride
+from . import own_cells, stride
 from .contract import Base, Places, Site, SiteKind, TokenVectors
 
 _PARTS = ("atlas", "clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
@@ -86,6 +86,8 @@ class LatentBase(Base):
         for part in (*models, self.clock, self.atlas):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
+        self.own_cells = cells = own_cells(self.denoiser.config)
+        self.own_size = (cells[0] * self._stride, cells[1] * self._stride) if cells else None
         self.text_layers = install_processors(self.denoiser, device)
         self.image_width = (
             int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
@@ -303,8 +305,10 @@ class LatentBase(Base):
         if self.atlas is None:
             return text
         each = text if text.ndim == 5 else text[:, :, None].expand(-1, -1, boxes.shape[1], -1, -1)
+        boxes = boxes.to(text.device)
+        whole = ((boxes - boxes.new_tensor([0, 0, 1, 1])).abs() < 1e-5).all(-1)[:, None, :, None, None]
         with self._autocast():
-            return self.atlas(each, boxes.to(text.device)[:, None])
+            return torch.where(whole, each, self.atlas(each, boxes[:, None]))
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():

@@ -48,7 +48,7 @@ class Ccvd(Method):
     def weights_for(self, prompt: str) -> Part:
         changes: dict[str, Any] = {}
         if "regions" not in self.without:
-            changes["regions"] = self.boxes(prompt)
+            changes |= self.row(prompt)
         if "noise" in self.without:
             changes["noise_guidance"] = False
         if "aggregation" in self.without:

@@ -23,7 +23,7 @@ from ...engine.lesson import Extra
 from ...engine.optimise import StepReport
 from ...engine.retention import Earlier
 from ...prompts import named, told_apart
-from ...regions import Region, side_by_side
+from ...row import in_a_row
 from ...settings import Kind, Recipe, SampleSettings
 from ..streams import Task
 
@@ -90,7 +90,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    places: ClassVar[bool] = False  # whether it gives several subjects boxes of their own
+    places: ClassVar[bool] = False  # whether it gives several subjects places of their own
 
     def __init__(self, common: Common) -> None:
         self.common, self.base = common, common.base
@@ -168,11 +168,12 @@ class Method(ABC):
         """The learned concepts that a prompt names, in its order."""
         return [self.known[name] for name in named(prompt) if name in self.known]
 
-    def boxes(self, prompt: str) -> tuple[Region, ...]:
-        """Side by side, one for each of several subjects; none for one."""
+    def row(self, prompt: str) -> dict[str, Any]:
+        """Changes to sampling: a place side by side for each of several subjects; none for one."""
         nouns = {x.name: x.class_noun for x in self.named(prompt) if x.kind == "subject"}
-        apart = told_apart(prompt, nouns)
-        return tuple(side_by_side(apart)) if len(apart) > 1 else ()
+        placed = in_a_row(self.common.sampling, told_apart(prompt, nouns), self.base.own_size)
+        wider = {"width": placed.width} if placed.width != self.common.sampling.width else {}
+        return {"regions": placed.regions, **wider}
 
 
 def learner_tensors(learner: Learner) -> dict[str, Tensor]:

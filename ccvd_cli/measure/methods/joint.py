@@ -13,4 +13,4 @@ class Joint(Method):
     places = True
 
     def weights_for(self, prompt: str) -> Part:
-        return Part(prompt, self.named(prompt), changes={"regions": self.boxes(prompt)})
+        return Part(prompt, self.named(prompt), changes=self.row(prompt))

@@ -1,0 +1,47 @@
+"""Several subjects in a row: in a box of the frame each, or in a window of the base's own size each, where it draws them as it draws one.
+
+Half of a small frame has no room for what makes somebody himself. Windows overlap by a quarter; where a frame of them is denoised window by
+window (engine/windows.py), everybody has one, and the frame is as wide as that needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .regions import Keyframe, Region
+from .settings import SampleSettings
+
+TOP = 0.1  # of the frame is left to the prompt, above boxes
+
+
+def side_by_side(texts: Sequence[str]) -> list[Region]:
+    """Boxes of equal width in a row, from left to right."""
+    width = 1 / len(texts)
+    return [_region(text, (i * width, TOP, (i + 1) * width, 1.0)) for i, text in enumerate(texts)]
+
+
+def width_of(count: int, own: int) -> int:
+    """Pixels of so many windows in a row, of which each is `own` wide."""
+    return own + (count - 1) * (own - own // 4)
+
+
+def in_a_row(
+    settings: SampleSettings, texts: Sequence[str], own: tuple[int, int] | None, *, widen: bool = True
+) -> SampleSettings:
+    """`settings` with a region for each of several prompts.
+
+    own: height and width of the base's own frames, in pixels, if it says. widen: a frame of that size may become as wide as windows need.
+    """
+    if len(texts) < 2:
+        return settings.model_copy(update={"regions": ()})
+    height, width = own or (0, 0)
+    wide = width_of(len(texts), width)
+    if not settings.windows or settings.height != height or settings.width not in (wide, width * widen):
+        return settings.model_copy(update={"regions": tuple(side_by_side(texts))})
+    lows = [width_of(i + 1, width) - width for i in range(len(texts))]
+    row = [_region(t, (x / wide, 0.0, (x + width) / wide, 1.0)) for t, x in zip(texts, lows, strict=True)]
+    return settings.model_copy(update={"regions": tuple(row), "width": wide})
+
+
+def _region(text: str, box: tuple[float, float, float, float]) -> Region:
+    return Region(prompt=text, keyframes=(Keyframe(frame=0, box=box),))
