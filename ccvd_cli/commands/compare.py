@@ -91,7 +91,8 @@ def compare(
     ways = _ways(options.ways)
     with session.registry() as registry:
         request = begin(registry, prompt, regions, sampling, base, options.seed)
-        request = replace(request, settings=placing.placed(session, request, request.settings, regions))
+        plain = request.settings
+        request = replace(request, settings=placing.placed(session, request, plain, regions))
         if regions.preview_regions:
             placing.preview(regions, request.settings, as_json=options.json)
             return
@@ -102,7 +103,7 @@ def compare(
         clips: dict[str, Tensor] = {}
         opened = open_base_of(session, request)
         for way in ways:
-            asked = _in_a_way(way, request)
+            asked = _in_a_way(way, request, plain.width)
             who = load(session, registry, asked, opened)
             if regions.explain:
                 session.say(f"{way}:")
@@ -165,8 +166,10 @@ def _ways(text: str) -> list[str]:
     return ways
 
 
-def _in_a_way(way: str, request: Request) -> Request:
-    asked = replace(request, settings=request.settings.model_copy(update=WAYS[way]))
+def _in_a_way(way: str, request: Request, width: int) -> Request:
+    """Without regions, the frame is as wide as it was before those needed more."""
+    changes = {"width": width, **WAYS[way]} if "regions" in WAYS[way] else WAYS[way]
+    asked = replace(request, settings=request.settings.model_copy(update=changes))
     if way == "base":
         spoken = {c.name: (c.kind, c.class_noun) for c in request.concepts}
         return replace(asked, prompt=plainly(request.prompt, spoken), concepts=[], closed=True)

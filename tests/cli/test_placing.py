@@ -48,6 +48,22 @@ def test_regions_are_obeyed_recorded_and_made_again(ccvd: Ccvd, taught: Path, cw
         assert (frames(cwd, f"d{k}") == frames(cwd, "a")) == (of == usual)
 
 
+def test_a_frame_of_the_bases_own_size_is_widened_for_several_subjects(
+    ccvd: Ccvd, taught: Path, cwd: Path
+) -> None:
+    asked = ("generate", BOTH, "--base", "mini", "--preview-regions", "p.png")
+    run = ccvd(*asked)
+    assert run.code == 0 and "--width 112, so that each has as much room as one alone" in run.err, run.err
+    assert "--region 'a <V1> dog @ 0,0,0.571428571,1'" in run.err
+    wide = Image.open(cwd / "p.png").size
+    for kept in (("--no-windows",), ("--width", "64")):
+        run = ccvd(*asked, *kept)
+        assert run.code == 0 and "--width" not in run.err and "@ 0,0.1,0.5,1'" in run.err
+        square = Image.open(cwd / "p.png").size
+        assert square[0] == square[1] and wide[0] * 64 == wide[1] * 112
+    assert ccvd(*asked, "--width", "112").code == 0 and Image.open(cwd / "p.png").size == wide
+
+
 def test_who_is_named_twice_is_not_put_into_the_others_box(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
     run = ccvd("generate", f"{BOTH}, the <V1> dog jumping", "--out", "a.gif", *FEW)
     assert run.code == 0 and "a <V2> cat, the <V1> dog jumping' names several subjects" in run.err, run.err
