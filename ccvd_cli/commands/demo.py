@@ -69,7 +69,7 @@ def demo(
     quick: Annotated[bool, Option("--quick", help="Learn for a shorter time; less to look at.")] = False,
     seed: Annotated[int, Option("--seed", min=0, max=LARGEST_SEED, help="Of everything random.")] = 0,
 ) -> None:
-    """Learn two subjects and a motion, generate four clips, and put them on one sheet."""
+    """Learn two subjects and a motion, generate five clips, and put them on one sheet."""
     import time
 
     from ..world import heldout
@@ -94,6 +94,7 @@ def demo(
         f"a <V2> {two.noun} jumping in the snow",
         f"a <V1> {one.noun} performing <V3> on the moon",
         f"a <V2> {two.noun} performing <V3> in the forest",
+        f"a <V1> {one.noun} and a <V2> {two.noun} growing in the snow",
     )
     clips = [tour.clip(f"clip-{i + 1}", prompt) for i, prompt in enumerate(prompts)]
     sheet = tour.sheet(list(zip(prompts, clips, strict=True)))

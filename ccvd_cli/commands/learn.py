@@ -40,6 +40,8 @@ from .scoring import Plan, plan_scoring
 from .wiring import command
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ccvd_registry import ConceptView, DataFile, Registry
 
     from ..engine.bases.contract import Base
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from ..engine.media import Loaded
     from ..engine.retention import Earlier
     from ..settings import Kind, Recipe, SampleSettings
+
+
+OUTSIDE_AUTO = 0.1  # masks that are found miss some of the subject, which is to be learned as well
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def register(app: typer.Typer) -> None:
             "ccvd learn-subject --images photos/ --class-noun dog",
             "ccvd learn-subject --images photos/ --name rex --steps 400 --seed 1",
             "ccvd learn-subject --images photos/ --class-noun dog --evaluate",
-            "ccvd learn-subject --images photos/ --masks masks/ --class-noun dog",
+            "ccvd learn-subject --images photos/ --masks auto --class-noun dog",
             "ccvd learn-subject --images rex/ --class-noun dog --images tom/ --class-noun cat",
         ),
         panel="Concepts and clips",
@@ -132,9 +137,13 @@ def learn_subject(
     given = [field for field in _OF_MASKS if getattr(recipe, field) is not None]
     if given and not within.masks:
         raise UsageError(
-            f"{option_of(given[0])} without --masks.", "Say where the subject is: --masks FOLDER, or alpha."
+            f"{option_of(given[0])} without --masks.",
+            "Say where the subject is: --masks FOLDER, alpha, or auto.",
         )
-    _learn(session, "subject", images, options, base, asdict(recipe), within.masks)
+    overrides = asdict(recipe)
+    if "auto" in (within.masks or ()) and recipe.outside_weight is None:
+        overrides["outside_weight"] = OUTSIDE_AUTO
+    _learn(session, "subject", images, options, base, overrides, within.masks)
 
 
 def learn_motion(
@@ -368,15 +377,24 @@ def _train(
         how: dict[str, Any] = {"recipe": task.recipe, "on_step": on_step, "earlier": earlier}
         if len(task.lessons) > 1:
             subjects = [
-                cotrain.Subject(x.name, x.class_noun, x.loaded.tensors, x.masks.tensors if x.masks else ())
+                cotrain.Subject(x.name, x.class_noun, x.loaded.tensors, _within(base, x, task.recipe))
                 for x in task.lessons
             ]
             return cotrain.learn_subjects_together(base, subjects, **how)
         (lesson,) = task.lessons
         if lesson.masks:
-            how["masks"] = lesson.masks.tensors
+            how["masks"] = _within(base, lesson, task.recipe)
         train = _trainer(task.kind)
         return [train(base, lesson.loaded.tensors, name=lesson.name, class_noun=lesson.class_noun, **how)]
+
+
+def _within(base: Base, lesson: Lesson, recipe: Recipe) -> Sequence[Tensor]:
+    """The masks of a lesson's photos, if it has any; where the base sees the noun, if it is to say."""
+    from ..engine.contrast import seen_by
+
+    if lesson.masks is None or lesson.masks.tensors:
+        return lesson.masks.tensors if lesson.masks else ()
+    return seen_by(base, lesson.loaded.tensors, lesson.class_noun or "thing", recipe.seed)
 
 
 def _trainer(kind: Kind) -> Callable[..., Learner]:

@@ -158,8 +158,8 @@ class MaskOptions:
         list[str] | None,
         Option(
             "--masks",
-            metavar="FOLDER|alpha",
-            help="Pictures named as the photos, white where the subject is; alpha: the photos are transparent elsewhere.",
+            metavar="FOLDER|alpha|auto",
+            help="Pictures named as the photos, white where it is; alpha: they are transparent elsewhere; auto: where the base sees its noun.",
             show_default=False,
         ),
     ] = None

@@ -55,6 +55,19 @@ def test_the_alpha_channel_of_the_photos_is_a_mask(ccvd: Ccvd, tiny: Path, cwd: 
     assert digests[0]["adapter"] != digests[1]["adapter"]
 
 
+def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
+    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
+    shared = (*shared, "--class-noun", "dog")
+    assert ccvd(*shared, "--name", "whole").code == 0
+    for name, more in (("within", ()), ("only", ("--outside-mask", 0))):
+        run = ccvd(*shared, "--name", name, "--masks", "auto", *more)
+        assert run.code == 0 and "within their masks" in run.err, run.err
+    told = [json.loads(ccvd("show", n, "--json").out) for n in ("whole", "within", "only")]
+    assert len({one["digests"]["adapter"] for one in told}) == 3
+    assert [one["recipe"]["outside_weight"] for one in told] == [0.0, 0.1, 0.0]
+    assert told[1]["data"] == told[0]["data"]  # there are no files of masks
+
+
 @pytest.mark.parametrize(
     ("masks", "said"),
     [

@@ -1,0 +1,46 @@
+"""Masks that the base finds itself: where its estimates differ with and without the noun."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccvd_cli.engine.bases import EMBEDDED, open_base
+from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.contrast import seen_by, threshold
+from ccvd_cli.world import heldout
+from ccvd_cli.world.parts import pixels
+
+
+@given(st.floats(-5, 5), st.floats(0.5, 5), st.integers(1, 30), st.integers(1, 30))
+@settings(deadline=None)
+def test_the_threshold_parts_two_groups(low: float, gap: float, few: int, many: int) -> None:
+    values = torch.cat([low + 0.1 * gap * torch.rand(many), low + gap + 0.1 * gap * torch.rand(few)])
+    assert float(values[:many].max()) < threshold(values) <= float(values[many:].min())
+
+
+def test_photos_have_masks_of_their_size_and_none_is_empty(base: Base) -> None:
+    photos = list(torch.rand(2, 3, 32, 32) * 2 - 1)
+    masks = seen_by(base, photos, "dog")
+    assert [m.shape for m in masks] == [(1, 32, 32)] * 2
+    for mask in masks:
+        assert set(mask.unique().tolist()) <= {0.0, 1.0} and mask.any()
+    assert all(torch.equal(a, b) for a, b in zip(masks, seen_by(base, photos, "dog"), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(masks, seen_by(base, photos, "dog", seed=1), strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_the_embedded_base_sees_its_things() -> None:
+    """Subjects that pretraining never saw: most of each is found, and little else."""
+    base, both, either, truth = open_base(str(EMBEDDED)), 0.0, 0.0, 0.0
+    for i in range(2):
+        photos = list(pixels(heldout.subject_images(i, 5), torch.device("cpu")))
+        found = torch.cat(seen_by(base, photos, heldout.subject(i).noun)) > 0.5
+        true = torch.from_numpy(heldout.subject_masks(i, 5)) > 127
+        both, either = both + float((found & true).sum()), either + float((found | true).sum())
+        truth += float(true.sum())
+    assert both / truth > 0.8 and both / either > 0.45
