@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .settings import SampleSettings
 
-_TINY = 128  # pixels: a clip no larger than this is hard to see
+_TINY = 128  # pixels: a clip no higher or no wider than this is hard to see
 
 
 def default_path(prompt: str, seed: int) -> Path:
@@ -33,4 +33,4 @@ def sidecar_path(path: Path) -> Path:
 
 def default_scale(settings: SampleSettings) -> int:
     """Pixels in the file per pixel of the clip: 4 for tiny clips, so that people can see them."""
-    return 4 if max(settings.height, settings.width) <= _TINY else 1
+    return 4 if min(settings.height, settings.width) <= _TINY else 1

@@ -34,13 +34,22 @@ def in_a_row(
     """
     if len(texts) < 2:
         return settings.model_copy(update={"regions": ()})
-    height, width = own or (0, 0)
+    boxes = settings.model_copy(update={"regions": tuple(side_by_side(texts))})
+    if own is None or settings.windows is False or settings.height != own[0]:
+        return boxes
+    width = own[1]
     wide = width_of(len(texts), width)
-    if not settings.windows or settings.height != height or settings.width not in (wide, width * widen):
-        return settings.model_copy(update={"regions": tuple(side_by_side(texts))})
+    if settings.width != wide and not (widen and settings.width == width):
+        return boxes
     lows = [width_of(i + 1, width) - width for i in range(len(texts))]
     row = [_region(t, (x / wide, 0.0, (x + width) / wide, 1.0)) for t, x in zip(texts, lows, strict=True)]
-    return settings.model_copy(update={"regions": tuple(row), "width": wide})
+    return settings.model_copy(update={"regions": tuple(row), "width": wide, "windows": True})
+
+
+def fills_windows(settings: SampleSettings, own: tuple[int, int] | None) -> bool:
+    """Whether every region is a window of its own."""
+    again = in_a_row(settings, [region.prompt for region in settings.regions], own, widen=False)
+    return bool(settings.regions and settings.windows and again == settings)
 
 
 def _region(text: str, box: tuple[float, float, float, float]) -> Region:

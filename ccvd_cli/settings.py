@@ -119,8 +119,10 @@ class SampleSettings(Settings):
     fps: int = Field(default=8, ge=1, le=120)
     height: int = Field(default=64, ge=8)
     width: int = Field(default=64, ge=8)
-    windows: bool = Field(
-        default=False, description="frames larger than the base's own are denoised in windows of that size"
+    windows: bool | None = Field(
+        default=False,
+        description="frames larger than the base's own are denoised in windows of that size; None: those that have to be "
+        "so large for several subjects side by side",
     )
     scheduler: SchedulerName = "dpm++"
     subject_schedule: str = Field(
@@ -242,7 +244,7 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 # Of prompts that name concepts. On `mini` strong guidance melts what adapters draw; without it, what prompts say is not obeyed. In boxes
 # it has learned to draw what it hears there.
 SAMPLING: dict[Family, SampleSettings] = {
-    "mini": SampleSettings(guidance_scale=2.0, estimate_of="box", windows=True),
+    "mini": SampleSettings(guidance_scale=2.0, estimate_of="box", windows=None),
     "unet3d": SampleSettings(
         steps=50, guidance_scale=9.0, frames=32, height=256, width=256, scheduler="ddim"
     ),

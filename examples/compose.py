@@ -36,7 +36,6 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "regions": {},
     "no regions": {"regions": ()},
     "regions in one frame": {"windows": False},
-    "regions, no noise guidance": {"noise_guidance": False},
     "regions, no region attention": {"region_attention": False},
     "regions in one frame, no noise guidance": {"windows": False, "noise_guidance": False},
     "regions in one frame, no region attention": {"windows": False, "region_attention": False},

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ccvd_cli.row import in_a_row, side_by_side, width_of
+from ccvd_cli.row import fills_windows, in_a_row, side_by_side, width_of
 from ccvd_cli.settings import SampleSettings
 
 TEXTS = ["a <V1> dog", "a <V2> cat", "a <V3> car", "a <V4> bird"]
@@ -29,8 +29,11 @@ def test_a_frame_of_the_bases_own_size_grows_to_a_window_for_each(count: int, wi
     spans = [tuple(round(v * width) for v in r.box_at(0)[::2]) for r in placed.regions]
     assert spans == [(48 * k, 48 * k + 64) for k in range(count)]
     assert all(r.box_at(0)[1::2] == (0.0, 1.0) for r in placed.regions)
-    asked = OWN.model_copy(update={"width": width})
-    assert in_a_row(asked, TEXTS[:count], (64, 64), widen=False) == placed
+    for windows in (True, None):
+        asked = OWN.model_copy(update={"width": width, "windows": windows})
+        assert in_a_row(asked, TEXTS[:count], (64, 64), widen=False) == placed
+    assert fills_windows(placed, (64, 64)) and not fills_windows(asked, (64, 64))
+    assert not fills_windows(placed.model_copy(update={"regions": placed.regions[:1]}), (64, 64))
 
 
 @pytest.mark.parametrize(

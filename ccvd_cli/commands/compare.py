@@ -16,8 +16,10 @@ from ..output import emit, emit_json
 from ..outputs import check_output
 from ..progress import progress
 from ..prompts import plainly
+from ..row import fills_windows
 from ..session import Session
 from . import placing
+from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
 from .request import Request, begin, explain, load, open_base_of
 from .wiring import command
@@ -142,6 +144,11 @@ def _check_ways(ways: list[str], request: Request) -> None:
     """Raises UsageError for a way that changes nothing of this prompt."""
     settings = request.settings
     for way in ways:
+        if way == "no-noise-guidance" and fills_windows(settings, find_base(request.source).own_size):
+            raise UsageError(
+                f"--with {way}: each region of '{request.prompt}' fills a window, so nothing would differ.",
+                "Leave it out, or keep them in one frame: --no-windows.",
+            )
         idle = (way == "base" and not request.concepts) or (way in _OF_REGIONS and not settings.regions)
         if idle:
             lacks = "regions" if way in _OF_REGIONS else "concepts"

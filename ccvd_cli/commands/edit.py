@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +131,7 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
     if wanted.method == "ddim":
         changed["scheduler"] = "ddim"
     settings = settings.model_copy(update=changed)
-    settings = placing.placed(session, asked, settings, given.regions, automatic=False)
+    settings = placing.placed(session, replace(asked, widen=False), settings, given.regions, automatic=False)
     return Edit(
         **{**vars(asked), "settings": settings},
         video=video,

@@ -148,8 +148,10 @@ def _edited(told: Sidecar, edit: SidecarEdit) -> list[str]:
     words += ["--source-prompt", edit.source_prompt] if edit.source_prompt else []
     for field in (f.name for f in fields(PictureOptions)):
         value, option = getattr(made, field), option_of(field)
-        if value is False:
-            words.append(option.replace("--", "--no-", 1))
+        if isinstance(value, bool):
+            words += [option if value else option.replace("--", "--no-", 1)] * (
+                value != getattr(usual, field)
+            )
         elif value != getattr(usual, field) and (field, edit.method) != ("scheduler", "ddim"):
             words += [option, str(value)]
     words += [word for region in made.regions for word in ("--region", str(region))]

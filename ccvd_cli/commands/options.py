@@ -260,7 +260,7 @@ class PictureOptions:
         bool | None,
         _sampling(
             "--windows/--no-windows",
-            "Frames larger than the base's own are made in windows of that size; each of several subjects has one.",
+            "Frames larger than the base's own are made in windows of that size; several subjects have one each.",
         ),
     ] = None
     scheduler: Annotated[Scheduler | None, _sampling("--scheduler", "How noise is taken away.")] = None

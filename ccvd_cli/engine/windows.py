@@ -90,13 +90,14 @@ def blended(parts: Sequence[tuple[Window, Estimate]]) -> Estimate:
 def through(windows: Sequence[Window], boxes: Tensor) -> list[Tensor]:
     """What of boxes (K, F, 4) each window hears, (K, F, 4) in fractions of itself; an empty box where it does not hear one.
 
-    Frame by frame, a box is heard in every window that sees half of it or more, and in the one that sees most of it.
+    Frame by frame, a box is heard in every window that sees half of it or is half filled by it, and in the one that sees most of it.
     """
     seen = torch.tensor([w.box for w in windows])[:, None, None]  # (J, 1, 1, 4)
     low, high = torch.maximum(seen[..., :2], boxes[..., :2]), torch.minimum(seen[..., 2:], boxes[..., 2:])
     part = (high - low).clamp(min=0).prod(-1) / (boxes[..., 2:] - boxes[..., :2]).prod(-1)  # (J, K, F)
     most = torch.zeros_like(part).scatter(0, part.argmax(0, keepdim=True), 1.0)
-    heard = (part >= 0.5 - 1e-6) | (most > 0)
     origin, size = seen[..., :2], seen[..., 2:] - seen[..., :2]
     inside = torch.cat([(low - origin) / size, (high - origin) / size], -1).clamp(0, 1)
+    filled = (inside[..., 2:] - inside[..., :2]).prod(-1)
+    heard = (part >= 0.5 - 1e-6) | (filled >= 0.5 - 1e-6) | (most > 0)
     return list(torch.where(heard[..., None], inside, 0.0))

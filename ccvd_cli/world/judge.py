@@ -178,8 +178,7 @@ class Judge(nn.Module):
     def _judge(self, clips: Tensor, looks: int, windows: Tensor) -> dict[str, Tensor]:
         seen = clips[:, _evenly(clips.shape[1], min(looks, clips.shape[1]))]
         with autocast(self.device):
-            frames = _resized(seen.flatten(0, 1).float(), 64)
-            logits = self.frames(_through(frames, windows.repeat_interleave(seen.shape[1], 0)))
+            logits = self.frames(_seen(seen.float(), windows))
             found = {k: v.log_softmax(-1).unflatten(0, seen.shape[:2]).sum(1) for k, v in logits.items()}
             if self.motion is not None:
                 sixteen = clips[:, _evenly(clips.shape[1], 16)]
@@ -217,6 +216,23 @@ def _kept(tensor: Tensor) -> Tensor:
 
 def _evenly(frames: int, count: int) -> list[int]:
     return [round(i) for i in torch.linspace(0, frames - 1, count).tolist()]
+
+
+def _seen(clips: Tensor, windows: Tensor) -> Tensor:
+    """What windows (N, 4) show of clips (N, F, 3, H, W), (N * F, 3, 64, 64).
+
+    Of frames that are no square a window is cut out first: squeezed with all the rest, its detail would be gone.
+    """
+    height, width = clips.shape[-2:]
+    if height == width:
+        return _through(_resized(clips.flatten(0, 1), 64), windows.repeat_interleave(clips.shape[1], 0))
+    parts = []
+    for clip, (x0, y0, x1, y1) in zip(clips, windows.tolist(), strict=True):
+        top, left = round(y0 * height), round(x0 * width)
+        rows = slice(top, max(top + 1, round(y1 * height)))
+        columns = slice(left, max(left + 1, round(x1 * width)))
+        parts.append(_resized(clip[..., rows, columns], 64))
+    return torch.cat(parts)
 
 
 def _through(frames: Tensor, windows: Tensor) -> Tensor:

@@ -45,6 +45,12 @@ def test_ways_are_shown_side_by_side(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
     assert np.abs(frame - parts[1]).mean() < np.abs(frame - parts[0]).mean()
 
 
+def test_what_changes_nothing_of_windows_is_refused(ccvd: Ccvd, taught: Path) -> None:
+    line = ("compare", "a <V1> dog and a <V2> dog", "--with", "default,no-noise-guidance", "--base", "mini")
+    run = ccvd(*line)
+    assert run.code == 2 and "fills a window, so nothing would differ" in run.err, run.err
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -73,6 +73,13 @@ def test_a_box_is_heard_where_half_of_it_is_seen_and_somewhere_always() -> None:
     assert left[4, 0].any() and not left[4, 1].any() and right[4, 1].any() and not right[4, 0].any()
 
 
+@pytest.mark.parametrize("size", [(16, 40), (16, 64), (32, 32)])
+def test_a_box_over_the_whole_frame_is_heard_in_every_window(size: tuple[int, int]) -> None:
+    views = windows(*size, (16, 16), CPU)
+    for heard in through(views, boxes_of([parse("<V1> @ 0,0,1,1")], 2)):
+        assert torch.allclose(heard, torch.tensor([0, 0, 1, 1.0]).expand(1, 2, 4), atol=1e-6)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4), st.integers(1, 40))
 def test_every_box_is_heard(corners: list[tuple[float, float, float, float]], width: int) -> None:

@@ -57,6 +57,16 @@ def test_a_judge_is_trained_once_and_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_of_wide_frames_a_window_is_looked_at_closely() -> None:
+    """The same square, alone and as a part of a frame three times as wide: half of its detail would be lost in that."""
+    square = torch.rand(1, 2, 3, 64, 64)
+    wide = torch.cat([torch.rand_like(square), square, torch.rand_like(square)], -1)
+    middle = torch.tensor([[1 / 3, 0.0, 2 / 3, 1.0]])
+    assert torch.equal(
+        judging._seen(wide, middle), judging._seen(square, torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    )
+
+
 def test_a_kept_judge_that_cannot_be_read_is_trained_anew(tmp_path: Path) -> None:
     attribute_judge(nothing(), tmp_path, settings=QUICK)
     (kept,) = tmp_path.iterdir()

@@ -135,7 +135,8 @@ class Base(ABC):
 
     def situate(self, text: Tensor, boxes: Tensor) -> Tensor:
         """What regions read: text (B, L, T, D), or what `tell` made of it, with boxes (B, F, 4) -> (B, L, F, T, D), where this base was
-        trained to be told boxes; else `text`. A box that is the whole frame is not told: that is what text means anyway.
+        trained to be told boxes; else `text`. A box that is the whole frame in all of them is not told, as that is
+        what text means anyway; nor is an empty one.
         """
         return text
 

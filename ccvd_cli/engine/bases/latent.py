@@ -306,9 +306,10 @@ class LatentBase(Base):
             return text
         each = text if text.ndim == 5 else text[:, :, None].expand(-1, -1, boxes.shape[1], -1, -1)
         boxes = boxes.to(text.device)
-        whole = ((boxes - boxes.new_tensor([0, 0, 1, 1])).abs() < 1e-5).all(-1)[:, None, :, None, None]
+        whole = ((boxes - boxes.new_tensor([0, 0, 1, 1])).abs() < 1e-5).all(-1).all(-1, keepdim=True)
+        untold = whole | (boxes[..., 2:] <= boxes[..., :2]).any(-1)
         with self._autocast():
-            return torch.where(whole, each, self.atlas(each, boxes[:, None]))
+            return torch.where(untold[:, None, :, None, None], each, self.atlas(each, boxes[:, None]))
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         with self._autocast():

@@ -172,8 +172,8 @@ class Method(ABC):
         """Changes to sampling: a place side by side for each of several subjects; none for one."""
         nouns = {x.name: x.class_noun for x in self.named(prompt) if x.kind == "subject"}
         placed = in_a_row(self.common.sampling, told_apart(prompt, nouns), self.base.own_size)
-        wider = {"width": placed.width} if placed.width != self.common.sampling.width else {}
-        return {"regions": placed.regions, **wider}
+        usual = self.common.sampling.model_dump(exclude={"regions"})
+        return {"regions": placed.regions} | {k: v for k, v in dict(placed).items() if v != usual.get(k, v)}
 
 
 def learner_tensors(learner: Learner) -> dict[str, Tensor]:
