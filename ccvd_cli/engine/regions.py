@@ -11,6 +11,8 @@ Besides, each region's prompt is asked for a noise estimate of its own, which gu
     E* = alpha E + (1 - alpha) sum_k omega_k m_k E_k / sum_k omega_k m_k  inside,      E  outside,
     omega_k = (1 / a_k) / mean(1 / a), clamped to [0.5, 2]: what is easily neglected weighs more.
 
+Where a region is all there is, as in a window of its own (windows.py), the prompt's estimate is E_k already, and none other is asked for.
+
 There the region is heard in the whole frame (CIDM); or in its box alone, while pixels elsewhere hear the empty prompt. The latter is for a base
 that has learned to draw what it hears in boxes: told the same everywhere, it draws one large actor of which a box has a part.
 """

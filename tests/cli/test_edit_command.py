@@ -14,7 +14,7 @@ import torch
 from cli_material import QUICK, Ccvd
 from PIL import Image
 
-from ccvd_cli import outputs
+from ccvd_cli import outputs, settings
 from ccvd_cli.engine import bases
 from ccvd_cli.engine.media import write_clip
 
@@ -100,6 +100,43 @@ def test_concepts_take_part_and_all_is_told(
     same = ("prompt", "seed", "settings", "edit")
     assert {k: retold[k] for k in same} == {k: told[k] for k in same}
     assert (cwd / "again.gif").read_bytes() == (cwd / "a.gif").read_bytes()
+
+
+def test_an_edited_clip_keeps_its_frame_and_is_made_again(
+    ccvd: Ccvd, tiny: Path, photos: Path, video: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a clip from nothing would be as wide as two subjects need."""
+    usual = settings.SAMPLING["mini"].model_copy(update={"height": 32, "width": 32})
+    monkeypatch.setitem(settings.SAMPLING, "mini", usual)
+    for noun in ("dog", "cat"):
+        line = ("--base", tiny, "--class-noun", noun, *QUICK, "--no-preview")
+        assert ccvd("learn-subject", "--images", photos, *line).code == 0
+    few = ("--steps", 2, "--frames", 3, "--seed", 1)
+    assert ccvd("generate", "a <V1> dog and a <V2> cat", *few, "--out", "wide.gif").code == 0
+    wide = json.loads((cwd / "wide.gif.json").read_text())["settings"]
+    assert (wide["width"], wide["windows"]) == (56, True)
+    again = ccvd("generate", "--from", "wide.gif.json", "--out", "wide-again.gif")
+    assert again.code == 0 and (cwd / "wide-again.gif").read_bytes() == (cwd / "wide.gif").read_bytes()
+    asked = (
+        "edit",
+        "--video",
+        video,
+        "a <V1> dog and a <V2> cat",
+        "--auto-regions",
+        "--steps",
+        2,
+        "--frames",
+        3,
+    )
+    for name, more in (("square", ()), ("windows", ("--windows",))):
+        run = ccvd(*asked, *more, "--out", f"{name}.gif")
+        assert run.code == 0, run.err
+        told = json.loads((cwd / f"{name}.gif.json").read_text())["settings"]
+        assert told["width"] == 32 and told["regions"][0]["keyframes"][0]["box"] == [0, 0.1, 0.5, 1]
+        hint = ccvd("generate", "--from", f"{name}.gif.json", "--out", "x.gif").err
+        hint = hint[hint.index("Again: `ccvd edit") :].split("`")[1]
+        assert ccvd(*shlex.split(hint)[1:], "--out", f"{name}-again.gif").code == 0
+        assert (cwd / f"{name}-again.gif").read_bytes() == (cwd / f"{name}.gif").read_bytes()
 
 
 def test_a_clip_from_nothing_tells_of_no_edit(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
