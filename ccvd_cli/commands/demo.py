@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from ..clips import sidecar_path
 from ..errors import UsageError
 from ..output import duration, emit
 from ..session import Session
@@ -191,6 +192,10 @@ def _pictures(folder: Path) -> Tensor:
 
 
 def _clip(path: Path) -> Tensor:
+    """As large as it was made."""
+    from .. import sidecar
     from ..engine.media import load_videos
 
-    return (load_videos(path, size=(64, 64), frames=16, fps=8).tensors[0] + 1) / 2
+    made = sidecar.read(sidecar_path(path)).sample_settings
+    size = made.height, made.width
+    return (load_videos(path, size=size, frames=made.frames, fps=made.fps).tensors[0] + 1) / 2
