@@ -226,9 +226,11 @@ def measure(measurements: Mapping[str, Measurement], description: str | None) ->
     parser.add_argument("--recipe", type=json.loads, default={}, help="changes to every recipe as JSON")
     parser.add_argument(
         "--masks",
+        nargs="?",
         choices=["true", "auto"],
+        const="true",
         default="",
-        help="subjects are learned within true or found masks",
+        help="learn within true, or found, masks",
     )
     parser.add_argument("--pairs", action="store_true", help="subjects are learned in pairs, side by side")
     parser.add_argument("--sampling", type=json.loads, default={}, help="changes to sampling as JSON")
