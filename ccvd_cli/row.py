@@ -7,9 +7,12 @@ window (engine/windows.py), everybody has one, and the frame is as wide as that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .regions import Keyframe, Region
-from .settings import SampleSettings
+
+if TYPE_CHECKING:
+    from .settings import SampleSettings
 
 TOP = 0.1  # of the frame is left to the prompt, above boxes
 

@@ -73,6 +73,7 @@ def test_slugs_and_numbers() -> None:
     assert clips.numbered(Path("x/a.gif"), 2) == [Path("x/a_000.gif"), Path("x/a_001.gif")]
     assert clips.default_scale(SampleSettings()) == 4
     assert clips.default_scale(SampleSettings(height=256, width=256)) == 1
+    assert clips.default_scale(SampleSettings(height=64, width=208)) == 4  # four subjects in a row
 
 
 @pytest.mark.parametrize(
