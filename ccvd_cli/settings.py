@@ -68,8 +68,12 @@ class Recipe(Settings):
         lt=1,
         description="share of a batch drawn from what the frozen base itself makes of the class noun",
     )
+    find_masks: bool = Field(
+        default=False,
+        description="of a subject without masks: the base itself says where in its photos it is; see engine/contrast.py",
+    )
     outside_weight: float = Field(
-        default=0.0, ge=0, le=1, description="with masks only: of the error outside them, 1 being as within"
+        default=0.0, ge=0, le=1, description="within masks only: of the error outside them, 1 being as within"
     )
     attention_mask_weight: float = Field(
         default=0.2,
@@ -189,9 +193,11 @@ _MINI_PICTURES = Recipe(
     last_layers=3,
 )
 
-# The word "my" stands for a look in pretraining.
+# The word "my" stands for a look in pretraining. Found masks miss some of a subject, so a little of what is outside counts as well.
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
+        "find_masks": True,
+        "outside_weight": 0.1,
         "token_start": "my",
         "token_steps": 350,
         "token_lr": 3e-3,

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.concept import Learner
-from ccvd_cli.engine.contrast import seen_by
 from ccvd_cli.engine.cotrain import Subject, learn_subjects_together
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.media_out import contact_sheet
@@ -44,7 +43,7 @@ class Collection:
     registry: Registry
     split: heldout.Split
     recipes: Mapping[Kind, Recipe]
-    masks: str = ""  # subjects are learned within their masks: true ones, or those that the base finds
+    masks: bool = False  # subjects are learned within their true masks
     pairs: bool = False  # two subjects at a time, side by side
 
     def __getitem__(self, name: str) -> Learner:
@@ -107,7 +106,7 @@ class Collection:
 
     def _ways(self, kind: str) -> list[DataFile]:
         """How it is learned besides the recipe, as the registry keeps it."""
-        flags = [f"{self.masks} masks"] * bool(self.masks) + ["pairs"] * self.pairs
+        flags = ["true masks"] * self.masks + ["pairs"] * self.pairs
         return [{"file": flag, "sha256": ""} for flag in flags if kind == "subject"]
 
     def _pupil(self, who: heldout.HeldoutSubject) -> Subject:
@@ -116,9 +115,6 @@ class Collection:
     def _masks(self, name: str) -> Sequence[Tensor]:
         if not self.masks:
             return ()
-        if self.masks == "auto":
-            _, noun, photos = self.material(name)
-            return seen_by(self.base, photos, noun)
         masks = heldout.subject_masks(int(name.partition("-")[2]), 5)
         return list(torch.from_numpy(masks)[:, None].float() / 255)
 
@@ -224,14 +220,7 @@ def measure(measurements: Mapping[str, Measurement], description: str | None) ->
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--conditions", type=int, help="so many of the conditions that are compared, at most")
     parser.add_argument("--recipe", type=json.loads, default={}, help="changes to every recipe as JSON")
-    parser.add_argument(
-        "--masks",
-        nargs="?",
-        choices=["true", "auto"],
-        const="true",
-        default="",
-        help="learn within true, or found, masks",
-    )
+    parser.add_argument("--masks", action="store_true", help="subjects are learned within their true masks")
     parser.add_argument("--pairs", action="store_true", help="subjects are learned in pairs, side by side")
     parser.add_argument("--sampling", type=json.loads, default={}, help="changes to sampling as JSON")
     args = parser.parse_args()

@@ -40,8 +40,6 @@ from .scoring import Plan, plan_scoring
 from .wiring import command
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ccvd_registry import ConceptView, DataFile, Registry
 
     from ..engine.bases.contract import Base
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from ..settings import Kind, Recipe, SampleSettings
 
 
-OUTSIDE_AUTO = 0.1  # masks that are found miss some of the subject, which is to be learned as well
+OUTSIDE_FOUND = 0.1  # masks that are found miss some of the subject, which is to be learned as well
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def register(app: typer.Typer) -> None:
             "ccvd learn-subject --images photos/ --class-noun dog",
             "ccvd learn-subject --images photos/ --name rex --steps 400 --seed 1",
             "ccvd learn-subject --images photos/ --class-noun dog --evaluate",
-            "ccvd learn-subject --images photos/ --masks auto --class-noun dog",
+            "ccvd learn-subject --images photos/ --masks masks/ --class-noun dog",
             "ccvd learn-subject --images rex/ --class-noun dog --images tom/ --class-noun cat",
         ),
         panel="Concepts and clips",
@@ -132,18 +130,21 @@ def learn_subject(
     recipe: SubjectRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
-    from .overrides import option_of
-
-    given = [field for field in _OF_MASKS if getattr(recipe, field) is not None]
-    if given and not within.masks:
-        raise UsageError(
-            f"{option_of(given[0])} without --masks.",
-            "Say where the subject is: --masks FOLDER, alpha, or auto.",
-        )
-    overrides = asdict(recipe)
-    if "auto" in (within.masks or ()) and recipe.outside_weight is None:
-        overrides["outside_weight"] = OUTSIDE_AUTO
+    overrides = {**asdict(recipe), "find_masks": _to_be_found(within.masks or ())}
+    if overrides["find_masks"] and recipe.outside_weight is None:
+        overrides["outside_weight"] = OUTSIDE_FOUND
     _learn(session, "subject", images, options, base, overrides, within.masks)
+
+
+def _to_be_found(masks: Sequence[str]) -> bool | None:
+    """Whether the base is to find the masks that are not given; None: as the recipe has it. Raises UsageError."""
+    from ..engine.masks import AUTO, NONE
+
+    if AUTO in masks and NONE in masks:
+        raise UsageError(
+            f"--masks {AUTO} for one subject and {NONE} for another.", "Learn them one after the other."
+        )
+    return True if AUTO in masks else False if NONE in masks else None
 
 
 def learn_motion(
@@ -310,6 +311,8 @@ def _prepare(
     recipe = override(RECIPES[family][kind], overrides)
     pixels = {"height": options.height, "width": options.width}
     sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
+    if kind == "subject":
+        _check_masks_are_of_use(recipe, overrides, within)
     lessons = []
     for name, noun, folder, mask in zip(names, nouns, folders, within, strict=True):
         loaded = _load(kind, folder, recipe, sampling)
@@ -318,9 +321,30 @@ def _prepare(
         for path, reason in lesson.loaded.skipped:
             session.say(f"Skipped {path.name}: {reason}.")
         called = f"{lesson.name} ({lesson.class_noun})" if lesson.class_noun else lesson.name
-        within_masks = ", within their masks" if lesson.masks else ""
+        within_masks = _said_of_masks(kind, lesson, recipe)
         session.say(f"Learning {kind} {called} from {files(lesson.loaded.used)}{within_masks}.")
     return Task(kind, recipe, sampling, lessons)
+
+
+def _check_masks_are_of_use(
+    recipe: Recipe, overrides: Mapping[str, Any], masks: Sequence[str | None]
+) -> None:
+    """Raises UsageError if settings of masks are given where there will not be any."""
+    from ..engine.masks import NONE
+    from .overrides import option_of
+
+    given = [field for field in _OF_MASKS if overrides[field] is not None]
+    if given and not recipe.find_masks and all(mask in (None, NONE) for mask in masks):
+        raise UsageError(
+            f"{option_of(given[0])} without masks.",
+            "Say where the subject is: --masks FOLDER, alpha, or auto.",
+        )
+
+
+def _said_of_masks(kind: Kind, lesson: Lesson, recipe: Recipe) -> str:
+    if lesson.masks:
+        return ", within their masks"
+    return ", within masks that the base finds" if kind == "subject" and recipe.find_masks else ""
 
 
 def _noun(given: str) -> str:
@@ -340,11 +364,10 @@ def _load(kind: Kind, folder: Path, recipe: Recipe, sampling: SampleSettings) ->
 
 
 def _load_masks(photos: Loaded, source: str | None, sampling: SampleSettings) -> Masks | None:
-    from ..engine.masks import load_masks
+    from ..engine.masks import AUTO, NONE, load_masks
 
-    if source is None:
+    if source in (None, AUTO, NONE):
         return None
-
     return load_masks(photos, source, size=(sampling.height, sampling.width))
 
 
@@ -377,24 +400,15 @@ def _train(
         how: dict[str, Any] = {"recipe": task.recipe, "on_step": on_step, "earlier": earlier}
         if len(task.lessons) > 1:
             subjects = [
-                cotrain.Subject(x.name, x.class_noun, x.loaded.tensors, _within(base, x, task.recipe))
+                cotrain.Subject(x.name, x.class_noun, x.loaded.tensors, x.masks.tensors if x.masks else ())
                 for x in task.lessons
             ]
             return cotrain.learn_subjects_together(base, subjects, **how)
         (lesson,) = task.lessons
         if lesson.masks:
-            how["masks"] = _within(base, lesson, task.recipe)
+            how["masks"] = lesson.masks.tensors
         train = _trainer(task.kind)
         return [train(base, lesson.loaded.tensors, name=lesson.name, class_noun=lesson.class_noun, **how)]
-
-
-def _within(base: Base, lesson: Lesson, recipe: Recipe) -> Sequence[Tensor]:
-    """The masks of a lesson's photos, if it has any; where the base sees the noun, if it is to say."""
-    from ..engine.contrast import seen_by
-
-    if lesson.masks is None or lesson.masks.tensors:
-        return lesson.masks.tensors if lesson.masks else ()
-    return seen_by(base, lesson.loaded.tensors, lesson.class_noun or "thing", recipe.seed)
 
 
 def _trainer(kind: Kind) -> Callable[..., Learner]:

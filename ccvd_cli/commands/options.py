@@ -152,15 +152,16 @@ class LearnOptions:
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """Where in the photos the subject is: one for each folder, or none."""
+    """Where in the photos the subject is: once for each folder, or left out."""
 
     masks: Annotated[
         list[str] | None,
         Option(
             "--masks",
-            metavar="FOLDER|alpha|auto",
-            help="Pictures named as the photos, white where it is; alpha: they are transparent elsewhere; auto: where the base sees its noun.",
-            show_default=False,
+            metavar="FOLDER|alpha|auto|none",
+            help="Pictures named as the photos, white where it is; alpha: they are transparent elsewhere; auto: where the base sees its "
+            "noun; none: nobody asks.",
+            show_default="auto on mini, else none",
         ),
     ] = None
 
@@ -227,10 +228,10 @@ class PictureRecipeOptions(RecipeOptions):
 @dataclass(frozen=True)
 class SubjectRecipeOptions(PictureRecipeOptions):
     outside_weight: Annotated[
-        float | None, _recipe("--outside-mask", "With --masks: how much what is outside counts, 0 to 1.")
+        float | None, _recipe("--outside-mask", "How much what is outside its mask counts, 0 to 1.")
     ] = None
     attention_mask_weight: Annotated[
-        float | None, _recipe("--attention-mask", "With --masks: weight of its name being read there alone.")
+        float | None, _recipe("--attention-mask", "Weight of its name being read within its mask alone.")
     ] = None
     attention_mask_level: Annotated[
         int | None, _recipe("--attention-mask-level", "Where: in layers of 1/N of the latents' sides.")

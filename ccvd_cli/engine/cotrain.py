@@ -9,7 +9,7 @@ are, and photos keep their backgrounds, masks or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, permutations
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from .adapters import Bottleneck, attached
 from .attention_maps import grid_of, watching
 from .bases.contract import Base, Site, TokenVectors
 from .concept import Learner
-from .learn import subject_lesson
+from .learn import found_masks, subject_lesson
 from .lesson import Lesson, Stage
 from .lesson_prompts import subject_prompt
 from .losses import attention_mask_loss, diffusion_loss
@@ -113,6 +113,9 @@ def learn_subjects_together(
     """
     if len(subjects) < 2:
         raise UsageError(f"{len(subjects)} subject(s) cannot be learned together", "give two or more")
+    subjects = [
+        replace(s, masks=s.masks or found_masks(base, s.images, s.class_noun, recipe)) for s in subjects
+    ]
     pupils = []
     for s in subjects:
         lesson = subject_lesson(

@@ -12,7 +12,8 @@ from ..settings import Kind, Recipe
 from .adapters import Bottleneck
 from .bases.contract import Base, Site
 from .concept import Learner
-from .lesson import Extra, Lesson
+from .contrast import seen_by
+from .lesson import WITHOUT_A_NOUN, Extra, Lesson
 from .lesson_prompts import motion_prompts, style_prompts, subject_prompt
 from .optimise import OnStep
 from .prior import imagine
@@ -48,13 +49,24 @@ def subject_lesson(
         on_step=on_step,
         earlier=earlier,
     )
+    if kind == "subject":
+        masks = masks or found_masks(base, images, class_noun, recipe)
     if masks:
         lesson.look_within(masks)
     if recipe.prior_share:
-        shown = class_noun or ("picture" if kind == "style" else "thing")
+        shown = class_noun or ("picture" if kind == "style" else WITHOUT_A_NOUN["subject"])
         with base.still():
             lesson.prior = imagine(base, f"a {shown}", lesson.latents.shape[1:], recipe.seed)
     return lesson
+
+
+def found_masks(base: Base, images: Sequence[Tensor], class_noun: str, recipe: Recipe) -> Sequence[Tensor]:
+    """Where the base sees a subject in its pictures, as masks (1, H, W); none if the recipe does not ask for them."""
+    return (
+        seen_by(base, images, class_noun or WITHOUT_A_NOUN["subject"], recipe.seed)
+        if recipe.find_masks
+        else ()
+    )
 
 
 def learn_subject(
@@ -74,7 +86,8 @@ def learn_subject(
     """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
 
     A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given. With
-    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, what they show is learned, and of the rest as much as the recipe says.
+    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, what they show is learned, and of the rest as much as the recipe says;
+    without, the recipe may have the base find them.
     `onto`: adapters by site name that are trained on instead of fresh ones, as plain fine-tuning from task to task does; they act while
     tokens are learned. `extra`: what is added to the loss.
 

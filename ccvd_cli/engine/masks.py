@@ -15,17 +15,14 @@ from ..errors import UsageError
 from .clip_reader import Unreadable
 from .media import Loaded, find_images, fitted, read_picture, sha256
 
-ALPHA, AUTO = "alpha", "auto"
+ALPHA, AUTO, NONE = "alpha", "auto", "none"
 _BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject
 _MANY = 5
 
 
 @dataclass(frozen=True)
 class Masks:
-    """`tensors`: float32 (1, height, width) in [0, 1], one per photo; `used` and `digests` (sha256, hex): files, none for alpha.
-
-    Of `auto` there are no tensors either: the base will be asked.
-    """
+    """`tensors`: float32 (1, height, width) in [0, 1], one per photo; `used` and `digests` (sha256, hex): files, none for alpha."""
 
     tensors: list[Tensor]
     used: list[Path]
@@ -38,14 +35,12 @@ def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
     Args:
         photos: what `load_images` gave.
         source: a folder with a picture for every photo, of the photo's size and with its name up to the suffix; or `alpha`: what a photo
-            does not leave transparent is the subject; or `auto`, which is found later.
+            does not leave transparent is the subject.
         size: (height, width) in pixels, as for the photos.
 
     Raises:
         UsageError: a photo without a mask, a mask without a photo, one of another size than its photo, unreadable or black.
     """
-    if source == AUTO:
-        return Masks([], [], [])
     if source == ALPHA:
         return Masks([_alpha(path, size) for path in photos.used], [], [])
     folder = Path(source)

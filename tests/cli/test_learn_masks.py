@@ -58,14 +58,31 @@ def test_the_alpha_channel_of_the_photos_is_a_mask(ccvd: Ccvd, tiny: Path, cwd: 
 def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
     shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
     shared = (*shared, "--class-noun", "dog")
-    assert ccvd(*shared, "--name", "whole").code == 0
-    for name, more in (("within", ()), ("only", ("--outside-mask", 0))):
-        run = ccvd(*shared, "--name", name, "--masks", "auto", *more)
-        assert run.code == 0 and "within their masks" in run.err, run.err
-    told = [json.loads(ccvd("show", n, "--json").out) for n in ("whole", "within", "only")]
+    ways = {
+        "default": (),
+        "auto": ("--masks", "auto"),
+        "only": ("--masks", "auto", "--outside-mask", 0),
+        "none": ("--masks", "none"),
+    }
+    told = []
+    for name, more in ways.items():
+        run = ccvd(*shared, "--name", name, *more)
+        assert run.code == 0, run.err
+        assert ("within masks that the base finds" in run.err) == (name != "none")
+        told.append(json.loads(ccvd("show", name, "--json").out))
+    assert told[0]["digests"]["adapter"] == told[1]["digests"]["adapter"]  # what mini does by itself
     assert len({one["digests"]["adapter"] for one in told}) == 3
-    assert [one["recipe"]["outside_weight"] for one in told] == [0.0, 0.1, 0.0]
-    assert told[1]["data"] == told[0]["data"]  # there are no files of masks
+    assert [one["recipe"]["find_masks"] for one in told] == [True, True, True, False]
+    assert [one["recipe"]["outside_weight"] for one in told] == [0.1, 0.1, 0.0, 0.1]
+    assert told[1]["data"] == told[3]["data"]  # there are no files of masks
+
+
+def test_settings_of_masks_need_masks(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
+    shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK)
+    run = ccvd(*shared, "--masks", "none", "--outside-mask", 0.2)
+    assert run.code == 2 and "--outside-mask without masks." in run.err
+    run = ccvd(*shared, "--masks", "auto", "--images", photos, "--masks", "none")
+    assert run.code == 2 and "--masks auto for one subject and none for another." in run.err
 
 
 @pytest.mark.parametrize(
@@ -135,8 +152,3 @@ def test_bad_weights_name_the_option(
 def test_motions_have_no_masks(ccvd: Ccvd, tiny: Path, clips: Path) -> None:
     run = ccvd("learn-motion", "--videos", clips, "--base", tiny, "--masks", "masks")
     assert run.code == 2 and "--masks" in run.err
-
-
-def test_what_is_about_masks_needs_masks(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
-    run = ccvd("learn-subject", "--images", photos, "--base", tiny, "--outside-mask", 0.1, *QUICK)
-    assert run.code == 2 and "--outside-mask without --masks" in run.err

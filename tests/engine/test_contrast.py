@@ -6,10 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_learn_and_sample import QUICK
 
 from ccvd_cli.engine.bases import EMBEDDED, open_base
 from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.contrast import seen_by, threshold
+from ccvd_cli.engine.cotrain import Subject, learn_subjects_together
+from ccvd_cli.engine.learn import learn_subject
+from ccvd_cli.settings import RECIPES, Recipe
 from ccvd_cli.world import heldout
 from ccvd_cli.world.parts import pixels
 
@@ -31,6 +36,38 @@ def test_photos_have_masks_of_their_size_and_none_is_empty(base: Base) -> None:
     assert any(
         not torch.equal(a, b) for a, b in zip(masks, seen_by(base, photos, "dog", seed=1), strict=True)
     )
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_finding_masks_is_as_good_as_being_given_them(base: Base, together: bool) -> None:
+    photos = list(torch.rand(2, 3, 32, 32) * 2 - 1)
+    found = seen_by(base, photos, "dog")
+
+    def learned(find: bool, masks: list[torch.Tensor]) -> list[bytes]:
+        recipe = QUICK.model_copy(update={"find_masks": find})
+        if together:
+            subjects = [Subject(name, "dog", photos, masks) for name in ("V1", "V2")]
+            learners = learn_subjects_together(base, subjects, recipe=recipe)
+        else:
+            learners = [learn_subject(base, photos, name="V1", class_noun="dog", recipe=recipe, masks=masks)]
+        return [learner.adapter_bytes() for learner in learners]
+
+    whole = [torch.ones(1, 32, 32)] * 2
+    assert learned(True, []) == learned(False, found)
+    assert learned(True, whole) == learned(False, whole)  # what is given counts
+    assert learned(True, []) != learned(False, [])
+
+
+def test_only_minis_subjects_are_found_by_default(base: Base) -> None:
+    asked = {(family, kind) for family, kinds in RECIPES.items() for kind, r in kinds.items() if r.find_masks}
+    assert asked == {("mini", "subject")}
+    style = QUICK.model_copy(update={"find_masks": True})
+    photos = list(torch.rand(2, 3, 32, 32) * 2 - 1)
+
+    def learned(recipe: Recipe) -> Learner:
+        return learn_subject(base, photos, name="V1", class_noun="", recipe=recipe, kind="style")
+
+    assert learned(style).adapter_bytes() == learned(QUICK).adapter_bytes()
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ...engine.adapters import attached
 from ...engine.bases.contract import Site
 from ...engine.concept import Learner
-from ...engine.learn import motion_lesson, subject_lesson
+from ...engine.learn import found_masks, motion_lesson, subject_lesson
 from ...engine.lesson import Extra, Lesson, Stage, adapted_sites
 from ...prompts import named
 from ...settings import Kind, Recipe, Settings
@@ -95,6 +95,8 @@ class CLora(Method):
         if task.kind == "motion":
             lesson = motion_lesson(self.base, material, **how)
         else:
+            if task.kind == "subject":  # the base may know where it is; no prompt says it
+                how["masks"] = found_masks(self.base, material, task.noun, recipe)
             lesson = subject_lesson(self.base, material, kind=task.kind, **how)
         lesson.start, lesson.extra = self._random_token(task.order), self
         changes: dict[Any, Any] = self._fresh(task)
