@@ -41,7 +41,7 @@ class BenchmarkOptions:
         str | None,
         Option(
             "--stream",
-            metavar="toy10|toy35|FILE",
+            metavar="toy10|toy35|dev|FILE",
             help="Tasks that the world draws, or a csv/yaml/json list.",
             show_default="toy10",
         ),
@@ -62,6 +62,15 @@ class BenchmarkOptions:
             "--ablate",
             metavar="PARTS",
             help="Of ccvd, without: tokens, orthogonal, aggregation, regions, noise; several with commas.",
+            show_default=False,
+        ),
+    ] = None
+    change: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="METHOD.NAME=VALUE",
+            help="One of a method's own settings, such as ewc.weight=100; again for others.",
             show_default=False,
         ),
     ] = None
@@ -122,6 +131,7 @@ def register(app: typer.Typer) -> None:
             "ccvd benchmark --stream toy10 --methods ccvd,finetune",
             "ccvd benchmark --methods ccvd --ablate regions --seeds 3",
             "ccvd benchmark --methods all --shard 1/4",
+            "ccvd benchmark --stream dev --methods ewc --set ewc.weight=100",
             "ccvd benchmark --table --out benchmark --sheet methods.png",
         ),
         panel="Measuring",
@@ -172,7 +182,7 @@ def _asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Res
     streams = {Path(options.stream).stem} if options.stream else {r.stream for r in results}
     found = [r for r in results if r.stream in streams]
     if options.methods and options.methods != "all":
-        named = {r.method: r.method.partition(" without ")[0] for r in found}
+        named = {r.method: r.method.split()[0] for r in found}
         methods = _listed(options.methods, sorted(set(named.values())), "--methods")
         found = [r for r in found if named[r.method] in methods]
     elif options.stream and not found:
@@ -339,7 +349,36 @@ def _plan(options: BenchmarkOptions, stream: Stream, at_once: int) -> Plan:
         options.every,
         options.prompts,
         at_once,
+        _changes(options.change or (), asked),
     )
+
+
+def _changes(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What `--set` gives, by method. Raises UsageError: another form, a method that is not run, or a setting that it has not."""
+    from pydantic import ValidationError
+
+    from ..measure.methods import METHODS
+
+    found: dict[str, dict[str, float]] = {}
+    for text in given:
+        what, _, value = text.partition("=")
+        method, _, name = what.partition(".")
+        if method not in methods:
+            raise UsageError(
+                f"--set {text}: '{method}' is not among --methods.",
+                "Say METHOD.NAME=VALUE, such as ewc.weight=100.",
+            )
+        known = METHODS[method].Own.model_fields
+        if name not in known:
+            has = f"It has {', '.join(known)}." if known else "It has none."
+            raise UsageError(f"--set {text}: {method} has no setting '{name}'.", has)
+        try:
+            settings = METHODS[method].Own.model_validate({name: value})
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"].removeprefix("Input ")
+            raise UsageError(f"--set {text}: {problem}.") from error
+        found.setdefault(method, {})[name] = getattr(settings, name)
+    return found
 
 
 def _listed(text: str, known: Any, option: str) -> list[str]:
@@ -356,14 +395,13 @@ def _examiner(
 ) -> ExactExaminer:
     from ..measure.benchmark import ExactExaminer
     from ..measure.exact import Exact
-    from ..measure.streams import SUBJECTS
-    from ..world import heldout
     from ..world.judge import judges_folder
     from .examining import open_encoders
 
     opened = open_encoders(base, options.clip, options.dino)
-    subjects = heldout.indices("test", SUBJECTS)
-    exact = Exact(base, subjects, judges_folder(session.home), report, session.say) if stream.toy else None
+    exact = (
+        Exact(base, stream.subjects, judges_folder(session.home), report, session.say) if stream.toy else None
+    )
     return ExactExaminer(opened.clip, opened.dino, exact=exact)
 
 

@@ -22,7 +22,7 @@ from ..engine.bases.contract import Base
 from ..engine.concept import Learner
 from ..errors import CcvdError, UsageError
 from ..outputs import whole
-from ..settings import Kind, Recipe, SampleSettings, Settings
+from ..settings import Kind, Recipe, SampleSettings
 from . import streams
 from .composed import Asked, Composed, composed
 from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, summary
@@ -43,7 +43,10 @@ Progress = Callable[[str, int, int, "float | None"], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run. `every`: all that was learned is scored after so many tasks; 0: at the end alone. `prompts`: of each concept."""
+    """What is run. `every`: all that was learned is scored after so many tasks; 0: at the end alone. `prompts`: of each concept.
+
+    `changes`: to methods' own settings.
+    """
 
     stream: Stream
     methods: tuple[str, ...]
@@ -54,6 +57,7 @@ class Plan:
     every: int = 0
     prompts: int = 4
     at_once: int = 8
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def runs(self, shard: tuple[int, int] = (1, 1)) -> list[tuple[str, int]]:
         """(method, seed): those of the i-th of n processes."""
@@ -66,12 +70,9 @@ class Plan:
 
     def folder(self, method: str, seed: int) -> Path:
         left_out = "+".join(self.without_of(method))
-        return (
-            self.out
-            / self.stream.name
-            / (f"{method}-without-{left_out}" if left_out else method)
-            / f"seed{seed}"
-        )
+        changed = "".join(f"-{key}={value}" for key, value in self.changes.get(method, {}).items())
+        of_method = f"{method}-without-{left_out}" if left_out else method + changed
+        return self.out / self.stream.name / of_method / f"seed{seed}"
 
 
 def scaled(recipe: Recipe, effort: float) -> Recipe:
@@ -117,7 +118,9 @@ class Run:
             kind: scaled(r, self.plan.effort).model_copy(update=seeded) for kind, r in self.recipes.items()
         }
         common = Common(self.base, self.recipes, self.sampling, self.seed, self._on_step, self._taken)
-        self.method: Method = make(self.name, common, self.plan.without_of(self.name))
+        self.method: Method = make(
+            self.name, common, self.plan.without_of(self.name), self.plan.changes.get(self.name)
+        )
         self.folder = self.plan.folder(self.name, self.seed)
         self.state = State(self.folder)
 
@@ -202,6 +205,7 @@ class Run:
             "stream": self.plan.stream.name,
             "method": self.name,
             "ablated": list(self.plan.without_of(self.name)),
+            "changed": dict(self.plan.changes.get(self.name, {})),
             "seed": self.seed,
             "task": {key: getattr(task, key) for key in ("order", "kind", "name", "noun")},
             "tasks": len(tasks),
@@ -317,7 +321,7 @@ class Run:
             "batches": self.plan.at_once,
             "encoders": self.examiner.encoders(),
             "every": self.plan.every,
-            "method": getattr(self.method, "settings", Settings()).model_dump(mode="json"),
+            "method": self.method.settings.model_dump(mode="json"),
         }
 
     def _taken(self, task: Task, lesson: str) -> Learner | None:

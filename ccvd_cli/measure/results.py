@@ -34,7 +34,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method has after a task: `scores` are means by concept, then metric; `judges` how often each is right; seconds by task."""
+    """What a method has after a task; it is called by its name and what it was run without or with.
+
+    scores: means by concept, then metric; judges: how often each is right; learning, evaluating: seconds of the task.
+    """
 
     stream: str
     method: str
@@ -115,10 +118,13 @@ def _result(path: Path) -> Result:
         raise ValueError(f"its format is {found['format']!r}, not {FORMAT}")
     seconds = found.get("seconds") or {}
     without = ", ".join(map(str, found.get("ablated") or ()))
+    changed = ", ".join(f"{key} {value}" for key, value in dict(found.get("changed") or {}).items())
     order = int(found["task"]["order"])
     return Result(
         str(found["stream"]),
-        str(found["method"]) + (f" without {without}" if without else ""),
+        str(found["method"])
+        + (f" without {without}" if without else "")
+        + (f" with {changed}" if changed else ""),
         int(found["seed"]),
         order,
         int(found.get("tasks") or order),

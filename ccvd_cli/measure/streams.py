@@ -1,8 +1,8 @@
 """Streams of tasks: concepts that arrive one after the other, drawn by the embedded world or listed in a file.
 
-`toy35` are the 20 subjects, 10 motions and 5 styles of the world's `test` split in a fixed shuffled order, `toy10` the first ten of them. A file
-lists tasks as rows (csv) or mappings (yaml, json): kind, name, class_noun and folder; or, instead of the folder, images and videos, of which a
-motion takes the second. Folders are relative to the file.
+`toy35` are the 20 subjects, 10 motions and 5 styles of the world's `test` split in a fixed shuffled order, `toy10` the first ten of them; `dev`
+are five of its `dev` split, on which settings of methods are chosen. A file lists tasks as rows (csv) or mappings (yaml, json): kind, name,
+class_noun and folder; or, instead of the folder, images and videos, of which a motion takes the second. Folders are relative to the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from .. import prompts
 from ..errors import UNREADABLE, UsageError
@@ -23,9 +23,7 @@ from .questions import Question, built_in
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOY = {"toy35": 35, "toy10": 10}
-SUBJECTS = 20  # of the toy streams; who is seen is judged among all of them
-ORDER = 46  # the seed of the toys' order; its first ten hold 6 subjects, 2 motions and 2 styles
+ORDER = 46  # the seed of the toys' order; the first ten of test hold 6 subjects, 2 motions and 2 styles, the first five of dev 3, 1 and 1
 _IMAGES, _CLIPS = 5, 4  # that a toy task is learned from
 
 
@@ -40,12 +38,24 @@ class Task:
     folder: Path | None = None
 
 
+class Toy(NamedTuple):
+    """The first `tasks` of a split's; who is seen is judged among all its `subjects`."""
+
+    split: heldout.Split
+    subjects: int
+    tasks: int
+
+
+TOY = {"toy35": Toy("test", 20, 35), "toy10": Toy("test", 20, 10), "dev": Toy("dev", 10, 5)}
+
+
 @dataclass(frozen=True)
 class Stream:
-    """Tasks in their order."""
+    """Tasks in their order; `subjects`: of a toy, those of the world among whom who is seen is judged."""
 
     name: str
     tasks: tuple[Task, ...]
+    subjects: tuple[int, ...] = ()
 
     @property
     def toy(self) -> bool:
@@ -60,7 +70,8 @@ def open_stream(source: str, *, skip_missing: bool = False) -> Stream:
         UsageError: no such stream; no task in it, a name twice, an unknown kind, or a folder that is not there (unless `skip_missing`).
     """
     if source in TOY:
-        return Stream(source, toy_tasks()[: TOY[source]])
+        toy = TOY[source]
+        return Stream(source, toy_tasks(toy)[: toy.tasks], tuple(heldout.indices(toy.split, toy.subjects)))
     path = Path(source).expanduser()
     rows = _rows(path, source)
     tasks = [_task(row, path.parent, f"'{source}', task {i}") for i, row in enumerate(rows, 1)]
@@ -77,14 +88,14 @@ def open_stream(source: str, *, skip_missing: bool = False) -> Stream:
     return Stream(path.stem, tuple(replace(task, order=i) for i, task in enumerate(tasks, 1)))
 
 
-def toy_tasks() -> tuple[Task, ...]:
-    """Those of toy35."""
+def toy_tasks(toy: Toy) -> tuple[Task, ...]:
+    """All of its split, in their order."""
     import numpy as np
 
-    subjects = [heldout.subject(i) for i in heldout.indices("test", SUBJECTS)]
+    subjects = [heldout.subject(i) for i in heldout.indices(toy.split, toy.subjects)]
     all_of: list[tuple[Kind, str, str]] = [("subject", who.name, who.noun) for who in subjects]
-    all_of += [("motion", name, name) for name in heldout.MOTION_SPLITS["test"]]
-    all_of += [("style", name, "") for name in heldout.STYLE_SPLITS["test"]]
+    all_of += [("motion", name, name) for name in heldout.MOTION_SPLITS[toy.split]]
+    all_of += [("style", name, "") for name in heldout.STYLE_SPLITS[toy.split]]
     order = np.random.default_rng(ORDER).permutation(len(all_of))
     return tuple(Task(i, *all_of[k]) for i, k in enumerate(order, 1))
 
@@ -203,4 +214,4 @@ def _check_names(tasks: Sequence[Task], source: str) -> None:
             )
 
 
-__all__ = ["SUBJECTS", "TOY", "Stream", "Task", "material", "open_stream", "questions"]
+__all__ = ["TOY", "Stream", "Task", "material", "open_stream", "questions"]

@@ -22,7 +22,7 @@ def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A base that reads captions; judges of a moment, and a toy stream of two tasks."""
     settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
     monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
-    monkeypatch.setitem(streams.TOY, "toy10", 2)
+    monkeypatch.setitem(streams.TOY, "toy10", streams.TOY["toy10"]._replace(tasks=2))
     folder = build_mini(tmp_path / "tiny")
     config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
     config.projection_dim = 24
@@ -79,6 +79,18 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
     assert "ccvd without regions, noise" in shown and shown.count("data:video/mp4") > 1
 
 
+def test_a_methods_own_settings_can_be_changed(ccvd: Ccvd, captioned: Path, cwd: Path) -> None:
+    line = ("benchmark", "--methods", "ewc", "--base", captioned, *QUICK)
+    assert ccvd(*line).code == 0
+    changed = ccvd(*line, "--set", "ewc.weight=3", "--set", "ewc.samples=2")
+    assert changed.code == 0, changed.err
+    of_method = cwd / "benchmark" / "toy10" / "ewc-weight=3.0-samples=2" / "seed0"
+    settings = json.loads((of_method / "run.json").read_text())["method"]
+    assert settings == {"weight": 3.0, "samples": 2}
+    both = json.loads(ccvd("benchmark", "--table", "--methods", "ewc", "--json").out)
+    assert [one["method"] for one in both] == ["ewc", "ewc with weight 3.0, samples 2"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -92,6 +104,15 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
         (["--effort", "0"], "--effort 0.0"),
         (["--height", "32"], "the world draws 64x64"),
         (["--table"], "no results"),
+        (["--set", "ewc.weight=1"], "'ewc' is not among --methods"),
+        (["--methods", "ewc", "--set", "ewc.luck=1"], "It has weight, samples"),
+        (["--methods", "joint", "--set", "joint.luck=1"], "joint has no setting 'luck'"),
+        (["--methods", "ewc", "--set", "ewc.weight=-1"], "--set ewc.weight=-1: should be greater"),
+        (["--methods", "ewc", "--set", "ewc.weight"], "--set ewc.weight: should be a valid number"),
+        (
+            ["--methods", "ewc", "--set", "ewc.samples=1.5"],
+            "--set ewc.samples=1.5: should be a valid integer",
+        ),
         (["--table", "--seeds", "3"], "--seeds 3: --table runs nothing"),
         (["--table", "--ablate", "luck"], "--ablate luck: --table runs nothing"),
         (["--out", "file"], "not a folder"),

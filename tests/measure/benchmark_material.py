@@ -16,7 +16,7 @@ from ccvd_cli.measure.methods import Common, make
 from ccvd_cli.measure.methods.contract import Method
 from ccvd_cli.measure.methods.ewc import Ewc, EwcSettings
 from ccvd_cli.measure.methods.l2dm import L2dm, L2dmSettings
-from ccvd_cli.measure.streams import Stream, material, toy_tasks
+from ccvd_cli.measure.streams import TOY, Stream, material, toy_tasks
 from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe
 
 QUICK = {"token_steps": 1, "adapter_steps": 2, "batch_size": 1, "bottleneck": 0.2, "last_layers": 0}
@@ -40,7 +40,7 @@ def tiny_base(folder: Path) -> Base:
 
 def stream(*kinds: str) -> Stream:
     """The first toy tasks of these kinds."""
-    left, tasks = list(toy_tasks()), []
+    left, tasks = list(toy_tasks(TOY["toy35"])), []
     for order, kind in enumerate(kinds, 1):
         task = next(t for t in left if t.kind == kind)
         left.remove(task)

@@ -28,6 +28,16 @@ def test_the_worlds_streams_hold_all_kinds_of_the_test_split() -> None:
         assert truth and f"<{task.name}>" in asked.prompt and "<" not in asked.plain
 
 
+def test_settings_are_chosen_on_concepts_of_another_split() -> None:
+    dev, whole = open_stream("dev"), open_stream("toy35")
+    assert Counter(t.kind for t in dev.tasks) == {"subject": 3, "motion": 1, "style": 1} and dev.toy
+    assert not {t.name for t in dev.tasks} & {t.name for t in whole.tasks}
+    assert not set(dev.subjects) & set(whole.subjects)
+    for stream in (dev, whole):  # judges know all who are to be told apart
+        asked = {int(t.name.rpartition("-")[2]) for t in stream.tasks if t.kind == "subject"}
+        assert asked <= set(stream.subjects)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("photos", "clips"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .c_lora import CLora
 from .ccvd import ABLATIONS, Ablation, Ccvd
@@ -15,7 +16,7 @@ from .l2dm import L2dm
 from .lora_merge import LoraMerge
 from .lwf import Lwf
 
-METHODS: dict[str, Callable[[Common], Method]] = {
+METHODS: dict[str, type[Method]] = {
     "ccvd": Ccvd,
     "joint": Joint,
     "finetune": Finetune,
@@ -28,9 +29,17 @@ METHODS: dict[str, Callable[[Common], Method]] = {
 }
 
 
-def make(name: str, common: Common, without: Sequence[Ablation] = ()) -> Method:
-    """A method that has learned nothing yet; `without` is for ccvd alone."""
-    return Ccvd(common, without) if name == "ccvd" else METHODS[name](common)
+def make(
+    name: str, common: Common, without: Sequence[Ablation] = (), changes: Mapping[str, Any] | None = None
+) -> Method:
+    """A method that has learned nothing yet; `without` is for ccvd alone, `changes` are to a method's own settings.
+
+    Raises:
+        ValidationError: a setting that it has not, or a value that does not fit.
+    """
+    if name == "ccvd":
+        return Ccvd(common, without)
+    return METHODS[name](common, METHODS[name].Own(**changes or {}))
 
 
 __all__ = ["ABLATIONS", "LESSONS", "METHODS", "Ablation", "Common", "Method", "Part", "make"]

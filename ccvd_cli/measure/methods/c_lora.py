@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...engine.adapters import attached
@@ -33,8 +34,8 @@ from .contract import WHERE, Common, Method, Part
 class CLoraSettings(Settings):
     """weight: lambda. Both are ours and not tuned: changes are small, so their products are smaller by many orders of magnitude."""
 
-    weight: float = 1e8
-    rank: int = 16
+    weight: float = Field(default=1e8, ge=0, allow_inf_nan=False)
+    rank: int = Field(default=16, ge=1, le=1024)
 
 
 class Lora(nn.Module):
@@ -74,10 +75,11 @@ class CLora(Method):
 
     name = "c-lora"
     summary = "low-rank keys and values that avoid earlier ones', all act always"
+    Own = CLoraSettings
+    settings: CLoraSettings
 
-    def __init__(self, common: Common, settings: CLoraSettings | None = None) -> None:
-        super().__init__(common)
-        self.settings = settings or CLoraSettings()
+    def __init__(self, common: Common, settings: Settings | None = None) -> None:
+        super().__init__(common, settings)
         self.past: dict[str, Tensor] = {}
 
     @property

@@ -24,7 +24,7 @@ from ...engine.optimise import StepReport
 from ...engine.retention import Earlier
 from ...prompts import named, told_apart
 from ...row import in_a_row
-from ...settings import Kind, Recipe, SampleSettings
+from ...settings import Kind, Recipe, SampleSettings, Settings
 from ..streams import Task
 
 # Subjects and styles share the adapters of the spatial layers; motions have those of the temporal ones, and beside the clock.
@@ -91,9 +91,11 @@ class Method(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     places: ClassVar[bool] = False  # whether it gives several subjects places of their own
+    Own: ClassVar[type[Settings]] = Settings  # the settings that it has for itself
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, settings: Settings | None = None) -> None:
         self.common, self.base = common, common.base
+        self.settings: Any = settings or self.Own()
         self.known: dict[str, Learner] = {}
         self.lessons: dict[str, str] = {}
 

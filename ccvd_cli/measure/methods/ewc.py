@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ...engine.adapters import Bottleneck
@@ -24,8 +25,8 @@ from .finetune import Finetune
 class EwcSettings(Settings):
     """weight: lambda, ours and not tuned; samples: single ones that F is a mean over."""
 
-    weight: float = 5000.0
-    samples: int = 32
+    weight: float = Field(default=5000.0, ge=0, allow_inf_nan=False)
+    samples: int = Field(default=32, ge=1)
 
 
 class Ewc(Finetune):
@@ -33,10 +34,11 @@ class Ewc(Finetune):
 
     name = "ewc"
     summary = "finetune, held where earlier tasks' losses are steep"
+    Own = EwcSettings
+    settings: EwcSettings
 
-    def __init__(self, common: Common, settings: EwcSettings | None = None) -> None:
-        super().__init__(common)
-        self.settings = settings or EwcSettings()
+    def __init__(self, common: Common, settings: Settings | None = None) -> None:
+        super().__init__(common, settings)
         self.fisher: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}
 

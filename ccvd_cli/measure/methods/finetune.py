@@ -12,6 +12,7 @@ from ...engine.aggregate import guide
 from ...engine.bases.contract import Site
 from ...engine.concept import Learner
 from ...engine.lesson import Extra, adapted_sites
+from ...settings import Settings
 from ..streams import Task
 from .contract import WHERE, Common, Method, Part, bottlenecks
 
@@ -22,8 +23,8 @@ class Finetune(Method):
     name = "finetune"
     summary = "one adapter goes through all tasks"
 
-    def __init__(self, common: Common) -> None:
-        super().__init__(common)
+    def __init__(self, common: Common, settings: Settings | None = None) -> None:
+        super().__init__(common, settings)
         self.shared: dict[str, Bottleneck] = {}
 
     @property

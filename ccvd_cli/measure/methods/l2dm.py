@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from ...engine.adapters import Bottleneck
@@ -32,11 +33,11 @@ from .rehearsal import Ask, answer, frozen_at
 class L2dmSettings(Settings):
     """candidates: drawn after a task; kept: of them; samples: rehearsed at a step; replay, distillation: lambda_r and lambda_d."""
 
-    candidates: int = 8
-    kept: int = 4
-    samples: int = 4
-    replay: float = 1.0
-    distillation: float = 1.0
+    candidates: int = Field(default=8, ge=1)
+    kept: int = Field(default=4, ge=1)
+    samples: int = Field(default=4, ge=1)
+    replay: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    distillation: float = Field(default=1.0, ge=0, allow_inf_nan=False)
 
 
 class Remembered(NamedTuple):
@@ -52,10 +53,11 @@ class L2dm(Finetune):
 
     name = "l2dm"
     summary = "finetune, rehearsing generated samples of earlier concepts"
+    Own = L2dmSettings
+    settings: L2dmSettings
 
-    def __init__(self, common: Common, settings: L2dmSettings | None = None) -> None:
-        super().__init__(common)
-        self.settings = settings or L2dmSettings()
+    def __init__(self, common: Common, settings: Settings | None = None) -> None:
+        super().__init__(common, settings)
         self.memory: dict[str, Remembered] = {}
 
     @property

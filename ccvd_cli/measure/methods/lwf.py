@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from ...engine.adapters import Bottleneck
 from ...engine.bases.contract import Site
 from ...engine.lesson import Extra, Lesson, Stage
 from ...settings import Kind, Settings
-from .contract import Common
 from .finetune import Finetune
 from .rehearsal import Ask, answer, frozen_at
 
@@ -28,8 +28,8 @@ GENERIC: dict[Kind, str] = {"subject": "a thing", "motion": "a thing moving", "s
 class LwfSettings(Settings):
     """weight: lambda, the paper's 1; samples: of a batch that are compared, at most."""
 
-    weight: float = 1.0
-    samples: int = 4
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    samples: int = Field(default=4, ge=1)
 
 
 class Lwf(Finetune):
@@ -37,10 +37,8 @@ class Lwf(Finetune):
 
     name = "lwf"
     summary = "finetune, answering a generic prompt as before the task"
-
-    def __init__(self, common: Common, settings: LwfSettings | None = None) -> None:
-        super().__init__(common)
-        self.settings = settings or LwfSettings()
+    Own = LwfSettings
+    settings: LwfSettings
 
     @property
     def extra(self) -> Extra:
