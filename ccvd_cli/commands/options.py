@@ -160,7 +160,7 @@ class MaskOptions:
             "--masks",
             metavar="FOLDER|alpha|auto|none",
             help="Pictures named as the photos, white where it is; alpha: they are transparent elsewhere; auto: where the base sees its "
-            "noun; none: nobody asks.",
+            "noun; none: whole photos.",
             show_default="auto on mini, else none",
         ),
     ] = None
