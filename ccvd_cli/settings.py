@@ -24,6 +24,9 @@ EditMethod = Literal["noise", "ddim"]
 EstimateOf = Literal["frame", "box"]
 
 
+OUTSIDE_FOUND = 0.1  # masks that are found miss some of the subject, which is to be learned as well
+
+
 class Settings(BaseModel):
     """Immutable and strict: an unknown field is an error, not a silent default."""
 
@@ -73,7 +76,10 @@ class Recipe(Settings):
         description="of a subject without masks: the base itself says where in its photos it is; see engine/contrast.py",
     )
     outside_weight: float = Field(
-        default=0.0, ge=0, le=1, description="within masks only: of the error outside them, 1 being as within"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="with masks only: of the error outside of them, 1 being as within",
     )
     attention_mask_weight: float = Field(
         default=0.2,
@@ -193,11 +199,11 @@ _MINI_PICTURES = Recipe(
     last_layers=3,
 )
 
-# The word "my" stands for a look in pretraining. Found masks miss some of a subject, so a little of what is outside counts as well.
+# The word "my" stands for a look in pretraining.
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "find_masks": True,
-        "outside_weight": 0.1,
+        "outside_weight": OUTSIDE_FOUND,
         "token_start": "my",
         "token_steps": 350,
         "token_lr": 3e-3,

@@ -8,6 +8,7 @@ of all styles. Concepts come from the `test` split; recipes were chosen on `dev`
     python examples/heldout.py subjects --home runs/test
     python examples/heldout.py motions --home runs/test
     python examples/heldout.py styles --home runs/test
+    python examples/heldout.py masks --home runs/test       learns nothing
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from collection import Bench, measure
 from torch import Tensor
 
+from ccvd_cli.engine.contrast import seen_by
 from ccvd_cli.engine.sample import generate_batch
 from ccvd_cli.world import heldout
 from ccvd_cli.world.heldout import Prompt
@@ -45,6 +47,25 @@ def motions(bench: Bench) -> None:
 
 def styles(bench: Bench) -> None:
     _read_off(bench, "style", bench.collection.styles, heldout.style_prompts)
+
+
+def masks(bench: Bench) -> None:
+    """How well the base finds subjects in their pictures: asked for the noun, and for a thing, as where nobody says what it is."""
+    shown: dict[str, list[Tensor]] = {"the noun": [], "a thing": []}
+    for who in bench.collection.subjects[: bench.args.concepts]:
+        pictures = bench.collection.material(who.name)[2]
+        true = torch.from_numpy(heldout.subject_masks(who.index, len(pictures)))[:, None] > 127
+        for label, noun in zip(shown, (who.noun, "thing"), strict=True):
+            found = torch.stack(seen_by(bench.collection.base, pictures, noun)) > 0
+            both, either = float((found & true).sum()), float((found | true).sum())
+            shown[label].append(torch.tensor([both / float(true.sum()), both / either]))
+            bench.rows.append(
+                (f"{who.name}: {label}", torch.stack(pictures).add(1).div(2) * (0.2 + 0.8 * found))
+            )
+    for label, shares in shown.items():
+        covered, alike = torch.stack(shares).mean(0).tolist()
+        bench.facts[label] = {"covered": covered, "intersection over union": alike}
+        print(f"{label}: {covered:.0%} of the subjects are found; intersection over union {alike:.2f}")
 
 
 def _read_off(
@@ -78,7 +99,7 @@ def _made(bench: Bench, name: str, prompts: list[Prompt]) -> Iterator[tuple[Prom
         yield from zip(prompts, clips, strict=True)
 
 
-MEASUREMENTS = {"subjects": subjects, "motions": motions, "styles": styles}
+MEASUREMENTS = {"subjects": subjects, "motions": motions, "styles": styles, "masks": masks}
 
 if __name__ == "__main__":
     measure(MEASUREMENTS, __doc__)

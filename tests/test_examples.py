@@ -94,6 +94,31 @@ def test_pairs_are_learned_side_by_side(
     assert "regions: each in its box" in told and "no regions" not in told  # one condition was asked for
 
 
+def test_masks_are_found_by_a_base_that_has_learned_nothing_too(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [
+        "heldout",
+        "masks",
+        "--home",
+        str(tmp_path / "home"),
+        "--out",
+        str(tmp_path),
+        "--base",
+        str(quick),
+    ]
+    monkeypatch.setattr(sys, "argv", [*line, "--concepts", "1"])
+    monkeypatch.syspath_prepend(EXAMPLES)
+    module = import_module("heldout")
+    module.measure(module.MEASUREMENTS, "")
+    assert capsys.readouterr().out.count("of the subjects are found") == 2
+    found = json.loads((tmp_path / "masks.json").read_text())
+    for label in ("the noun", "a thing"):
+        covered, alike = found[label].values()
+        assert 0 <= alike <= covered <= 1
+    assert (tmp_path / "masks.png").exists()
+
+
 COMPOSED = (
     ("two", "in_box"),
     ("two", "in_box_nearest"),

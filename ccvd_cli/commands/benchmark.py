@@ -172,9 +172,9 @@ def _check_table(options: BenchmarkOptions) -> None:
     """Raises UsageError for an option that says how to run."""
     for field in fields(options):
         if field.name not in _WHICH and (given := getattr(options, field.name)) != field.default:
-            raise UsageError(
-                f"--{field.name.replace('_', '-')} {given}: --table runs nothing.", "Leave one of them out."
-            )
+            option = "--set" if field.name == "change" else f"--{field.name.replace('_', '-')}"
+            said = " ".join(given) if isinstance(given, list) else given
+            raise UsageError(f"{option} {said}: --table runs nothing.", "Leave one of them out.")
 
 
 def _asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Result]:
@@ -182,7 +182,7 @@ def _asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Res
     streams = {Path(options.stream).stem} if options.stream else {r.stream for r in results}
     found = [r for r in results if r.stream in streams]
     if options.methods and options.methods != "all":
-        named = {r.method: r.method.split()[0] for r in found}
+        named = {r.method: r.method.partition(" ")[0] for r in found}
         methods = _listed(options.methods, sorted(set(named.values())), "--methods")
         found = [r for r in found if named[r.method] in methods]
     elif options.stream and not found:
@@ -353,32 +353,39 @@ def _plan(options: BenchmarkOptions, stream: Stream, at_once: int) -> Plan:
     )
 
 
-def _changes(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What `--set` gives, by method. Raises UsageError: another form, a method that is not run, or a setting that it has not."""
+def _changes(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What `--set` changes, by method, in the order in which methods list their settings. Raises UsageError."""
     from pydantic import ValidationError
 
     from ..measure.methods import METHODS
 
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, str]] = {}
     for text in given:
         what, _, value = text.partition("=")
         method, _, name = what.partition(".")
+        if not (name and value):
+            raise UsageError(f"--set {text}: not METHOD.NAME=VALUE.", "Say, for example, ewc.weight=100.")
         if method not in methods:
             raise UsageError(
-                f"--set {text}: '{method}' is not among --methods.",
-                "Say METHOD.NAME=VALUE, such as ewc.weight=100.",
+                f"--set {text}: '{method}' is not among --methods.", "Add it, or leave this out."
             )
         known = METHODS[method].Own.model_fields
         if name not in known:
             has = f"It has {', '.join(known)}." if known else "It has none."
             raise UsageError(f"--set {text}: {method} has no setting '{name}'.", has)
+        if found.setdefault(method, {}).setdefault(name, value) != value:
+            raise UsageError(f"--set {method}.{name} is given twice.", "Measure one after the other.")
+    changes = {}
+    for method, values in found.items():
         try:
-            settings = METHODS[method].Own.model_validate({name: value})
+            settings = METHODS[method].Own.model_validate(values)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Input ")
-            raise UsageError(f"--set {text}: {problem}.") from error
-        found.setdefault(method, {})[name] = getattr(settings, name)
-    return found
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else next(iter(values))
+            problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            raise UsageError(f"--set {method}.{name}={values[name]}: {problem}.") from error
+        changes[method] = settings.model_dump(exclude_defaults=True)
+    return {method: changed for method, changed in changes.items() if changed}
 
 
 def _listed(text: str, known: Any, option: str) -> list[str]:

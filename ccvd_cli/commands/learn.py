@@ -50,9 +50,6 @@ if TYPE_CHECKING:
     from ..settings import Kind, Recipe, SampleSettings
 
 
-OUTSIDE_FOUND = 0.1  # masks that are found miss some of the subject, which is to be learned as well
-
-
 @dataclass(frozen=True)
 class Lesson:
     """A concept that is about to be learned."""
@@ -110,6 +107,7 @@ def register(app: typer.Typer) -> None:
 
 
 _PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
+AUTO, NONE = "auto", "none"  # instead of a folder of masks
 _OF_MASKS = ("outside_weight", "attention_mask_weight", "attention_mask_level")
 
 
@@ -130,21 +128,7 @@ def learn_subject(
     recipe: SubjectRecipeOptions,
 ) -> None:
     """Learn what something looks like from a few photos."""
-    overrides = {**asdict(recipe), "find_masks": _to_be_found(within.masks or ())}
-    if overrides["find_masks"] and recipe.outside_weight is None:
-        overrides["outside_weight"] = OUTSIDE_FOUND
-    _learn(session, "subject", images, options, base, overrides, within.masks)
-
-
-def _to_be_found(masks: Sequence[str]) -> bool | None:
-    """Whether the base is to find the masks that are not given; None: as the recipe has it. Raises UsageError."""
-    from ..engine.masks import AUTO, NONE
-
-    if AUTO in masks and NONE in masks:
-        raise UsageError(
-            f"--masks {AUTO} for one subject and {NONE} for another.", "Learn them one after the other."
-        )
-    return True if AUTO in masks else False if NONE in masks else None
+    _learn(session, "subject", images, options, base, asdict(recipe), within.masks)
 
 
 def learn_motion(
@@ -306,9 +290,11 @@ def _prepare(
 
     count = len(folders)
     nouns = [_noun(noun) for noun in _one_each(options.class_noun, count, "--class-noun") or [""] * count]
-    within: Sequence[str | None] = _one_each(masks, count, "--masks") or [None] * count
+    within = _masks_of_each(masks, count)
     family = find_base(source).family
-    recipe = override(RECIPES[family][kind], overrides)
+    usual = RECIPES[family][kind]
+    said = {field: value for field, value in overrides.items() if value is not None}
+    recipe = override(usual, {**_about_masks(usual, within), **said})
     pixels = {"height": options.height, "width": options.width}
     sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
     if kind == "subject":
@@ -326,15 +312,35 @@ def _prepare(
     return Task(kind, recipe, sampling, lessons)
 
 
-def _check_masks_are_of_use(
-    recipe: Recipe, overrides: Mapping[str, Any], masks: Sequence[str | None]
-) -> None:
+def _masks_of_each(given: Sequence[str] | None, count: int) -> Sequence[str]:
+    """Where the masks of each of so many folders come from, "" being nowhere in particular. Raises UsageError."""
+    if given and len(given) == 1 and given[0] in (AUTO, NONE):
+        given = [*given] * count  # said once for all
+    each = _one_each(given, count, "--masks") or [""] * count
+    if AUTO in each and NONE in each:
+        raise UsageError(
+            f"--masks {AUTO} for one subject and {NONE} for another.", "Learn them one after the other."
+        )
+    return each
+
+
+def _about_masks(usual: Recipe, masks: Sequence[str]) -> dict[str, Any]:
+    """What masks change of a recipe: whether the base finds those that are not given, and how much counts outside of them."""
+    from ..settings import OUTSIDE_FOUND
+
+    if not any(masks):
+        return {}
+    if AUTO in masks and not usual.find_masks:
+        return {"find_masks": True, "outside_weight": OUTSIDE_FOUND}
+    return {"find_masks": AUTO in masks}
+
+
+def _check_masks_are_of_use(recipe: Recipe, overrides: Mapping[str, Any], masks: Sequence[str]) -> None:
     """Raises UsageError if settings of masks are given where there will not be any."""
-    from ..engine.masks import NONE
     from .overrides import option_of
 
     given = [field for field in _OF_MASKS if overrides[field] is not None]
-    if given and not recipe.find_masks and all(mask in (None, NONE) for mask in masks):
+    if given and not recipe.find_masks and all(mask in ("", NONE) for mask in masks):
         raise UsageError(
             f"{option_of(given[0])} without masks.",
             "Say where the subject is: --masks FOLDER, alpha, or auto.",
@@ -363,10 +369,10 @@ def _load(kind: Kind, folder: Path, recipe: Recipe, sampling: SampleSettings) ->
     return media.load_images(folder, size=pixels)
 
 
-def _load_masks(photos: Loaded, source: str | None, sampling: SampleSettings) -> Masks | None:
-    from ..engine.masks import AUTO, NONE, load_masks
+def _load_masks(photos: Loaded, source: str, sampling: SampleSettings) -> Masks | None:
+    from ..engine.masks import load_masks
 
-    if source in (None, AUTO, NONE):
+    if source in ("", AUTO, NONE):
         return None
     return load_masks(photos, source, size=(sampling.height, sampling.width))
 

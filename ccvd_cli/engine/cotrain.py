@@ -37,7 +37,7 @@ PICTURES_PER_PAIR = 16  # of each order; kept as latents
 
 @dataclass(frozen=True)
 class Subject:
-    """One of several: images (3, H, W) in [-1, 1], and a mask (1, H, W) in [0, 1] for each of them or for none."""
+    """One of several: images (3, H, W) in [-1, 1], and a mask (1, H, W) in [0, 1] for each of them, unless there are none or they are found."""
 
     name: str
     class_noun: str
@@ -104,8 +104,8 @@ def learn_subjects_together(
     """The learners of several subjects, in their order: tokens of all first, then adapters of all.
 
     A stage has as many steps for each subject as the recipe says, so that it takes as long as learning them one after the other. Each stays
-    apart from the `earlier` ones; what keeps them apart from each other is that they are seen side by side. Masks hold in joint pictures
-    where both subjects have them; prior pictures are rehearsed with single ones.
+    apart from the `earlier` ones; what keeps them apart from each other is that they are seen side by side. Masks, given or found, hold in joint
+    pictures where both subjects have them; prior pictures are rehearsed with single ones.
 
     Raises:
         CcvdError: the loss is not a number.

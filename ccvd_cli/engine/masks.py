@@ -15,7 +15,7 @@ from ..errors import UsageError
 from .clip_reader import Unreadable
 from .media import Loaded, find_images, fitted, read_picture, sha256
 
-ALPHA, AUTO, NONE = "alpha", "auto", "none"
+ALPHA = "alpha"
 _BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject
 _MANY = 5
 

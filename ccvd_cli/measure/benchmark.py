@@ -71,8 +71,8 @@ class Plan:
     def folder(self, method: str, seed: int) -> Path:
         left_out = "+".join(self.without_of(method))
         changed = "".join(f"-{key}={value}" for key, value in self.changes.get(method, {}).items())
-        of_method = f"{method}-without-{left_out}" if left_out else method + changed
-        return self.out / self.stream.name / of_method / f"seed{seed}"
+        of_method = f"{method}-without-{left_out}" if left_out else method
+        return self.out / self.stream.name / f"{of_method}{changed}" / f"seed{seed}"
 
 
 def scaled(recipe: Recipe, effort: float) -> Recipe:

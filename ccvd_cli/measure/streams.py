@@ -151,7 +151,7 @@ def _rows(path: Path, source: str) -> list[Mapping[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--stream {source}: no such stream, and no file that can be read ({error}).",
-            f"Say {' or '.join(TOY)}, or give a csv, yaml or json file of tasks.",
+            f"Say {', '.join(TOY)}, or give a csv, yaml or json file of tasks.",
         ) from error
     try:
         if path.suffix.lower() == ".csv":

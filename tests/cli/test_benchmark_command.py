@@ -82,8 +82,10 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
 def test_a_methods_own_settings_can_be_changed(ccvd: Ccvd, captioned: Path, cwd: Path) -> None:
     line = ("benchmark", "--methods", "ewc", "--base", captioned, *QUICK)
     assert ccvd(*line).code == 0
-    changed = ccvd(*line, "--set", "ewc.weight=3", "--set", "ewc.samples=2")
+    changed = ccvd(*line, "--set", "ewc.samples=2", "--set", "ewc.weight=3")
     assert changed.code == 0, changed.err
+    as_usual = ccvd(*line, "--set", "ewc.weight=5000")
+    assert as_usual.code == 0 and "learning" not in as_usual.err  # it is what ewc did before
     of_method = cwd / "benchmark" / "toy10" / "ewc-weight=3.0-samples=2" / "seed0"
     settings = json.loads((of_method / "run.json").read_text())["method"]
     assert settings == {"weight": 3.0, "samples": 2}
@@ -108,11 +110,18 @@ def test_a_methods_own_settings_can_be_changed(ccvd: Ccvd, captioned: Path, cwd:
         (["--methods", "ewc", "--set", "ewc.luck=1"], "It has weight, samples"),
         (["--methods", "joint", "--set", "joint.luck=1"], "joint has no setting 'luck'"),
         (["--methods", "ewc", "--set", "ewc.weight=-1"], "--set ewc.weight=-1: should be greater"),
-        (["--methods", "ewc", "--set", "ewc.weight"], "--set ewc.weight: should be a valid number"),
+        (["--methods", "ewc", "--set", "ewc.weight"], "--set ewc.weight: not METHOD.NAME=VALUE"),
+        (["--methods", "ewc", "--set", "ewc=2"], "--set ewc=2: not METHOD.NAME=VALUE"),
+        (
+            ["--methods", "ewc", "--set", "ewc.weight=1", "--set", "ewc.weight=2"],
+            "--set ewc.weight is given twice",
+        ),
+        (["--methods", "l2dm", "--set", "l2dm.kept=50"], "--set l2dm.kept=50: 50 of 8 candidates"),
         (
             ["--methods", "ewc", "--set", "ewc.samples=1.5"],
             "--set ewc.samples=1.5: should be a valid integer",
         ),
+        (["--table", "--set", "ewc.weight=1"], "--set ewc.weight=1: --table runs nothing"),
         (["--table", "--seeds", "3"], "--seeds 3: --table runs nothing"),
         (["--table", "--ablate", "luck"], "--ablate luck: --table runs nothing"),
         (["--out", "file"], "not a folder"),

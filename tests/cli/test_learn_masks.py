@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cli_material import QUICK, Ccvd
 from PIL import Image
+from tiny_models import build_unet3d
 
 from ccvd_cli.engine import bases, learn
 
@@ -49,10 +50,11 @@ def test_the_alpha_channel_of_the_photos_is_a_mask(ccvd: Ccvd, tiny: Path, cwd: 
     pixels[:, 20:, 3] = 0
     Image.fromarray(pixels).save(cwd / "cut" / "a.png")
     shared = ("learn-subject", "--images", "cut", "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
-    assert ccvd(*shared, "--name", "whole").code == 0
-    assert ccvd(*shared, "--name", "within", "--masks", "alpha").code == 0
-    digests = [json.loads(ccvd("show", n, "--json").out)["digests"] for n in ("whole", "within")]
-    assert digests[0]["adapter"] != digests[1]["adapter"]
+    for masks in ("none", "auto", "alpha"):
+        assert ccvd(*shared, "--name", masks, "--masks", masks).code == 0
+    told = [json.loads(ccvd("show", n, "--json").out) for n in ("none", "auto", "alpha")]
+    assert len({one["digests"]["adapter"] for one in told}) == 3
+    assert [one["recipe"]["find_masks"] for one in told] == [False, True, False]
 
 
 def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
@@ -81,8 +83,46 @@ def test_settings_of_masks_need_masks(ccvd: Ccvd, tiny: Path, photos: Path) -> N
     shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK)
     run = ccvd(*shared, "--masks", "none", "--outside-mask", 0.2)
     assert run.code == 2 and "--outside-mask without masks." in run.err
-    run = ccvd(*shared, "--masks", "auto", "--images", photos, "--masks", "none")
+    both = (*shared, "--images", photos)
+    run = ccvd(*both, "--masks", "auto", "--masks", "none")
     assert run.code == 2 and "--masks auto for one subject and none for another." in run.err
+    run = ccvd(*shared, "--masks", "auto", "--masks", "none")
+    assert run.code == 2 and "2 --masks (auto, none) for one folder" in run.err
+
+
+def test_masks_are_looked_for_where_nobody_gives_any(
+    ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(cwd / "masks", "0.png")
+    draw(cwd / "masks", "1.png")
+    asked: list[int] = []
+    real = learn.seen_by
+    monkeypatch.setattr(learn, "seen_by", lambda *a: asked.append(1) or real(*a))
+    line = ("learn-subject", "--images", photos, "--images", photos, "--base", tiny, *QUICK, "--no-preview")
+    for masks, found in (
+        ((), 2),
+        (("none",), 0),
+        (("masks", "auto"), 1),
+        (("masks", "none"), 0),
+        (("masks", "masks"), 0),
+    ):
+        asked.clear()
+        run = ccvd(*line, *(x for mask in masks for x in ("--masks", mask)))
+        assert run.code == 0 and len(asked) == found, (masks, asked, run.err)
+
+
+def test_real_bases_look_for_masks_if_asked(ccvd: Ccvd, photos: Path, tmp_path: Path) -> None:
+    real, small = build_unet3d(tmp_path / "real"), ("--height", 32, "--width", 32)
+    shared = ("learn-subject", "--images", photos, "--base", real, *QUICK, "--no-preview", *small)
+    told = []
+    for masks in ((), ("--masks", "auto")):
+        run = ccvd(*shared, *masks)
+        assert run.code == 0, run.err
+        recipe = json.loads(ccvd("show", run.out.strip(), "--json").out)["recipe"]
+        told.append((recipe["find_masks"], recipe["outside_weight"]))
+    assert told == [(False, 0.0), (True, 0.1)]
+    alone = ccvd(*shared, "--outside-mask", 0.5)
+    assert alone.code == 2 and "--outside-mask without masks." in alone.err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ccvd_cli.engine.aggregate import candidates, weigh
 from ccvd_cli.engine.bases.contract import Base, Site
 from ccvd_cli.engine.learn import motion_lesson
 from ccvd_cli.engine.sample import generate_batch
-from ccvd_cli.measure.methods import METHODS
+from ccvd_cli.measure.methods import METHODS, c_lora
 from ccvd_cli.measure.methods.c_lora import CLora, Lora
 from ccvd_cli.measure.methods.contract import Method, learner_tensors
 from ccvd_cli.measure.methods.ewc import Ewc
@@ -140,12 +140,15 @@ def test_c_lora_minds_only_what_was_changed_before(split: int, seed: int) -> Non
     assert float(one.term(lesson, {site: lora}, "adapter")) == 0
 
 
-def test_c_lora_starts_at_random_and_says_no_noun(base: Base) -> None:
+def test_c_lora_starts_at_random_and_says_no_noun(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[str] = []
+    monkeypatch.setattr(c_lora, "found_masks", lambda _, images, noun, recipe: looked_for.append(noun) or ())
     one = method("c-lora", base)
     last = {kind: recipe.model_copy(update={"last_layers": 1}) for kind, recipe in one.common.recipes.items()}
     one.common = replace(one.common, recipes=last)  # it changes every layer all the same
     teach(one, type(ALL)("one", ALL.tasks[:2]))
     assert one.weights_for(PROMPT).prompt == f"a <{FIRST.name}> jumping on the beach"
+    assert looked_for == [FIRST.noun]  # in the photos of the subject, and in nothing else
     assert isinstance(one, CLora)
     assert {name.rpartition(".")[2] for name in one.past} == {"to_k", "to_v", "told"}
     every = {site.name for site in base.sites_of("spatial")}

@@ -37,9 +37,8 @@ def make(
     Raises:
         ValidationError: a setting that it has not, or a value that does not fit.
     """
-    if name == "ccvd":
-        return Ccvd(common, without)
-    return METHODS[name](common, METHODS[name].Own(**changes or {}))
+    own = METHODS[name].Own(**changes or {})
+    return Ccvd(common, own, without) if name == "ccvd" else METHODS[name](common, own)
 
 
 __all__ = ["ABLATIONS", "LESSONS", "METHODS", "Ablation", "Common", "Method", "Part", "make"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...engine.concept import Learner
 from ...engine.retention import Earlier
-from ...settings import Kind, Recipe
+from ...settings import Kind, Recipe, Settings
 from ..streams import Task
 from .contract import Common, Method, Part
 
@@ -24,8 +24,10 @@ class Ccvd(Method):
     summary = "ours: orthogonal loss, aggregation of those named, regions"
     places = True
 
-    def __init__(self, common: Common, without: Sequence[Ablation] = ()) -> None:
-        super().__init__(common)
+    def __init__(
+        self, common: Common, settings: Settings | None = None, without: Sequence[Ablation] = ()
+    ) -> None:
+        super().__init__(common, settings)
         self.without = frozenset(without)
 
     def recipe(self, kind: Kind) -> Recipe:

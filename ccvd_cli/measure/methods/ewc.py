@@ -26,7 +26,7 @@ class EwcSettings(Settings):
     """weight: lambda, ours and not tuned; samples: single ones that F is a mean over."""
 
     weight: float = Field(default=5000.0, ge=0, allow_inf_nan=False)
-    samples: int = Field(default=32, ge=1)
+    samples: int = Field(default=32, ge=1, le=100_000)
 
 
 class Ewc(Finetune):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...engine.adapters import Bottleneck
@@ -33,11 +33,17 @@ from .rehearsal import Ask, answer, frozen_at
 class L2dmSettings(Settings):
     """candidates: drawn after a task; kept: of them; samples: rehearsed at a step; replay, distillation: lambda_r and lambda_d."""
 
-    candidates: int = Field(default=8, ge=1)
-    kept: int = Field(default=4, ge=1)
-    samples: int = Field(default=4, ge=1)
+    candidates: int = Field(default=8, ge=1, le=1024)
+    kept: int = Field(default=4, ge=1, le=1024)
+    samples: int = Field(default=4, ge=1, le=1024)
     replay: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     distillation: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _drawn_before_kept(self) -> L2dmSettings:
+        if self.kept > self.candidates:
+            raise ValueError(f"{self.kept} of {self.candidates} candidates cannot be kept")
+        return self
 
 
 class Remembered(NamedTuple):

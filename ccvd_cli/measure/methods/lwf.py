@@ -29,7 +29,7 @@ class LwfSettings(Settings):
     """weight: lambda, the paper's 1; samples: of a batch that are compared, at most."""
 
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    samples: int = Field(default=4, ge=1)
+    samples: int = Field(default=4, ge=1, le=1024)
 
 
 class Lwf(Finetune):
