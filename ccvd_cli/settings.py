@@ -24,9 +24,6 @@ EditMethod = Literal["noise", "ddim"]
 EstimateOf = Literal["frame", "box"]
 
 
-OUTSIDE_FOUND = 0.1  # masks that are found miss some of the subject, which is to be learned as well
-
-
 class Settings(BaseModel):
     """Immutable and strict: an unknown field is an error, not a silent default."""
 
@@ -80,6 +77,11 @@ class Recipe(Settings):
         ge=0,
         le=1,
         description="with masks only: of the error outside of them, 1 being as within",
+    )
+    keep_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="with masks only: of staying, outside of them, with what the base itself answers to the class noun",
     )
     attention_mask_weight: float = Field(
         default=0.2,
@@ -203,7 +205,7 @@ _MINI_PICTURES = Recipe(
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "find_masks": True,
-        "outside_weight": OUTSIDE_FOUND,
+        "keep_weight": 1.0,
         "token_start": "my",
         "token_steps": 350,
         "token_lr": 3e-3,

@@ -108,7 +108,7 @@ def register(app: typer.Typer) -> None:
 
 _PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
 AUTO, NONE = "auto", "none"  # instead of a folder of masks
-_OF_MASKS = ("outside_weight", "attention_mask_weight", "attention_mask_level")
+_OF_MASKS = ("outside_weight", "keep_weight", "attention_mask_weight", "attention_mask_level")
 
 
 def learn_subject(
@@ -325,13 +325,11 @@ def _masks_of_each(given: Sequence[str] | None, count: int) -> Sequence[str]:
 
 
 def _about_masks(usual: Recipe, masks: Sequence[str]) -> dict[str, Any]:
-    """What masks change of a recipe: whether the base finds those that are not given, and how much counts outside of them."""
-    from ..settings import OUTSIDE_FOUND
-
+    """What masks change of a recipe: whether the base finds those that are not given, and keeps what is outside of these."""
     if not any(masks):
         return {}
     if AUTO in masks and not usual.find_masks:
-        return {"find_masks": True, "outside_weight": OUTSIDE_FOUND}
+        return {"find_masks": True, "keep_weight": 1.0}
     return {"find_masks": AUTO in masks}
 
 

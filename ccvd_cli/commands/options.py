@@ -228,7 +228,10 @@ class PictureRecipeOptions(RecipeOptions):
 @dataclass(frozen=True)
 class SubjectRecipeOptions(PictureRecipeOptions):
     outside_weight: Annotated[
-        float | None, _recipe("--outside-mask", "How much what is outside its mask counts, 0 to 1.")
+        float | None, _recipe("--outside-mask", "How much what photos show outside its mask counts, 0 to 1.")
+    ] = None
+    keep_weight: Annotated[
+        float | None, _recipe("--keep-outside", "Weight of staying there with what the base draws itself.")
     ] = None
     attention_mask_weight: Annotated[
         float | None, _recipe("--attention-mask", "Weight of its name being read within its mask alone.")

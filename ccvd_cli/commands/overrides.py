@@ -19,6 +19,7 @@ _SHORT = {
     "adapter_lr": "--lr",
     "orthogonal_weight": "--orthogonal",
     "outside_weight": "--outside-mask",
+    "keep_weight": "--keep-outside",
     "attention_mask_weight": "--attention-mask",
     "debias_weight": "--debias",
 }

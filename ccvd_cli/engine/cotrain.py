@@ -26,7 +26,7 @@ from .concept import Learner
 from .learn import found_masks, subject_lesson
 from .lesson import Lesson, Stage
 from .lesson_prompts import subject_prompt
-from .losses import attention_mask_loss, diffusion_loss
+from .losses import attention_mask_loss, diffusion_loss, noised, within
 from .optimise import OnStep, StepReport, optimise
 from .retention import Earlier
 
@@ -83,7 +83,8 @@ class Pupil:
 class Pair:
     """Two pupils in one picture, the first on the left.
 
-    latents (N, C, 1, h, w); names (2, T): where each is named in the prompt; masks (N, 2, h, w): where each is in the picture, or None.
+    latents (N, C, 1, h, w); names (2, T): where each is named in the prompt; masks (N, 2, h, w): where each is in the picture, or None;
+    plain (1, L, T, D): the prompt's text without names.
     """
 
     pupils: tuple[Pupil, Pupil]
@@ -91,6 +92,7 @@ class Pair:
     names: Tensor
     latents: Tensor
     masks: Tensor | None
+    plain: Tensor
 
 
 def learn_subjects_together(
@@ -152,7 +154,9 @@ def _pair(
         mine, other = _squeezed(a.masks, i, "left"), _squeezed(b.masks, j, "right")
         where = [torch.cat([mine, 0 * other], -1), torch.cat([0 * mine, other], -1)]
         masks = F.interpolate(torch.cat(where, 1), size=latents.shape[-2:], mode="area").to(base.device)
-    return Pair((first, second), prompt, names, latents, masks)
+    with torch.no_grad():
+        plain = base.encode_text([" and ".join(f"a {s.class_noun}" for s in (a, b) if s.class_noun)])
+    return Pair((first, second), prompt, names, latents, masks, plain)
 
 
 def _squeezed(pictures: Sequence[Tensor], rows: Tensor, side: str) -> Tensor:
@@ -211,17 +215,17 @@ class Together:
             text = torch.where(named[:, None, None, None], read(), first.lesson.empty)
             masks = None if pair.masks is None else pair.masks[rows]
             watched = watching(base.denoiser, first.lesson.watched if pair.masks is not None else ())
-            with base.still(), attached(base.denoiser, beside), watched as maps:
-                error = diffusion_loss(
-                    base,
-                    pair.latents[rows],
-                    base.tell(text, moments),
-                    self.generator,
-                    shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
-                    offset_noise=recipe.offset_noise,
-                    masks=None if masks is None else masks.sum(1),
-                    outside=recipe.outside_weight,
-                )
+            shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
+            sample = noised(
+                base, pair.latents[rows], self.generator, shift=shift, offset_noise=recipe.offset_noise
+            )
+            with base.still():
+                where = None
+                if masks is not None:
+                    where = within(base, recipe, masks.sum(1), sample, pair.plain, moments)
+                with attached(base.denoiser, beside), watched as maps:
+                    told = base.tell(text, moments)
+                    error = diffusion_loss(base, sample, told, self.generator, within=where)
             if masks is not None and maps:
                 for names, mask in zip(pair.names, masks.unbind(1), strict=True):
                     gaze = attention_mask_loss(maps.values(), names, mask, named)

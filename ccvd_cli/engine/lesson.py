@@ -24,7 +24,7 @@ from .adapters import Bottleneck, Placed, attached
 from .attention_maps import layers_at, watching
 from .bases.contract import Base, Places, Site, SiteKind, TokenVectors
 from .concept import Learner, fresh_adapters
-from .losses import attention_mask_loss, diffusion_loss
+from .losses import Noised, Within, attention_mask_loss, diffusion_loss, noised, within
 from .optimise import OnStep, StepReport, optimise
 from .prior import Prior
 from .retention import Earlier
@@ -104,6 +104,7 @@ class Lesson:
         self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
+            self.plain = self.base.encode_text([f"a {self.class_noun}" if self.class_noun else ""])
         self.places = {p: self.base.places([p], self.placeholder) for p in self.prompts}
 
     @property
@@ -243,30 +244,31 @@ class Lesson:
         elif single:
             latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
         acting = {**self.resting, **adapters} if stage == "tokens" else adapters
-        still = base.still() if self.kind != "motion" or single else nullcontext()
-        with (
-            still,
-            attached(base.denoiser, where_said(acting, places), e),
-            watching(base.denoiser, self.watched) as maps,
-        ):
-            loss = diffusion_loss(
-                base,
-                latents,
-                base.tell(text, moments),
-                self.generator,
-                shift=recipe.token_shift if stage == "tokens" else recipe.timestep_shift,
-                offset_noise=recipe.offset_noise,
-                masks=self._masks(rows, size - own),
-                outside=recipe.outside_weight,
-                debias=recipe.debias_weight,
-            )
+        shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
+        sample = noised(base, latents, self.generator, shift=shift, offset_noise=recipe.offset_noise)
+        with base.still() if self.kind != "motion" or single else nullcontext():
+            within = self._within(rows, sample, moments)
+            with (
+                attached(base.denoiser, where_said(acting, places), e),
+                watching(base.denoiser, self.watched) as maps,
+            ):
+                loss = diffusion_loss(
+                    base,
+                    sample,
+                    base.tell(text, moments),
+                    self.generator,
+                    within=within,
+                    debias=recipe.debias_weight,
+                )
         return loss + self._gaze(maps, reading.places.named[0], rows, ~dropped)
 
-    def _masks(self, rows: Tensor, more: int) -> Tensor | None:
-        """The masks of the samples `rows`, and as many of whole pictures as there are prior pictures behind them."""
+    def _within(self, rows: Tensor, sample: Noised, moments: Tensor) -> Within | None:
+        """Where the loss looks: within the masks of the samples `rows`, and in all of the prior pictures behind them."""
         if self.masks is None:
             return None
-        return torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
+        more = len(sample.noisy) - len(rows)
+        masks = torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
+        return within(self.base, self.recipe, masks, sample, self.plain, moments)
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""

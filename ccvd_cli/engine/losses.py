@@ -3,45 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..settings import Recipe
 from .attention_maps import on_grid
 from .bases.contract import Base
 
 OUTSIDE = -1e-8
 
 
-def diffusion_loss(
-    base: Base,
-    latents: Tensor,
-    text: Tensor,
-    generator: torch.Generator,
-    *,
-    shift: float = 1.0,
-    offset_noise: float = 0.0,
-    masks: Tensor | None = None,
-    outside: float = 0.0,
-    debias: float = 0.0,
-) -> Tensor:
-    """Mean squared error of the denoiser's answer (arXiv 2006.11239), a scalar.
+class Noised(NamedTuple):
+    """What a denoiser is asked, noisy latents (B, C, F, h, w) at timesteps (B,), and the right answer, shaped like them."""
 
-    latents (B, C, F, h, w), text (B, L, T, D). Offset noise adds one value per sample, channel and frame, so that brightness is learned too.
-    `masks` (B, h, w) in [0, 1], none of them empty, weigh the error: what is outside costs `outside` times as much, 0 by default.
-    `debias` is the weight of the appearance-debiased error, which only clips have: F > 1.
-    """
+    noisy: Tensor
+    timesteps: Tensor
+    target: Tensor
+
+
+def noised(
+    base: Base, latents: Tensor, generator: torch.Generator, *, shift: float = 1.0, offset_noise: float = 0.0
+) -> Noised:
+    """Latents (B, C, F, h, w) at random times. Offset noise adds one value per sample, channel and frame, so that brightness is learned too."""
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     if offset_noise:
         offset = torch.randn(*latents.shape[:3], 1, 1, generator=generator).to(latents.device)
         noise = noise + offset_noise * offset
     timesteps = base.timesteps(len(latents), generator, shift)
     noisy, target = base.noise_and_target(latents, noise, timesteps)
-    answer = base.predict(noisy, timesteps, text)
-    loss = F.mse_loss(answer, target) if masks is None else masked_error(answer, target, masks, outside)
-    if debias and latents.shape[2] > 1:
-        anchors = torch.randint(latents.shape[2], (len(latents),), generator=generator)
+    return Noised(noisy, timesteps, target)
+
+
+@dataclass(frozen=True)
+class Within:
+    """Where the loss looks: `masks` (B, h, w) in [0, 1]. What is outside costs `outside` times as much.
+
+    before (B, C, F, h, w): what the base answers without the concept; outside, moving away from that costs `keep` times as much.
+    """
+
+    masks: Tensor
+    outside: float = 0.0
+    before: Tensor | None = None
+    keep: float = 0.0
+
+
+def within(
+    base: Base, recipe: Recipe, masks: Tensor, sample: Noised, plain: Tensor, moments: Tensor
+) -> Within:
+    """As a recipe has it; `plain` (1, L, T, D) is the text without the concept. While nothing is attached to the base."""
+    before = None
+    if recipe.keep_weight:
+        with torch.no_grad():
+            told = base.tell(plain.expand(len(sample.noisy), -1, -1, -1), moments)
+            before = base.predict(sample.noisy, sample.timesteps, told)
+    return Within(masks, recipe.outside_weight, before, recipe.keep_weight)
+
+
+def diffusion_loss(
+    base: Base,
+    sample: Noised,
+    text: Tensor,
+    generator: torch.Generator,
+    *,
+    within: Within | None = None,
+    debias: float = 0.0,
+) -> Tensor:
+    """Mean squared error of the denoiser's answer (arXiv 2006.11239) to text (B, L, T, D), a scalar.
+
+    `debias` is the weight of the appearance-debiased error, which only clips have: F > 1.
+    """
+    answer, target = base.predict(sample.noisy, sample.timesteps, text), sample.target
+    if within is None:
+        loss = F.mse_loss(answer, target)
+    else:
+        loss = masked_error(answer, target, within.masks, within.outside)
+        if within.before is not None:
+            loss = loss + within.keep * masked_error(answer, within.before, 1 - within.masks)
+    if debias and target.shape[2] > 1:
+        anchors = torch.randint(target.shape[2], (len(target),), generator=generator)
         loss = loss + debias * F.mse_loss(debiased(answer, anchors), debiased(target, anchors))
     return loss
 
@@ -49,11 +92,11 @@ def diffusion_loss(
 def masked_error(answer: Tensor, target: Tensor, masks: Tensor, outside: float = 0.0) -> Tensor:
     """Mean squared error of (B, C, F, h, w), a scalar: of each sample the mean over its mask (B, h, w), so that small subjects count as much.
 
-    What is outside the mask joins that mean with a weight of `outside`.
+    What is outside the mask joins that mean with a weight of `outside`. An empty mask costs nothing.
     """
     squared = F.mse_loss(answer, target, reduction="none").mean((1, 2))
     weights = outside + (1 - outside) * masks
-    return ((squared * weights).sum((1, 2)) / weights.sum((1, 2))).mean()
+    return ((squared * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1e-6)).mean()
 
 
 def debiased(answer: Tensor, anchors: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: P
     ways = {
         "default": (),
         "auto": ("--masks", "auto"),
-        "only": ("--masks", "auto", "--outside-mask", 0),
+        "only": ("--masks", "auto", "--keep-outside", 0),
         "none": ("--masks", "none"),
     }
     told = []
@@ -75,7 +75,7 @@ def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: P
     assert told[0]["digests"]["adapter"] == told[1]["digests"]["adapter"]  # what mini does by itself
     assert len({one["digests"]["adapter"] for one in told}) == 3
     assert [one["recipe"]["find_masks"] for one in told] == [True, True, True, False]
-    assert [one["recipe"]["outside_weight"] for one in told] == [0.1, 0.1, 0.0, 0.1]
+    assert [one["recipe"]["keep_weight"] for one in told] == [1, 1, 0, 1]
     assert told[1]["data"] == told[3]["data"]  # there are no files of masks
 
 
@@ -119,8 +119,8 @@ def test_real_bases_look_for_masks_if_asked(ccvd: Ccvd, photos: Path, tmp_path: 
         run = ccvd(*shared, *masks)
         assert run.code == 0, run.err
         recipe = json.loads(ccvd("show", run.out.strip(), "--json").out)["recipe"]
-        told.append((recipe["find_masks"], recipe["outside_weight"]))
-    assert told == [(False, 0.0), (True, 0.1)]
+        told.append((recipe["find_masks"], recipe["keep_weight"]))
+    assert told == [(False, 0), (True, 1)]
     alone = ccvd(*shared, "--outside-mask", 0.5)
     assert alone.code == 2 and "--outside-mask without masks." in alone.err
 
@@ -178,6 +178,7 @@ def test_a_bad_mask_is_one_line_and_leaves_nothing(
     ("options", "said"),
     [
         (("--outside-mask", 2), "--outside-mask 2"),
+        (("--keep-outside", -1), "--keep-outside -1"),
         (("--attention-mask", -1), "--attention-mask -1"),
         (("--attention-mask-level", 0), "--attention-mask-level 0"),
     ],

@@ -15,7 +15,7 @@ from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.cotrain import Beside, Subject, learn_subjects_together
-from ccvd_cli.engine.losses import diffusion_loss
+from ccvd_cli.engine.losses import diffusion_loss, noised
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.engine.sample import generate
 from ccvd_cli.errors import UsageError
@@ -188,7 +188,8 @@ def test_each_adapter_makes_its_own_half_look_like_its_subject(
         }
         generator = torch.Generator().manual_seed(7)
         with base.still(), attached(base.denoiser, adapters):
-            return float(diffusion_loss(base, latents, text.repeat(32, 1, 1, 1), generator, shift=3))
+            sample = noised(base, latents, generator, shift=3)
+            return float(diffusion_loss(base, sample, text.repeat(32, 1, 1, 1), generator))
 
     fits, swapped = loss(*learners), loss(*learners[::-1])
     assert fits < 0.7 * swapped

@@ -8,7 +8,7 @@ from test_learn_and_sample import QUICK, clips, pictures
 
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.learn import learn_motion, learn_subject
-from ccvd_cli.engine.losses import debiased, diffusion_loss
+from ccvd_cli.engine.losses import debiased, diffusion_loss, noised
 
 
 def test_phi_is_taken_from_each_samples_own_frame() -> None:
@@ -31,11 +31,9 @@ def test_an_error_that_all_frames_share_costs_less_than_one_that_differs() -> No
 def loss(base: Base, frames: int, debias: float) -> float:
     torch.manual_seed(3)
     latents, text = torch.randn(2, *base.latent_shape(frames, 32, 32)), base.encode_text(["a dog"])
-    return float(
-        diffusion_loss(
-            base, latents, text.expand(2, -1, -1, -1), torch.Generator().manual_seed(7), debias=debias
-        )
-    )
+    chance = torch.Generator().manual_seed(7)
+    sample = noised(base, latents, chance)
+    return float(diffusion_loss(base, sample, text.expand(2, -1, -1, -1), chance, debias=debias))
 
 
 def test_it_is_added_to_the_loss_of_clips_and_not_of_pictures(base: Base) -> None:

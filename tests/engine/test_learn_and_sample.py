@@ -110,7 +110,9 @@ def test_learning_lowers_the_loss_and_leaves_the_base_alone(base: Base) -> None:
         text = base.encode_text(["a <V1> dog"], [learner.token_vectors()]).expand(32, -1, -1, -1)
         generator = torch.Generator().manual_seed(7)
         with base.still(), attached(base.denoiser, fold(base, learners, alone(learners))):
-            return float(lesson.diffusion_loss(base, latents, text, generator))
+            return float(
+                lesson.diffusion_loss(base, lesson.noised(base, latents, generator), text, generator)
+            )
 
     assert loss([learner]) < 0.95 * loss([])
     assert all(torch.equal(v, before[k]) for k, v in base.denoiser.state_dict().items())
@@ -146,7 +148,7 @@ def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyP
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = lesson.diffusion_loss
     monkeypatch.setattr(
-        lesson, "diffusion_loss", lambda b, x, t, *a, **k: seen.append((x, t)) or real(b, x, t, *a, **k)
+        lesson, "diffusion_loss", lambda b, x, t, *a, **k: seen.append((x.noisy, t)) or real(b, x, t, *a, **k)
     )
     recipe = QUICK.model_copy(
         update={"prior_share": 0.5, "batch_size": 4, "token_steps": 0, "adapter_steps": 1}
@@ -166,7 +168,7 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
     monkeypatch.setattr(
         lesson,
         "diffusion_loss",
-        lambda b, x, *a, **k: seen.append((x.shape[0], x.shape[2])) or real(b, x, *a, **k),
+        lambda b, x, *a, **k: seen.append((x.noisy.shape[0], x.noisy.shape[2])) or real(b, x, *a, **k),
     )
     recipe = QUICK.model_copy(update={"token_steps": 2, "adapter_steps": 1})
     learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)

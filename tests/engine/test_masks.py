@@ -9,14 +9,16 @@ import pytest
 import torch
 from media_material import quarters
 from PIL import Image
-from test_learn_and_sample import QUICK, pictures
+from test_learn_and_sample import QUICK, alone, pictures
 
 from ccvd_cli.engine import lesson, prior
+from ccvd_cli.engine.adapters import attached
+from ccvd_cli.engine.aggregate import fold
 from ccvd_cli.engine.attention_maps import watching
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_subject
-from ccvd_cli.engine.losses import attention_mask_loss, masked_error
+from ccvd_cli.engine.losses import attention_mask_loss, diffusion_loss, masked_error, noised, within
 from ccvd_cli.engine.masks import load_masks
 from ccvd_cli.engine.media import load_images
 from ccvd_cli.errors import UsageError
@@ -114,6 +116,9 @@ def test_only_errors_within_the_mask_cost() -> None:
     assert torch.allclose(masked_error(elsewhere[:1], target[:1], masks[:1], 0.25), torch.tensor(5.0))
     everywhere = masked_error(target + 3, target, masks)  # a sample counts the same however small its mask
     assert torch.allclose(everywhere, torch.tensor(9.0))
+    assert (
+        masked_error(elsewhere, target, 0 * masks) == 0
+    )  # of a picture that is all inside, nothing is outside
     first = target.clone()
     first[1, :, :, 0, 0] += 2
     assert torch.allclose(masked_error(first, target, masks), torch.tensor(2.0))
@@ -196,12 +201,58 @@ def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Ba
     assert learned(True, 0.0, 1.0) == learned(True, 9.0, 1.0)
 
 
+def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
+    """The loss inside asks for the photo, outside for what the base answers to the noun; each sample's halves count alike."""
+    torch.manual_seed(0)
+    latents, masks = torch.randn(2, *base.latent_shape(1, 32, 32)), torch.zeros(2, 8, 8)
+    masks[0, :, :4], masks[1] = 1, 1
+    text, plain = (base.encode_text([said]) for said in ("a big dog", "a dog"))
+    sample, moments = noised(base, latents, torch.Generator().manual_seed(7)), torch.zeros(1, 1, dtype=int)
+    recipe = QUICK.model_copy(update={"keep_weight": 2.0})
+    with torch.no_grad(), base.still():
+        told = base.tell(text.expand(2, -1, -1, -1), moments)
+        answer = base.predict(sample.noisy, sample.timesteps, told)
+        before = base.predict(sample.noisy, sample.timesteps, base.tell(plain.expand(2, -1, -1, -1), moments))
+        where = within(base, recipe, masks, sample, plain, moments)
+        loss = diffusion_loss(base, sample, told, torch.Generator(), within=where)
+    right, left = (answer - sample.target).square(), (answer - before).square()
+    inside = (right[0, ..., :4].mean() + right[1].mean()) / 2
+    assert torch.allclose(loss, inside + 2 * left[0, ..., 4:].mean() / 2, rtol=1e-4)
+    assert within(base, QUICK, masks, sample, plain, moments).before is None
+
+
+def test_what_is_kept_outside_of_masks_moves_less(base: Base) -> None:
+    masks = [left_half()] * 3
+
+    @torch.no_grad()
+    def moved(keep: float) -> float:
+        """How far the base's answer moves in the half where nothing is to be learned."""
+        update = {"token_steps": 0, "adapter_steps": 30, "adapter_lr": 2e-2, "attention_mask_weight": 0.0}
+        recipe = QUICK.model_copy(update=update | {"keep_weight": keep})
+        with torch.enable_grad():
+            learner = learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=masks)
+        latents = base.encode_video(torch.stack(pictures())[:, None]).repeat(8, 1, 1, 1, 1)
+        sample = noised(base, latents, torch.Generator().manual_seed(7))
+        told = base.encode_text(["a <V1> dog"], [learner.token_vectors()]).expand(len(latents), -1, -1, -1)
+        plain = base.encode_text(["a dog"]).expand(len(latents), -1, -1, -1)
+        with base.still():
+            before = base.predict(sample.noisy, sample.timesteps, plain)
+            with attached(base.denoiser, fold(base, [learner], alone([learner]))):
+                after = base.predict(sample.noisy, sample.timesteps, told)
+        change = (after - before).square()
+        return float(change[..., change.shape[-1] // 2 :].mean())
+
+    assert moved(5.0) < 0.5 * moved(0.0)
+
+
 def test_prior_pictures_are_learned_whole(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prior, "PRIOR_STEPS", 2)
     weighed: list[torch.Tensor] = []
     real = lesson.diffusion_loss
     monkeypatch.setattr(
-        lesson, "diffusion_loss", lambda *a, masks, **k: weighed.append(masks) or real(*a, masks=masks, **k)
+        lesson,
+        "diffusion_loss",
+        lambda *a, within, **k: weighed.append(within.masks) or real(*a, within=within, **k),
     )
     update = {"prior_share": 0.5, "batch_size": 4, "token_steps": 1, "adapter_steps": 1}
     recipe = QUICK.model_copy(update=update)
