@@ -204,8 +204,9 @@ def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Ba
 def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
     """The loss inside asks for the photo, outside for what the base answers to the noun; each sample's halves count alike."""
     torch.manual_seed(0)
-    latents, masks = torch.randn(2, *base.latent_shape(1, 32, 32)), torch.zeros(2, 8, 8)
-    masks[0, :, :4], masks[1] = 1, 1
+    latents = torch.randn(2, *base.latent_shape(1, 32, 32))
+    masks, half = torch.zeros(2, *latents.shape[-2:]), latents.shape[-1] // 2
+    masks[0, :, :half], masks[1] = 1, 1
     text, plain = (base.encode_text([said]) for said in ("a big dog", "a dog"))
     sample, moments = noised(base, latents, torch.Generator().manual_seed(7)), torch.zeros(1, 1, dtype=int)
     recipe = QUICK.model_copy(update={"keep_weight": 2.0})
@@ -216,8 +217,8 @@ def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
         where = within(base, recipe, masks, sample, plain, moments)
         loss = diffusion_loss(base, sample, told, torch.Generator(), within=where)
     right, left = (answer - sample.target).square(), (answer - before).square()
-    inside = (right[0, ..., :4].mean() + right[1].mean()) / 2
-    assert torch.allclose(loss, inside + 2 * left[0, ..., 4:].mean() / 2, rtol=1e-4)
+    inside = (right[0, ..., :half].mean() + right[1].mean()) / 2
+    assert torch.allclose(loss, inside + 2 * left[0, ..., half:].mean() / 2, rtol=1e-4)
     assert within(base, QUICK, masks, sample, plain, moments).before is None
 
 
