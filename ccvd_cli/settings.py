@@ -81,7 +81,7 @@ class Recipe(Settings):
     keep_weight: float = Field(
         default=0.0,
         ge=0,
-        description="with masks only: of staying, outside of them, with what the base itself answers to the class noun",
+        description="with masks only: of staying, outside of them, with what the base itself answers to the class noun, or to nothing",
     )
     attention_mask_weight: float = Field(
         default=0.2,
@@ -201,7 +201,7 @@ _MINI_PICTURES = Recipe(
     last_layers=3,
 )
 
-# The word "my" stands for a look in pretraining.
+# The word "my" stands for a look in pretraining. Found masks miss a tenth of a subject, which is held to the noun's look.
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "find_masks": True,

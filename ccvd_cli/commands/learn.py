@@ -314,6 +314,8 @@ def _prepare(
 
 def _masks_of_each(given: Sequence[str] | None, count: int) -> Sequence[str]:
     """Where the masks of each of so many folders come from, "" being nowhere in particular. Raises UsageError."""
+    if given and "" in given:
+        raise UsageError("--masks '': no folder.", f"Give a folder, alpha, {AUTO} or {NONE}.")
     if given and len(given) == 1 and given[0] in (AUTO, NONE):
         given = [*given] * count  # said once for all
     each = _one_each(given, count, "--masks") or [""] * count

@@ -222,7 +222,8 @@ class Together:
             with base.still():
                 where = None
                 if masks is not None:
-                    where = within(base, recipe, masks.sum(1), sample, pair.plain, moments)
+                    plain = torch.where(named[:, None, None, None], pair.plain, first.lesson.empty)
+                    where = within(base, recipe, masks.sum(1), sample, plain, moments)
                 with attached(base.denoiser, beside), watched as maps:
                     told = base.tell(text, moments)
                     error = diffusion_loss(base, sample, told, self.generator, within=where)

@@ -247,7 +247,7 @@ class Lesson:
         shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
         sample = noised(base, latents, self.generator, shift=shift, offset_noise=recipe.offset_noise)
         with base.still() if self.kind != "motion" or single else nullcontext():
-            within = self._within(rows, sample, moments)
+            where = self._within(rows, sample, moments, dropped)
             with (
                 attached(base.denoiser, where_said(acting, places), e),
                 watching(base.denoiser, self.watched) as maps,
@@ -257,18 +257,20 @@ class Lesson:
                     sample,
                     base.tell(text, moments),
                     self.generator,
-                    within=within,
+                    within=where,
                     debias=recipe.debias_weight,
                 )
         return loss + self._gaze(maps, reading.places.named[0], rows, ~dropped)
 
-    def _within(self, rows: Tensor, sample: Noised, moments: Tensor) -> Within | None:
+    def _within(self, rows: Tensor, sample: Noised, moments: Tensor, dropped: Tensor) -> Within | None:
         """Where the loss looks: within the masks of the samples `rows`, and in all of the prior pictures behind them."""
         if self.masks is None:
             return None
         more = len(sample.noisy) - len(rows)
         masks = torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
-        return within(self.base, self.recipe, masks, sample, self.plain, moments)
+        plain = torch.where(dropped[:, None, None, None], self.empty, self.plain)
+        plain = torch.cat([plain, self.plain.expand(more, -1, -1, -1)])
+        return within(self.base, self.recipe, masks, sample, plain, moments)
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""

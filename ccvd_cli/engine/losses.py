@@ -15,6 +15,7 @@ from .attention_maps import on_grid
 from .bases.contract import Base
 
 OUTSIDE = -1e-8
+LEAST = 0.05
 
 
 class Noised(NamedTuple):
@@ -54,7 +55,9 @@ class Within:
 def within(
     base: Base, recipe: Recipe, masks: Tensor, sample: Noised, plain: Tensor, moments: Tensor
 ) -> Within:
-    """As a recipe has it; `plain` (1, L, T, D) is the text without the concept. While nothing is attached to the base."""
+    """Where the loss looks by a recipe, and what the base, as it is when this is called, answers to `plain` (1 or B, L, T, D), the text
+    without the concept.
+    """
     before = None
     if recipe.keep_weight:
         with torch.no_grad():
@@ -82,7 +85,7 @@ def diffusion_loss(
     else:
         loss = masked_error(answer, target, within.masks, within.outside)
         if within.before is not None:
-            loss = loss + within.keep * masked_error(answer, within.before, 1 - within.masks)
+            loss = loss + within.keep * kept_error(answer, within.before, 1 - within.masks)
     if debias and target.shape[2] > 1:
         anchors = torch.randint(target.shape[2], (len(target),), generator=generator)
         loss = loss + debias * F.mse_loss(debiased(answer, anchors), debiased(target, anchors))
@@ -92,11 +95,18 @@ def diffusion_loss(
 def masked_error(answer: Tensor, target: Tensor, masks: Tensor, outside: float = 0.0) -> Tensor:
     """Mean squared error of (B, C, F, h, w), a scalar: of each sample the mean over its mask (B, h, w), so that small subjects count as much.
 
-    What is outside the mask joins that mean with a weight of `outside`. An empty mask costs nothing.
+    What is outside the mask joins that mean with a weight of `outside`.
     """
     squared = F.mse_loss(answer, target, reduction="none").mean((1, 2))
     weights = outside + (1 - outside) * masks
-    return ((squared * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1e-6)).mean()
+    return ((squared * weights).sum((1, 2)) / weights.sum((1, 2))).mean()
+
+
+def kept_error(answer: Tensor, before: Tensor, outside: Tensor) -> Tensor:
+    """As `masked_error` of what is `outside` (B, h, w); but less than a twentieth of a picture counts as little as it is."""
+    squared = F.mse_loss(answer, before, reduction="none").mean((1, 2))
+    weights = outside.sum((1, 2)).clamp(min=LEAST * outside[0].numel())
+    return ((squared * outside).sum((1, 2)) / weights).mean()
 
 
 def debiased(answer: Tensor, anchors: Tensor) -> Tensor:

@@ -18,7 +18,14 @@ from ccvd_cli.engine.attention_maps import watching
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_subject
-from ccvd_cli.engine.losses import attention_mask_loss, diffusion_loss, masked_error, noised, within
+from ccvd_cli.engine.losses import (
+    attention_mask_loss,
+    diffusion_loss,
+    kept_error,
+    masked_error,
+    noised,
+    within,
+)
 from ccvd_cli.engine.masks import load_masks
 from ccvd_cli.engine.media import load_images
 from ccvd_cli.errors import UsageError
@@ -116,9 +123,10 @@ def test_only_errors_within_the_mask_cost() -> None:
     assert torch.allclose(masked_error(elsewhere[:1], target[:1], masks[:1], 0.25), torch.tensor(5.0))
     everywhere = masked_error(target + 3, target, masks)  # a sample counts the same however small its mask
     assert torch.allclose(everywhere, torch.tensor(9.0))
-    assert (
-        masked_error(elsewhere, target, 0 * masks) == 0
-    )  # of a picture that is all inside, nothing is outside
+    nearly = torch.full((2, 8, 8), 0.01)  # grey, where a picture is nearly all inside
+    assert kept_error(target + 3, target, 0 * masks) == 0
+    assert torch.allclose(kept_error(target + 3, target, nearly), torch.tensor(9 * 0.01 / 0.05))
+    assert torch.allclose(kept_error(elsewhere, target, 1 - masks), torch.tensor(25.0))
     first = target.clone()
     first[1, :, :, 0, 0] += 2
     assert torch.allclose(masked_error(first, target, masks), torch.tensor(2.0))
@@ -220,6 +228,20 @@ def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
     inside = (right[0, ..., :half].mean() + right[1].mean()) / 2
     assert torch.allclose(loss, inside + 2 * left[0, ..., half:].mean() / 2, rtol=1e-4)
     assert within(base, QUICK, masks, sample, plain, moments).before is None
+
+
+def test_where_the_caption_is_dropped_the_empty_one_is_kept(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[torch.Tensor] = []
+    real = lesson.within
+    monkeypatch.setattr(lesson, "within", lambda *a: told.append(a[4]) or real(*a))
+    empty, plain = (base.encode_text([said])[0] for said in ("", "a dog"))
+    for dropout, kept in ((0.0, plain), (1.0, empty)):
+        update = {"text_dropout": dropout, "keep_weight": 1.0, "token_steps": 0, "adapter_steps": 1}
+        recipe = QUICK.model_copy(update=update)
+        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)
+        assert all(torch.allclose(row, kept, atol=1e-5) for row in told.pop())
 
 
 def test_what_is_kept_outside_of_masks_moves_less(base: Base) -> None:
