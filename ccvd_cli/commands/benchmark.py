@@ -65,7 +65,7 @@ class BenchmarkOptions:
             show_default=False,
         ),
     ] = None
-    change: Annotated[
+    set: Annotated[
         list[str] | None,
         Option(
             "--set",
@@ -170,11 +170,14 @@ _WHICH = ("stream", "methods", "out", "sheet", "table", "json")
 
 def _check_table(options: BenchmarkOptions) -> None:
     """Raises UsageError for an option that says how to run."""
+    from .overrides import option_of
+
     for field in fields(options):
         if field.name not in _WHICH and (given := getattr(options, field.name)) != field.default:
-            option = "--set" if field.name == "change" else f"--{field.name.replace('_', '-')}"
             said = " ".join(given) if isinstance(given, list) else given
-            raise UsageError(f"{option} {said}: --table runs nothing.", "Leave one of them out.")
+            raise UsageError(
+                f"{option_of(field.name)} {said}: --table runs nothing.", "Leave one of them out."
+            )
 
 
 def _asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Result]:
@@ -349,7 +352,7 @@ def _plan(options: BenchmarkOptions, stream: Stream, at_once: int) -> Plan:
         options.every,
         options.prompts,
         at_once,
-        _changes(options.change or (), asked),
+        _changes(options.set or (), asked),
     )
 
 
@@ -358,6 +361,7 @@ def _changes(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str
     from pydantic import ValidationError
 
     from ..measure.methods import METHODS
+    from .overrides import first_problem
 
     found: dict[str, dict[str, str]] = {}
     for text in given:
@@ -380,9 +384,8 @@ def _changes(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str
         try:
             settings = METHODS[method].Own.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0]) if first["loc"] else next(iter(values))
-            problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            name, problem = first_problem(error)
+            name = name or next(iter(values))
             raise UsageError(f"--set {method}.{name}={values[name]}: {problem}.") from error
         changes[method] = settings.model_dump(exclude_defaults=True)
     return {method: changed for method, changed in changes.items() if changed}

@@ -38,9 +38,15 @@ def override(defaults: S, options: Mapping[str, Any]) -> S:
     try:
         return type(defaults).model_validate({**defaults.model_dump(), **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        raise UsageError(f"{option_of(str(first['loc'][0]))} {first['input']}: {problem}.") from error
+        field, problem = first_problem(error)
+        raise UsageError(f"{option_of(field)} {error.errors()[0]['input']}: {problem}.") from error
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """The field that it is about, "" if it is about several, and what is wrong."""
+    first = error.errors()[0]
+    problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return "".join(map(str, first["loc"][:1])), problem
 
 
 def option_of(field: str) -> str:

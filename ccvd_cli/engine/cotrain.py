@@ -26,7 +26,7 @@ from .concept import Learner
 from .learn import found_masks, subject_lesson
 from .lesson import Lesson, Stage
 from .lesson_prompts import subject_prompt
-from .losses import attention_mask_loss, diffusion_loss, noised, within
+from .losses import Within, attention_mask_loss, diffusion_loss, noised
 from .optimise import OnStep, StepReport, optimise
 from .retention import Earlier
 
@@ -220,13 +220,13 @@ class Together:
                 base, pair.latents[rows], self.generator, shift=shift, offset_noise=recipe.offset_noise
             )
             with base.still():
-                where = None
+                within = None
                 if masks is not None:
                     plain = torch.where(named[:, None, None, None], pair.plain, first.lesson.empty)
-                    where = within(base, recipe, masks.sum(1), sample, plain, moments)
+                    within = Within.by(recipe, base, masks.sum(1), sample, plain, moments)
                 with attached(base.denoiser, beside), watched as maps:
                     told = base.tell(text, moments)
-                    error = diffusion_loss(base, sample, told, self.generator, within=where)
+                    error = diffusion_loss(base, sample, told, self.generator, within=within)
             if masks is not None and maps:
                 for names, mask in zip(pair.names, masks.unbind(1), strict=True):
                     gaze = attention_mask_loss(maps.values(), names, mask, named)

@@ -24,7 +24,7 @@ from .adapters import Bottleneck, Placed, attached
 from .attention_maps import layers_at, watching
 from .bases.contract import Base, Places, Site, SiteKind, TokenVectors
 from .concept import Learner, fresh_adapters
-from .losses import Noised, Within, attention_mask_loss, diffusion_loss, noised, within
+from .losses import Noised, Within, attention_mask_loss, diffusion_loss, noised
 from .optimise import OnStep, StepReport, optimise
 from .prior import Prior
 from .retention import Earlier
@@ -104,7 +104,6 @@ class Lesson:
         self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
-            self.plain = self.base.encode_text([f"a {self.class_noun}" if self.class_noun else ""])
         self.places = {p: self.base.places([p], self.placeholder) for p in self.prompts}
 
     @property
@@ -116,7 +115,11 @@ class Lesson:
         return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
 
     def look_within(self, masks: Sequence[Tensor]) -> None:
-        """From here on, what lies within the masks (1, H, W) of the pictures is learned first of all, and the name is read there."""
+        """From here on, what lies within the masks (1, H, W) of the pictures is learned first of all, and the name is read there; outside
+        of them what was answered before can be kept.
+        """
+        with torch.no_grad():
+            self.plain = self.base.encode_text([f"a {self.class_noun}" if self.class_noun else ""])
         size = self.latents.shape[-2:]
         self.masks = F.interpolate(torch.stack(list(masks)), size=size, mode="area")[:, 0].to(
             self.base.device
@@ -247,7 +250,8 @@ class Lesson:
         shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
         sample = noised(base, latents, self.generator, shift=shift, offset_noise=recipe.offset_noise)
         with base.still() if self.kind != "motion" or single else nullcontext():
-            where = self._within(rows, sample, moments, dropped)
+            with attached(base.denoiser, where_said(self.resting, places)):
+                where = self._within(rows, sample, moments, dropped)
             with (
                 attached(base.denoiser, where_said(acting, places), e),
                 watching(base.denoiser, self.watched) as maps,
@@ -270,7 +274,7 @@ class Lesson:
         masks = torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
         plain = torch.where(dropped[:, None, None, None], self.empty, self.plain)
         plain = torch.cat([plain, self.plain.expand(more, -1, -1, -1)])
-        return within(self.base, self.recipe, masks, sample, plain, moments)
+        return Within.by(self.recipe, self.base, masks, sample, plain, moments)
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""

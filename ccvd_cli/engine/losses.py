@@ -15,7 +15,7 @@ from .attention_maps import on_grid
 from .bases.contract import Base
 
 OUTSIDE = -1e-8
-LEAST = 0.05
+LEAST = 0.05  # of a picture
 
 
 class Noised(NamedTuple):
@@ -43,7 +43,7 @@ def noised(
 class Within:
     """Where the loss looks: `masks` (B, h, w) in [0, 1]. What is outside costs `outside` times as much.
 
-    before (B, C, F, h, w): what the base answers without the concept; outside, moving away from that costs `keep` times as much.
+    before (B, C, F, h, w): what was answered before the concept; outside, moving away from that costs `keep` times as much.
     """
 
     masks: Tensor
@@ -51,19 +51,16 @@ class Within:
     before: Tensor | None = None
     keep: float = 0.0
 
-
-def within(
-    base: Base, recipe: Recipe, masks: Tensor, sample: Noised, plain: Tensor, moments: Tensor
-) -> Within:
-    """Where the loss looks by a recipe, and what the base, as it is when this is called, answers to `plain` (1 or B, L, T, D), the text
-    without the concept.
-    """
-    before = None
-    if recipe.keep_weight:
-        with torch.no_grad():
-            told = base.tell(plain.expand(len(sample.noisy), -1, -1, -1), moments)
-            before = base.predict(sample.noisy, sample.timesteps, told)
-    return Within(masks, recipe.outside_weight, before, recipe.keep_weight)
+    @classmethod
+    @torch.no_grad()
+    def by(
+        cls, recipe: Recipe, base: Base, masks: Tensor, sample: Noised, plain: Tensor, moments: Tensor
+    ) -> Within:
+        """As a recipe has it. If that keeps anything, the base is asked, as it is now: `plain` (B, L, T, D) is the text without the concept."""
+        before = None
+        if recipe.keep_weight:
+            before = base.predict(sample.noisy, sample.timesteps, base.tell(plain, moments))
+        return cls(masks, recipe.outside_weight, before, recipe.keep_weight)
 
 
 def diffusion_loss(

@@ -19,12 +19,12 @@ from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_subject
 from ccvd_cli.engine.losses import (
+    Within,
     attention_mask_loss,
     diffusion_loss,
     kept_error,
     masked_error,
     noised,
-    within,
 )
 from ccvd_cli.engine.masks import load_masks
 from ccvd_cli.engine.media import load_images
@@ -222,26 +222,41 @@ def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
         told = base.tell(text.expand(2, -1, -1, -1), moments)
         answer = base.predict(sample.noisy, sample.timesteps, told)
         before = base.predict(sample.noisy, sample.timesteps, base.tell(plain.expand(2, -1, -1, -1), moments))
-        where = within(base, recipe, masks, sample, plain, moments)
+        plain = plain.expand(2, -1, -1, -1)
+        where = Within.by(recipe, base, masks, sample, plain, moments)
         loss = diffusion_loss(base, sample, told, torch.Generator(), within=where)
     right, left = (answer - sample.target).square(), (answer - before).square()
     inside = (right[0, ..., :half].mean() + right[1].mean()) / 2
     assert torch.allclose(loss, inside + 2 * left[0, ..., half:].mean() / 2, rtol=1e-4)
-    assert within(base, QUICK, masks, sample, plain, moments).before is None
+    assert Within.by(QUICK, base, masks, sample, plain, moments).before is None
 
 
 def test_where_the_caption_is_dropped_the_empty_one_is_kept(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[torch.Tensor] = []
-    real = lesson.within
-    monkeypatch.setattr(lesson, "within", lambda *a: told.append(a[4]) or real(*a))
+    real = lesson.Within.by
+    monkeypatch.setattr(lesson.Within, "by", lambda *a: told.append(a[4]) or real(*a))
     empty, plain = (base.encode_text([said])[0] for said in ("", "a dog"))
     for dropout, kept in ((0.0, plain), (1.0, empty)):
         update = {"text_dropout": dropout, "keep_weight": 1.0, "token_steps": 0, "adapter_steps": 1}
         recipe = QUICK.model_copy(update=update)
         learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[left_half()] * 3)
         assert all(torch.allclose(row, kept, atol=1e-5) for row in told.pop())
+
+
+def test_what_is_kept_is_what_was_before_the_task(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a method whose adapters go on from task to task, with all that they have learned."""
+    recipe = QUICK.model_copy(update={"keep_weight": 1.0, "token_steps": 1, "adapter_steps": 1})
+    how = {"name": "V1", "class_noun": "dog", "recipe": recipe, "masks": [left_half()] * 3}
+    earlier = learn_subject(base, pictures(), **how | {"recipe": QUICK}).adapters
+    before: list[torch.Tensor] = []
+    real = lesson.Within.by
+    monkeypatch.setattr(lesson.Within, "by", lambda *a: before.append(real(*a)) or before[-1])
+    for onto in (None, earlier):
+        learn_subject(base, pictures(), **how, onto=onto)
+    bare, kept = before[:2], before[2:]
+    assert all(not torch.allclose(a.before, b.before) for a, b in zip(bare, kept, strict=True))
 
 
 def test_what_is_kept_outside_of_masks_moves_less(base: Base) -> None:
