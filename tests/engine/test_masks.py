@@ -249,12 +249,13 @@ def test_what_is_kept_is_what_was_before_the_task(base: Base, monkeypatch: pytes
     """For a method whose adapters go on from task to task, with all that they have learned."""
     recipe = QUICK.model_copy(update={"keep_weight": 1.0, "token_steps": 1, "adapter_steps": 1})
     how = {"name": "V1", "class_noun": "dog", "recipe": recipe, "masks": [left_half()] * 3}
-    earlier = learn_subject(base, pictures(), **how | {"recipe": QUICK}).adapters
+    images = pictures()
+    earlier = learn_subject(base, images, **how | {"recipe": QUICK}).adapters
     before: list[torch.Tensor] = []
     real = lesson.Within.by
     monkeypatch.setattr(lesson.Within, "by", lambda *a: before.append(real(*a)) or before[-1])
     for onto in (None, earlier):
-        learn_subject(base, pictures(), **how, onto=onto)
+        learn_subject(base, images, **how, onto=onto)
     bare, kept = before[:2], before[2:]
     assert all(not torch.allclose(a.before, b.before) for a, b in zip(bare, kept, strict=True))
 
