@@ -10,6 +10,7 @@ import torch
 
 from ccvd_cli.engine.bases import find_base, open_base
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
+from ccvd_cli.engine.bases.latent import LatentBase
 from ccvd_cli.errors import CcvdError, UsageError
 
 
@@ -204,6 +205,28 @@ def test_still_passes_by_the_motion_modules(mini_folder: Path) -> None:
         still = base.predict(x, t, text)
     assert not torch.allclose(moving, still, atol=1e-5)
     assert torch.equal(base.predict(x, t, text), moving)
+
+
+def test_half_precision_on_cpus_answers_as_autocast_does(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, though frozen weights are kept in it instead of copied at every pass; and so are the gradients of what is learned."""
+    frames = torch.rand(1, 3, 3, 32, 32) * 2 - 1
+    x, t = torch.randn(2, *small(base, 3)), torch.tensor([200, 700])
+    text = base.encode_text(["a dog", "a cat"])
+
+    def answers() -> list[torch.Tensor]:
+        half = open_base(base.location, device="cpu", dtype="bfloat16")
+        told = text.clone().requires_grad_()
+        predicted = half.predict(x, t, told)
+        predicted.square().sum().backward()
+        assert half.denoiser.conv_in.weight.dtype == narrow and told.grad is not None
+        return [predicted.detach(), told.grad, half.encode_video(frames), half.decode_video(x[:, :, :1])]
+
+    narrow = torch.bfloat16
+    ours = answers()
+    narrow = torch.float32
+    monkeypatch.setattr(LatentBase, "_narrowed", lambda *_: None)
+    for mine, theirs in zip(ours, answers(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_fingerprint_follows_content_not_place(mini_folder: Path, tmp_path: Path) -> None:
