@@ -2,7 +2,8 @@
 
     m = mean over noises eps, times t of | E(x_t, noun) - E(x_t, "") |,      mask = m above its own threshold
 
-DiffEdit's threshold is half of the range; ours parts a photo's cells into two groups that are as far apart as can be (Otsu).
+DiffEdit's threshold is half of the range; ours parts a photo's cells into two groups that are as far apart as can be (Otsu). Then the mask
+grows a little all around: a hat or a collar belongs to somebody's dog, and not to the noun.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from .bases.contract import Base
 
 NOISES = 12  # of each photo; DiffEdit has 10
+MARGIN = 1  # cells of the latents
 _THRESHOLDS = 40
 
 
@@ -38,7 +40,8 @@ def seen_by(base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0) -> l
                 (base.predict(noisy, times, told) - base.predict(noisy, times, silent)).abs().mean((1, 2))
             )
     masks = torch.stack([(one >= threshold(one)).float() for one in contrast.cpu()])
-    return list(F.interpolate(masks[:, None], size=photos[0].shape[-2:], mode="nearest"))
+    grown = F.max_pool2d(masks[:, None], 2 * MARGIN + 1, stride=1, padding=MARGIN)
+    return list(F.interpolate(grown, size=photos[0].shape[-2:], mode="nearest"))
 
 
 def threshold(values: Tensor) -> float:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_learn_and_sample import QUICK
 
+from ccvd_cli.engine import contrast
 from ccvd_cli.engine.bases import EMBEDDED, open_base
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
@@ -36,6 +37,22 @@ def test_photos_have_masks_of_their_size_and_none_is_empty(base: Base) -> None:
     assert any(
         not torch.equal(a, b) for a, b in zip(masks, seen_by(base, photos, "dog", seed=1), strict=True)
     )
+
+
+def test_masks_reach_a_cell_further_than_what_is_seen(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = list(torch.rand(2, 3, 64, 64) * 2 - 1)
+    cells = base.latent_shape(1, 64, 64)[2:]
+
+    def found() -> torch.Tensor:
+        return torch.nn.functional.interpolate(torch.stack(seen_by(base, photos, "dog")), cells)
+
+    grown = found()
+    monkeypatch.setattr(contrast, "MARGIN", 0)
+    seen = found()
+    for y, x in seen[:, 0].any(0).nonzero().tolist():
+        around = grown[:, 0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+        assert (around.amin((1, 2)) >= seen[:, 0, y, x]).all()
+    assert seen.sum() < grown.sum() <= 9 * seen.sum()
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -72,7 +89,7 @@ def test_only_minis_subjects_are_found_by_default(base: Base) -> None:
 
 @pytest.mark.slow
 def test_the_embedded_base_sees_its_things() -> None:
-    """Subjects that pretraining never saw: most of each is found, and little else."""
+    """Subjects that pretraining never saw: nearly all of each is found, and not much more around it than it has itself."""
     base, both, either, truth = open_base(str(EMBEDDED)), 0.0, 0.0, 0.0
     for i in range(2):
         photos = list(pixels(heldout.subject_images(i, 5), torch.device("cpu")))
@@ -80,4 +97,4 @@ def test_the_embedded_base_sees_its_things() -> None:
         true = torch.from_numpy(heldout.subject_masks(i, 5)) > 127
         both, either = both + float((found & true).sum()), either + float((found | true).sum())
         truth += float(true.sum())
-    assert both / truth > 0.8 and both / either > 0.45
+    assert both / truth > 0.9 and both / either > 0.33
