@@ -59,7 +59,8 @@ class Within:
     ) -> Within:
         """As a recipe has it. If that keeps anything, the base is asked, as it is now: `plain` (B, L, T, D) is the text without the concept.
 
-        It is asked about the first half of the samples, which are as random as all are: that takes half the time.
+        It is asked about the first half of the samples, which takes half the time: they are as random as all are, and the concept's own where
+        prior pictures stand behind them.
         """
         before = None
         if recipe.keep_weight:

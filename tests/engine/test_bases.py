@@ -208,7 +208,7 @@ def test_still_passes_by_the_motion_modules(mini_folder: Path) -> None:
 
 
 def test_half_precision_on_cpus_answers_as_autocast_does(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit, though frozen weights are kept in it instead of copied at every pass; and so are the gradients of what is learned."""
+    """Bit for bit, though frozen weights are kept in it instead of copied at every pass; and so are the gradients of the text."""
     frames = torch.rand(1, 3, 3, 32, 32) * 2 - 1
     x, t = torch.randn(2, *small(base, 3)), torch.tensor([200, 700])
     text = base.encode_text(["a dog", "a cat"])

@@ -42,6 +42,7 @@ def test_photos_have_masks_of_their_size_and_none_is_empty(base: Base) -> None:
 def test_masks_reach_a_cell_further_than_what_is_seen(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = list(torch.rand(2, 3, 64, 64) * 2 - 1)
     cells = base.latent_shape(1, 64, 64)[2:]
+    assert min(cells) > 5
 
     def found() -> torch.Tensor:
         return torch.nn.functional.interpolate(torch.stack(seen_by(base, photos, "dog")), cells)
@@ -49,10 +50,8 @@ def test_masks_reach_a_cell_further_than_what_is_seen(base: Base, monkeypatch: p
     grown = found()
     monkeypatch.setattr(contrast, "MARGIN", 0)
     seen = found()
-    for y, x in seen[:, 0].any(0).nonzero().tolist():
-        around = grown[:, 0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
-        assert (around.amin((1, 2)) >= seen[:, 0, y, x]).all()
-    assert seen.sum() < grown.sum() <= 9 * seen.sum()
+    near = torch.nn.functional.unfold(seen, 3, padding=1).unflatten(1, (1, 9)).amax(2).view_as(seen)
+    assert torch.equal(grown, near) and not torch.equal(grown, seen)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -89,7 +88,7 @@ def test_only_minis_subjects_are_found_by_default(base: Base) -> None:
 
 @pytest.mark.slow
 def test_the_embedded_base_sees_its_things() -> None:
-    """Subjects that pretraining never saw: nearly all of each is found, and not much more around it than it has itself."""
+    """Subjects that pretraining never saw: nearly all of each is found, and less than twice as much around it."""
     base, both, either, truth = open_base(str(EMBEDDED)), 0.0, 0.0, 0.0
     for i in range(2):
         photos = list(pixels(heldout.subject_images(i, 5), torch.device("cpu")))

@@ -35,7 +35,7 @@ WHERE: dict[Kind, tuple[SiteKind, ...]] = {
 }
 
 LESSONS = (
-    2  # raised whenever the same lesson teaches something else: what was learned before is not taken for it
+    3  # raised whenever the same lesson teaches something else: what was learned before is not taken for it
 )
 
 
