@@ -201,7 +201,7 @@ _MINI_PICTURES = Recipe(
     last_layers=3,
 )
 
-# The word "my" stands for a look in pretraining. Found masks miss a tenth of a subject, which is held to the noun's look.
+# The word "my" stands for a look in pretraining.
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "find_masks": True,
