@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from .settings import Recipe
-
 if TYPE_CHECKING:
     from ccvd_registry import DataFile, NewConcept
 
     from .engine.bases.contract import Base
     from .engine.concept import Learner
+    from .settings import Recipe
 
 
 def new_concept(

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .regions import Keyframe, Region
-
 if TYPE_CHECKING:
+    from .regions import Region
     from .settings import SampleSettings
 
 TOP = 0.1  # of the frame is left to the prompt, above boxes
@@ -56,4 +55,6 @@ def fills_windows(settings: SampleSettings, own: tuple[int, int] | None) -> bool
 
 
 def _region(text: str, box: tuple[float, float, float, float]) -> Region:
+    from .regions import Keyframe, Region
+
     return Region(prompt=text, keyframes=(Keyframe(frame=0, box=box),))

@@ -1,4 +1,4 @@
-"""How well concepts go together, and how well they outlast others: figures and sheets.
+"""How well concepts go together: figures and sheets.
 
 Held-out concepts of the world (split `test`) are learned once, by the default recipes, into the registry `--home`, and used from there. A
 judge trained on rendered truth says who is seen in every region's box, strictly ("somebody else" and "nobody" are among its answers) and
@@ -7,22 +7,17 @@ as the nearest of the ten; another one, where the clip is. How pairs move is not
     python examples/compose.py two --home runs/test            two subjects side by side
     python examples/compose.py three --home runs/test          three
     python examples/compose.py three-kinds --home runs/test    a subject performing a motion in a style
-    python examples/compose.py forgetting --home runs/test     a subject after ten further tasks
     python examples/compose.py merged --home runs/test         each of the ten while the others act too
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
 from collection import Bench, Measurement, measure
-from torch import Tensor
 
-from ccvd_cli.engine.concept import Learner
-from ccvd_cli.engine.learn import learn_subject
 from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.estimates import estimate
 from ccvd_cli.measure.metrics import image_alignment
@@ -114,42 +109,6 @@ def three_kinds(bench: Bench) -> None:
                     bench.rows.append((f"{label}: {prompt}", clip))
 
 
-def forgetting(bench: Bench) -> None:
-    """The first subject right after it was learned, and after ten further tasks, by four ways to keep what was learned.
-
-    `fine-tuning`: one adapter goes from task to task, tokens are kept. The others use the registry: named and relevance are this project's
-    modes of aggregation, mean is the merge of LoRA-M.
-    """
-    collection, first = bench.collection, bench.collection.subjects[0]
-    stream = [who.name for who in collection.subjects] + [heldout.subject(first.index + 20).name]
-    prompts = heldout.subject_prompts(first.index, first.name, bench.args.prompts)
-    reference: Tensor = collection.base.embed_images(torch.stack(collection.material(first.name)[2]))
-
-    def score(label: str, learners: list[Learner], **how: Any) -> None:
-        likeness = []
-        for prompt in prompts:
-            for seed in range(bench.args.seeds):
-                clip = generate(collection.base, prompt.text, learners, bench.sampling(seed, **how))
-                ((strict, near),) = bench.judges.who(clip)
-                bench.tally.add(f"{label}: recognised", strict == first.name)
-                bench.tally.add(f"{label}: nearest of ten", near == first.name)
-                likeness.append(image_alignment(collection.base.embed_images(clip * 2 - 1), reference))
-                if seed == 0 and prompt is prompts[0]:
-                    bench.rows.append((f"{label}: {prompt.text}", clip))
-        found = estimate(likeness)
-        bench.facts[f"{label}: CLIP-I"] = asdict(found)
-        print(f"{label:40} CLIP-I {found.mean:.3f}  (95% {found.low:.3f} - {found.high:.3f})", flush=True)
-
-    everybody = [collection[name] for name in stream]
-    score("right after learning", everybody[:1])
-    score("named, after ten further tasks", everybody)
-    score("relevance, after ten further tasks", everybody, aggregation="relevance", top_k=len(stream))
-    score("mean, after ten further tasks", everybody, aggregation="mean")
-    tuned = _fine_tuned(bench, stream)
-    score("fine-tuning, right after learning", [tuned[0]])
-    score("fine-tuning, after ten further tasks", [replace(tuned[0], adapters=tuned[-1].adapters)])
-
-
 def merged(bench: Bench) -> None:
     """Each subject in prompts of its own, alone and while all ten act; `--recipe '{"orthogonal_weight": 0}'` shows what that loss does."""
     everybody = [bench.collection[who.name] for who in bench.collection.subjects]
@@ -177,30 +136,10 @@ def merged(bench: Bench) -> None:
         print(f"{label:20} CLIP-I {found.mean:.3f}  (95% {found.low:.3f} - {found.high:.3f})", flush=True)
 
 
-def _fine_tuned(bench: Bench, stream: list[str]) -> list[Learner]:
-    """The same tasks with one adapter that goes from one to the next, and no orthogonal loss."""
-    learned: list[Learner] = []
-    for name in stream:
-        kind, noun, material = bench.collection.material(name)
-        print(f"fine-tuning on {name}", flush=True)
-        learned.append(
-            learn_subject(
-                bench.collection.base,
-                material,
-                name=name,
-                class_noun=noun,
-                recipe=bench.collection.recipes[kind],
-                onto=learned[-1].adapters if learned else None,
-            )
-        )
-    return learned
-
-
 MEASUREMENTS: dict[str, Measurement] = {
     "two": partial(together, size=2),
     "three": partial(together, size=3),
     "three-kinds": three_kinds,
-    "forgetting": forgetting,
     "merged": merged,
 }
 

@@ -40,7 +40,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("compose", "three", "dog-10", "no regions: each in its box"),
         ("compose", "three-kinds", "dog-10", "default: all three (subject: nearest)"),
         ("compose", "merged", "dog-10", "mean: nearest of ten"),
-        ("compose", "forgetting", "dog-10", "fine-tuning, after ten further tasks: recognised"),
     ],
 )
 def test_what_measures_concepts(
@@ -67,9 +66,6 @@ def test_what_measures_concepts(
     right, total = found["rates"][says]
     assert 0 <= right <= total >= 1
     assert len(list(out.glob("*.png"))) == 1
-    if test == "forgetting":  # nothing that was learned later reaches what is named
-        before, after = ("right after learning: CLIP-I", "named, after ten further tasks: CLIP-I")
-        assert found[before] == found[after]
     module.measure(module.MEASUREMENTS, "")
     assert f"learned {concept}" not in capsys.readouterr().out  # it is in the registry
     for other in (["--recipe", '{"seed": 1}'], ["--masks"] * (concept == "dog-10")):

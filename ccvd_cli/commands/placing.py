@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import prompts, regions
+from .. import prompts
 from ..errors import UsageError
 from ..output import emit, emit_json
 from ..row import in_a_row
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def given_regions(options: RegionOptions) -> list[Region]:
     """Those of --region and --regions. Raises UsageError for any that is none."""
+    from .. import regions
+
     found = [regions.parse(text) for text in options.region or ()]
     return found + (regions.read(options.regions) if options.regions else [])
 
@@ -45,6 +47,8 @@ def placed(
 def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
     """The same settings. Raises UsageError for regions that do not fit the clip, on the base `source`."""
     if settings.regions:
+        from .. import regions
+
         stride = find_base(source).stride
         cells = max(1, settings.width // stride), max(1, settings.height // stride)
         regions.check(settings.regions, frames=settings.frames, cells=cells)
@@ -52,6 +56,8 @@ def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
 
 
 def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> SampleSettings:
+    from .. import regions
+
     nouns = {c.name: c.class_noun for c in request.concepts if c.kind == "subject"}
     apart = prompts.told_apart(request.prompt, nouns)
     if len(apart) < 2:
@@ -79,6 +85,7 @@ def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> S
 
 def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) -> None:
     """Draws the boxes into --preview-regions, and says so on stdout. Raises UsageError without a box, or for a file that cannot be written."""
+    from .. import regions
     from ..outputs import check_output
     from ..region_preview import draw
 

@@ -34,9 +34,8 @@ WHERE: dict[Kind, tuple[SiteKind, ...]] = {
     "motion": ("temporal", "moment"),
 }
 
-LESSONS = (
-    3  # raised whenever the same lesson teaches something else: what was learned before is not taken for it
-)
+# Raised whenever the same lesson teaches something else: what was learned before is not taken for it.
+LESSONS = 3
 
 
 @dataclass(frozen=True)
