@@ -61,7 +61,7 @@ class BenchmarkOptions:
         Option(
             "--ablate",
             metavar="PARTS",
-            help="Of ccvd, without: tokens, orthogonal, aggregation, regions, noise; several with commas.",
+            help="Of ccvd, without: tokens, orthogonal, aggregation, regions, windows, noise; several with commas.",
             show_default=False,
         ),
     ] = None

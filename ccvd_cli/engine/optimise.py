@@ -51,8 +51,7 @@ def optimise(
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0)
     # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01))
-    # Half precision loses gradients of a mean over so many values; bfloat16 has the range.
-    scale = 2.0**14 if dtype == torch.float16 else 1.0
+    scale = loss_scale(dtype)
     recent: list[Tensor] = []
     fitted: list[Tensor] = []
     for step in range(1, steps + 1):
@@ -91,6 +90,11 @@ def optimise(
                     )
             fitted.clear()
             on_loss(step, mean)
+
+
+def loss_scale(dtype: torch.dtype) -> float:
+    """What losses are multiplied with: half precision loses gradients of a mean over so many values; bfloat16 has the range."""
+    return 2.0**14 if dtype == torch.float16 else 1.0
 
 
 def _moments(optimizer: torch.optim.Optimizer, parameter: Tensor) -> list[Tensor]:

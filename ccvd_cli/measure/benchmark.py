@@ -25,6 +25,7 @@ from ..outputs import whole
 from ..settings import Kind, Recipe, SampleSettings
 from . import streams
 from .composed import Asked, Composed, composed
+from .evaluate import FORMAT as SCORING
 from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, summary
 from .exact import TRUSTED, Exact, Shown, least, shown_by
 from .kept_state import State
@@ -36,7 +37,7 @@ from .streams import Stream, Task
 # By all runs of one table.
 SHARED = (
     *("base", "dtype", "tasks", "effort", "recipes", "lessons", "sampling"),
-    *("prompts", "batches", "every", "encoders", "exact"),
+    *("prompts", "batches", "every", "encoders", "exact", "scoring"),
 )
 Progress = Callable[[str, int, int, "float | None"], None]
 
@@ -45,7 +46,7 @@ Progress = Callable[[str, int, int, "float | None"], None]
 class Plan:
     """What is run. `every`: all that was learned is scored after so many tasks; 0: at the end alone. `prompts`: of each concept.
 
-    `changes`: to methods' own settings.
+    `changes`: to methods' own settings. `digests`: of what tasks of folders are learned from, read once for all runs.
     """
 
     stream: Stream
@@ -58,6 +59,7 @@ class Plan:
     prompts: int = 4
     at_once: int = 8
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
     def runs(self, shard: tuple[int, int] = (1, 1)) -> list[tuple[str, int]]:
         """(method, seed): those of the i-th of n processes."""
@@ -108,7 +110,6 @@ class Run:
     progress: Progress = lambda *_: None
     on_task: Callable[[Task, float], None] = lambda *_: None
     _references: dict[str, References] = field(default_factory=dict)
-    _data: dict[str, str] = field(default_factory=dict)
     _spared: float = 0.0
 
     def __post_init__(self) -> None:
@@ -127,7 +128,10 @@ class Run:
     def check(self) -> None:
         """Before anything is learned. Raises UsageError: no photo or clip, too few prompts, or a folder that was run in another way."""
         # What cannot be read would stop the run when its turn comes.
-        self._data = {t.name: self._digest_of(t) for t in self.plan.stream.tasks if t.folder}
+        for task in self.plan.stream.tasks:
+            if task.folder and task.name not in self.plan.digests:
+                shown = streams.material(task, self._learning(task.kind))
+                self.plan.digests[task.name] = _digest(shown)
         self.questions = {t.name: self._questions(t) for t in self.plan.stream.tasks}
         self.composed = composed(self.plan.stream.tasks, self._family, toy=self.plan.stream.toy)
         if len(self.state.about().get("tasks", ())) > len(self.plan.stream.tasks):
@@ -275,10 +279,12 @@ class Run:
             shown = streams.material(task, self._learning(task.kind))
             digest = _digest(shown)
             if task.kind == "motion":
-                return References(digest, clips=[(clip + 1) / 2 for clip in shown])
-            photos = (torch.stack(shown) + 1) / 2
-            encoders = [e for e in (self.examiner.clip, self.examiner.dino) if e]
-            self._references[task.name] = References(digest, {e.digest: e.images(photos) for e in encoders})
+                found = References(digest, clips=[(clip + 1) / 2 for clip in shown])
+            else:
+                photos = (torch.stack(shown) + 1) / 2
+                encoders = [e for e in (self.examiner.clip, self.examiner.dino) if e]
+                found = References(digest, {e.digest: e.images(photos) for e in encoders})
+            self._references[task.name] = found
         return self._references[task.name]
 
     # -- what it is --------------------------------------------------------------------------------------
@@ -301,14 +307,12 @@ class Run:
 
     def _task(self, task: Task) -> list[str]:
         """What it is; and what it is learned from, unless the world draws that."""
-        return [task.kind, task.name, task.noun, *([self._data[task.name]] if task.folder else [])]
-
-    def _digest_of(self, task: Task) -> str:
-        return _digest(streams.material(task, self._learning(task.kind)))
+        return [task.kind, task.name, task.noun, *([self.plan.digests[task.name]] if task.folder else [])]
 
     def _settings(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
+            "scoring": SCORING,
             "base": self.base.fingerprint,
             "dtype": str(self.base.dtype),
             "tasks": [self._task(t) for t in self.plan.stream.tasks],

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from ccvd_cli.engine.adapters import Bottleneck
 from ccvd_cli.engine.aggregate import candidates, weigh
 from ccvd_cli.engine.bases.contract import Base, Site
-from ccvd_cli.engine.learn import motion_lesson
+from ccvd_cli.engine.learn import motion_lesson, subject_lesson
 from ccvd_cli.engine.sample import generate_batch
-from ccvd_cli.measure.methods import METHODS, c_lora
+from ccvd_cli.measure.methods import METHODS, c_lora, ewc
 from ccvd_cli.measure.methods.c_lora import CLora, Lora
 from ccvd_cli.measure.methods.contract import Method, learner_tensors
 from ccvd_cli.measure.methods.ewc import Ewc
@@ -60,7 +60,8 @@ def test_what_acts_for_an_old_concept_changes_only_where_a_method_says_so(base: 
     again = method(name, base)
     again.restore(learners, state)
     assert again.weights_for(PROMPT).digest == one.weights_for(PROMPT).digest
-    assert {k: v.shape for k, v in again.extra_state().items()} == {k: v.shape for k, v in state.items()}
+    kept = again.extra_state()
+    assert kept.keys() == state.keys() and all(torch.equal(kept[k], value) for k, value in state.items())
 
 
 def test_a_merge_shares_one_weight_among_all(base: Base) -> None:
@@ -80,6 +81,11 @@ def test_parts_of_ours_can_be_left_out(base: Base) -> None:
     teach(whole, ALL)
     assert len(whole.weights_for(two).changes["regions"]) == 2
     assert not whole.weights_for(PROMPT).changes["regions"]
+    narrow = method("ccvd", base, "windows")
+    narrow.known = whole.known
+    boxes = narrow.weights_for(two).changes
+    assert boxes["windows"] is False and "width" not in boxes and len(boxes["regions"]) == 2
+    assert narrow.weights_for(PROMPT).digest == whole.weights_for(PROMPT).digest  # one subject has no window
     without = method("ccvd", base, "tokens", "orthogonal", "aggregation", "regions", "noise")
     teach(without, ALL)
     part = without.weights_for(two)
@@ -108,6 +114,77 @@ def test_ewc_holds_what_mattered(base: Base) -> None:
     assert one.term(lesson, fresh, "adapter") == 0  # nothing was learned there
 
 
+def test_ewc_remembers_what_mattered_to_every_task(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = method("ewc", base)
+    assert isinstance(one, Ewc)
+    teach(one, type(ALL)("one", ALL.tasks[:1]))
+    first = deepcopy(one.fisher)
+    teach(one, type(ALL)("more", ALL.tasks[3:]))
+    assert all((one.fisher[key] >= value).all() for key, value in first.items())
+    assert any((one.fisher[key] > value).any() for key, value in first.items())
+    scaled = method("ewc", base)
+    assert isinstance(scaled, Ewc)
+    monkeypatch.setattr(ewc, "loss_scale", lambda _: 2.0**14)  # as in float16
+    teach(scaled, type(ALL)("one", ALL.tasks[:1]))
+    assert all(torch.allclose(scaled.fisher[key], value, rtol=1e-3) for key, value in first.items())
+
+
+@pytest.mark.parametrize(("name", "without"), [("lwf", {}), ("l2dm", {"replay": 0.0})])
+def test_the_model_before_the_task_is_held_against_the_one_that_learns(
+    base: Base, name: str, without: dict[str, float]
+) -> None:
+    one: Any = method(name, base)
+    one.settings = one.settings.model_copy(update=without)
+    for task in ALL.tasks[:2]:  # a subject, then a motion
+        teach(one, type(ALL)("one", (task,)))
+        seen = material(task, SAMPLE.model_copy(update={"frames": 16}))
+        how: dict[str, Any] = {"name": "V9", "class_noun": "", "recipe": RECIPE[task.kind]}
+        lesson = (
+            motion_lesson(base, seen, **how) if task.kind == "motion" else subject_lesson(base, seen, **how)
+        )
+        sites = base.sites_of("temporal" if task.kind == "motion" else "spatial")
+        adapters = learning(one, *sites)
+        assert adapters and float(one.term(lesson, adapters, "adapter")) == 0
+        moved = next(iter(adapters.values()))
+        with torch.no_grad():
+            if task.kind == "motion":  # appearance guides motions, also what is held of them
+                moved.up.weight += 0.5
+                unguided = one.term(_at(lesson), adapters, "adapter")
+                moved.cond.weight += 0.5
+                assert not torch.equal(one.term(_at(lesson), adapters, "adapter"), unguided)
+            else:
+                moved.up.bias += 0.5
+        one.term(lesson, adapters, "adapter").backward()
+        assert moved.up.bias.grad.abs().sum() > 0
+
+
+def learning(one: Any, *sites: Site) -> dict[Site, Any]:
+    """Copies of its adapters, as the next task trains them on."""
+    return {s: deepcopy(one.shared[s.name]).requires_grad_() for s in sites if s.name in one.shared}
+
+
+def _at(lesson: Any) -> Any:
+    """With the chance of its beginning."""
+    lesson.generator.manual_seed(0)
+    return lesson
+
+
+def test_l2dm_rehearses_what_it_remembers(base: Base) -> None:
+    one = method("l2dm", base)
+    assert isinstance(one, L2dm)
+    teach(one, type(ALL)("one", ALL.tasks[:1]))
+    one.settings = one.settings.model_copy(update={"distillation": 0.0})
+    adapters = learning(one, *base.sites)
+    seen = material(ALL.tasks[3], SAMPLE)
+    lesson = subject_lesson(base, seen, name="V9", class_noun="", recipe=RECIPE["subject"])
+    term = one.term(_at(lesson), adapters, "adapter")
+    assert isinstance(term, torch.Tensor) and float(term) > 0
+    term.backward()
+    assert any(a.up.bias.grad.abs().sum() > 0 for a in adapters.values())
+    one.settings = one.settings.model_copy(update={"replay": 2.0})
+    assert float(one.term(_at(lesson), adapters, "adapter")) == pytest.approx(2 * float(term), rel=1e-4)
+
+
 def test_lwf_holds_what_is_beside_the_clock_too(base: Base) -> None:
     one, motion = method("lwf", base), stream("motion")
     assert isinstance(one, Lwf)
@@ -119,6 +196,23 @@ def test_lwf_holds_what_is_beside_the_clock_too(base: Base) -> None:
     with torch.no_grad():
         next(iter(clock.values())).up.bias += 0.5
     assert float(one.term(lesson, clock, "tokens")) > 0
+
+
+def test_c_lora_keeps_the_sum_of_all_changes(base: Base) -> None:
+    one = method("c-lora", base)
+    one.settings = one.settings.model_copy(update={"rank": 1})
+    assert isinstance(one, CLora)
+    ranks = []
+    for task in (ALL.tasks[0], ALL.tasks[3]):
+        teach(one, type(ALL)("one", (task,)))
+        changes = [torch.linalg.svdvals(c.double()) for name, c in one.past.items() if "attn2" in name]
+        ranks.append({int((values > 1e-4 * values[0]).sum()) for values in changes})
+    assert ranks == [{1}, {2}]
+
+
+def test_c_lora_starts_as_a_linear_layer_does() -> None:
+    lora = Lora(400, 8, 3)
+    assert 0.8 / 20 < float(lora.a.detach().abs().max()) <= 1 / 20 and not lora.b.any()
 
 
 @settings(max_examples=20, deadline=None)

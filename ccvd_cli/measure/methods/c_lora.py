@@ -39,13 +39,12 @@ class CLoraSettings(Settings):
 
 
 class Lora(nn.Module):
-    """x A B, beside a linear layer; B starts at zero. x (R, N, in) -> (R, N, out)."""
+    """x A B, beside a linear layer; A starts as such a layer does, B at zero. x (R, N, in) -> (R, N, out)."""
 
     def __init__(self, inner: int, outer: int, rank: int) -> None:
         super().__init__()
-        self.a = nn.Parameter(torch.empty(inner, rank))
+        self.a = nn.Parameter(torch.empty(inner, rank).uniform_(-(inner**-0.5), inner**-0.5))
         self.b = nn.Parameter(torch.zeros(rank, outer))
-        nn.init.kaiming_uniform_(self.a, a=5**0.5)
 
     @property
     def change(self) -> Tensor:
@@ -74,7 +73,6 @@ class CLora(Method):
     """`past`: the sum of all changes so far, (in, out) by the name of the linear layer."""
 
     name = "c-lora"
-    summary = "low-rank keys and values that avoid earlier ones', all act always"
     Own = CLoraSettings
     settings: CLoraSettings
 

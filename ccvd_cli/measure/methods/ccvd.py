@@ -13,16 +13,15 @@ from ...settings import Kind, Recipe, Settings
 from ..streams import Task
 from .contract import Common, Method, Part
 
-Ablation = Literal["tokens", "orthogonal", "aggregation", "regions", "noise"]
+Ablation = Literal["tokens", "orthogonal", "aggregation", "regions", "windows", "noise"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 
 class Ccvd(Method):
-    """`without`: one token for all layers; no orthogonal loss; LoRA-M's mean of all that was learned; no boxes; no noise guidance in them."""
+    """`without`: one token for all layers; no orthogonal loss; LoRA-M's mean of all that was learned; no boxes; boxes of one
+    frame instead of windows; no noise guidance in them."""
 
     name = "ccvd"
-    summary = "ours: orthogonal loss, aggregation of those named, regions"
-    places = True
 
     def __init__(
         self, common: Common, settings: Settings | None = None, without: Sequence[Ablation] = ()
@@ -50,7 +49,7 @@ class Ccvd(Method):
     def weights_for(self, prompt: str) -> Part:
         changes: dict[str, Any] = {}
         if "regions" not in self.without:
-            changes |= self.row(prompt)
+            changes |= self.row(prompt, windows="windows" not in self.without)
         if "noise" in self.without:
             changes["noise_guidance"] = False
         if "aggregation" in self.without:

@@ -88,8 +88,6 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
-    summary: ClassVar[str]
-    places: ClassVar[bool] = False  # whether it gives several subjects places of their own
     Own: ClassVar[type[Settings]] = Settings  # the settings that it has for itself
 
     def __init__(self, common: Common, settings: Settings | None = None) -> None:
@@ -169,12 +167,15 @@ class Method(ABC):
         """The learned concepts that a prompt names, in its order."""
         return [self.known[name] for name in named(prompt) if name in self.known]
 
-    def row(self, prompt: str) -> dict[str, Any]:
-        """Changes to sampling: a place side by side for each of several subjects; none for one."""
+    def row(self, prompt: str, *, windows: bool = True) -> dict[str, Any]:
+        """Changes to sampling: a place side by side for each of several subjects, in windows where the base has them; none for one."""
         nouns = {x.name: x.class_noun for x in self.named(prompt) if x.kind == "subject"}
-        placed = in_a_row(self.common.sampling, told_apart(prompt, nouns), self.base.own_size)
-        usual = self.common.sampling.model_dump(exclude={"regions"})
-        return {"regions": placed.regions} | {k: v for k, v in dict(placed).items() if v != usual.get(k, v)}
+        usual = self.common.sampling
+        sampling = usual if windows else usual.model_copy(update={"windows": False})
+        placed = in_a_row(sampling, told_apart(prompt, nouns), self.base.own_size)
+        if not placed.regions:
+            return {"regions": ()}
+        return {k: v for k, v in dict(placed).items() if v != getattr(usual, k)}
 
 
 def learner_tensors(learner: Learner) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from ...engine.adapters import Bottleneck
 from ...engine.bases.contract import Site
 from ...engine.concept import Learner
 from ...engine.lesson import Extra, Lesson, Stage
+from ...engine.optimise import loss_scale
 from ...settings import Settings
 from .contract import Common
 from .finetune import Finetune
@@ -33,7 +34,6 @@ class Ewc(Finetune):
     """Both tensors by `site/parameter`; a parameter that no task has trained yet is free."""
 
     name = "ewc"
-    summary = "finetune, held where earlier tasks' losses are steep"
     Own = EwcSettings
     settings: EwcSettings
 
@@ -58,14 +58,15 @@ class Ewc(Finetune):
         parameters = _parameters(adapters)
         found = {key: torch.zeros_like(value) for key, value in parameters.items()}
         recipe, lesson.recipe = lesson.recipe, lesson.recipe.model_copy(update={"batch_size": 1})
+        scale = loss_scale(self.base.dtype)
         with torch.no_grad():
             readings = [lesson.read(prompt, vectors) for prompt in lesson.prompts]
         for k in range(self.settings.samples):
             loss = lesson.loss(readings[k % len(readings)], adapters, "adapter")
-            grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            grads = torch.autograd.grad(loss * scale, list(parameters.values()), allow_unused=True)
             for key, grad in zip(found, grads, strict=True):
                 if grad is not None:
-                    found[key] += grad.detach() ** 2 / self.settings.samples
+                    found[key] += (grad.detach().float() / scale) ** 2 / self.settings.samples
         lesson.recipe = recipe
         for key, squares in found.items():
             self.fisher[key] = self.fisher.get(key, torch.zeros_like(squares)) + squares

@@ -18,10 +18,12 @@ from .contract import WHERE, Common, Method, Part, bottlenecks
 
 
 class Finetune(Method):
-    """`shared`: the adapters by site name; a task trains those of its recipe's sites, while all others act as they are. Tokens are kept."""
+    """`shared`: the adapters by site name; a task trains those of its recipe's sites, while all others act as they are. Tokens are kept.
+
+    Where a recipe keeps what is outside of a subject's masks, that is what the model answered before the task, old adapters and all.
+    """
 
     name = "finetune"
-    summary = "one adapter goes through all tasks"
 
     def __init__(self, common: Common, settings: Settings | None = None) -> None:
         super().__init__(common, settings)
@@ -33,7 +35,7 @@ class Finetune(Method):
         return None
 
     def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
-        with attached(self.base.denoiser, self._resting(task)):
+        with attached(self.base.denoiser, self._standing(task)):
             learner = self.train(task, material, onto=self.shared, extra=self.extra)
         self.shared |= learner.adapters
         return replace(learner, adapters={})
@@ -55,7 +57,7 @@ class Finetune(Method):
         super().restore(learned, extra)
         self.shared = bottlenecks(extra, "shared", self.base)
 
-    def _resting(self, task: Task) -> dict[Site, nn.Module]:
+    def _standing(self, task: Task) -> dict[Site, nn.Module]:
         """Adapters that act during a task and are not trained by it."""
         trained = adapted_sites(self.base, self.recipe(task.kind), *WHERE[task.kind])
         sites = [s for s in self.base.sites_of("spatial", "temporal") if s not in trained]

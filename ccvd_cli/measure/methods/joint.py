@@ -9,8 +9,6 @@ class Joint(Method):
     """Nothing that was learned before or after acts or is looked at."""
 
     name = "joint"
-    summary = "each concept alone, nothing else learned: the upper bound"
-    places = True
 
     def weights_for(self, prompt: str) -> Part:
         return Part(prompt, self.named(prompt), changes=self.row(prompt))

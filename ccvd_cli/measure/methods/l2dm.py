@@ -47,9 +47,10 @@ class L2dmSettings(Settings):
 
 
 class Remembered(NamedTuple):
-    """latents (N, C, F, h, w), their prompt's text (1, L, T, D), and where in it the concept speaks (1, T)."""
+    """latents (N, C, F, h, w), embeds (N, F, E) of their frames, their prompt's text (1, L, T, D), and where it says the concept (1, T)."""
 
     latents: Tensor
+    embeds: Tensor
     text: Tensor
     places: Tensor
 
@@ -58,7 +59,6 @@ class L2dm(Finetune):
     """`memory`: by concept."""
 
     name = "l2dm"
-    summary = "finetune, rehearsing generated samples of earlier concepts"
     Own = L2dmSettings
     settings: L2dmSettings
 
@@ -77,11 +77,11 @@ class L2dm(Finetune):
         one = self.memory[names[int(torch.randint(len(names), (), generator=lesson.generator))]]
         count = min(self.settings.samples, lesson.recipe.batch_size)
         rows = torch.randint(len(one.latents), (count,), generator=lesson.generator)
-        ask = Ask.about(lesson, stage, one.latents[rows], one.text, one.places)
+        ask = Ask.about(lesson, stage, one.latents[rows], one.embeds[rows], one.text, one.places)
         with torch.no_grad():
             then = answer(lesson, frozen_at(adapters, self.shared), ask)
         now = answer(lesson, adapters, ask)
-        replay, kept = F.mse_loss(now, ask.target), F.mse_loss(now, then)
+        replay, kept = F.mse_loss(now, ask.sample.target), F.mse_loss(now, then)
         return self.settings.replay * replay + self.settings.distillation * kept
 
     def learned(self, lesson: Lesson, vectors: Tensor, adapters: Mapping[Site, Bottleneck]) -> None:
@@ -97,7 +97,9 @@ class L2dm(Finetune):
         with torch.no_grad():
             text = self.base.encode_text([part.prompt], [learner.token_vectors()])
         places = self.base.places([part.prompt], learner.placeholder)
-        self.memory[task.name] = Remembered(self.base.encode_video(best), text, places.named | places.ended)
+        embeds = self.base.embed_images(best.flatten(0, 1)).unflatten(0, best.shape[:2])
+        latents = self.base.encode_video(best)
+        self.memory[task.name] = Remembered(latents, embeds, text, places.named | places.ended)
 
     def extra_state(self) -> dict[str, Tensor]:
         kept = {f"memory/{name}/{k}": v for name, r in self.memory.items() for k, v in r._asdict().items()}

@@ -12,7 +12,6 @@ class LoraMerge(Method):
     """
 
     name = "lora-merge"
-    summary = "an adapter per task, all merged with equal weights"
 
     def weights_for(self, prompt: str) -> Part:
         return Part(prompt, list(self.known.values()), changes={"aggregation": "mean"})

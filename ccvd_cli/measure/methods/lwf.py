@@ -36,7 +36,6 @@ class Lwf(Finetune):
     """The model before the task is kept, frozen, while the task is learned."""
 
     name = "lwf"
-    summary = "finetune, answering a generic prompt as before the task"
     Own = LwfSettings
     settings: LwfSettings
 
@@ -53,7 +52,7 @@ class Lwf(Finetune):
         with torch.no_grad():
             text = self.base.encode_text([GENERIC[lesson.kind]])
             everywhere = torch.ones(1, text.shape[2], dtype=torch.bool, device=text.device)
-            ask = Ask.about(lesson, stage, lesson.latents[rows], text, everywhere)
+            ask = Ask.about(lesson, stage, lesson.latents[rows], lesson.embeds[rows], text, everywhere)
             then = answer(lesson, before, ask)
         return self.settings.weight * F.mse_loss(answer(lesson, adapters, ask), then)
 

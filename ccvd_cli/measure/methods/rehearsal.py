@@ -12,26 +12,30 @@ from torch import Tensor
 from ...engine.adapters import Bottleneck, attached
 from ...engine.bases.contract import Site
 from ...engine.lesson import Lesson, Stage, where_said
+from ...engine.losses import Noised, noised
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Noisy latents (B, C, F, h, w), and what is to be seen in them: text (B, L, T, D), in which a concept stands at `places` (B, T).
+    """What noisy latents show: text (B, L, T, D), in which a concept stands at `places` (B, T), guided by the looks `e` (B, E).
 
     still: they are single frames, which pass without the temporal layers.
     """
 
-    noisy: Tensor
-    target: Tensor
-    timesteps: Tensor
+    sample: Noised
     moments: Tensor
     text: Tensor
     places: Tensor
+    e: Tensor
     still: bool
 
     @classmethod
-    def about(cls, lesson: Lesson, stage: Stage, latents: Tensor, text: Tensor, places: Tensor) -> Ask:
-        """As the lesson itself asks in that stage; noise and moments at random, from the lesson's chance."""
+    def about(
+        cls, lesson: Lesson, stage: Stage, latents: Tensor, embeds: Tensor, text: Tensor, places: Tensor
+    ) -> Ask:
+        """As the lesson itself asks in that stage of latents (B, C, F, h, w), of whose frames `embeds` (B, F, E) are; noise, moments and the
+        frame that guides at random, from the lesson's chance.
+        """
         base, count = lesson.base, len(latents)
         moments = torch.arange(latents.shape[2])[None]
         if lesson.kind != "motion":  # a picture is any frame of a clip
@@ -39,21 +43,22 @@ class Ask:
         elif lesson.frame_by_frame(stage):
             moments = torch.randint(latents.shape[2], (count, 1), generator=lesson.generator)
             latents = latents[torch.arange(count)[:, None], :, moments].transpose(1, 2)
-        noise = torch.randn(latents.shape, generator=lesson.generator).to(latents.device)
-        shift = lesson.recipe.token_shift if stage == "tokens" else lesson.recipe.timestep_shift
-        timesteps = base.timesteps(count, lesson.generator, shift)
-        noisy, target = base.noise_and_target(latents, noise, timesteps)
+        recipe = lesson.recipe
+        shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
+        sample = noised(base, latents, lesson.generator, shift=shift, offset_noise=recipe.offset_noise)
+        guiding = torch.randint(embeds.shape[1], (count,), generator=lesson.generator)
+        e = embeds[torch.arange(count), guiding].to(base.device)
         text, places = text.expand(count, -1, -1, -1), places.expand(count, -1)
         still = lesson.kind != "motion" or lesson.frame_by_frame(stage)
-        return cls(noisy, target, timesteps, moments, text, places, still)
+        return cls(sample, moments, text, places, e, still)
 
 
 def answer(lesson: Lesson, adapters: Mapping[Site, Bottleneck], ask: Ask) -> Tensor:
     """What the base says with these adapters, shaped like the latents."""
     base = lesson.base
     still = base.still() if ask.still else nullcontext()
-    with still, attached(base.denoiser, where_said(adapters, ask.places)):
-        return base.predict(ask.noisy, ask.timesteps, base.tell(ask.text, ask.moments))
+    with still, attached(base.denoiser, where_said(adapters, ask.places), ask.e):
+        return base.predict(ask.sample.noisy, ask.sample.timesteps, base.tell(ask.text, ask.moments))
 
 
 def frozen_at(
