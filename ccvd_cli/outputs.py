@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from .errors import CcvdError, UsageError
 
@@ -62,7 +63,8 @@ def whole(*targets: Path) -> Iterator[list[Path]]:
     Raises:
         CcvdError: the file system refuses.
     """
-    parts = [t.with_name(f".{os.getpid()}-{i}.part{t.suffix}") for i, t in enumerate(targets)]
+    # Processes in containers share folders and process numbers.
+    parts = [t.with_name(f".{uuid4().hex}.part{t.suffix}") for t in targets]
     try:
         for folder in {t.parent for t in targets}:
             folder.mkdir(parents=True, exist_ok=True)

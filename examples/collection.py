@@ -87,7 +87,7 @@ class Collection:
         kind, noun, material = self.material(name)
         earlier = Earlier()
         for concept in self.registry.list(kind=kind, base=self.base.fingerprint):
-            earlier.add(stored_subspaces(concept))
+            earlier.add(stored_subspaces(concept, self.base.sites))
         how: dict[str, Any] = {
             "recipe": self.recipes[kind],
             "earlier": earlier.to(self.base.device) if earlier.count else None,

@@ -70,7 +70,7 @@ def learning(home: Path, counts: list[int], steps: int, rounds: int) -> dict[int
     for count in counts:
         earlier[count] = Earlier() if count else None
         for concept in concepts[:count]:
-            earlier[count].add(stored_subspaces(concept))  # type: ignore[union-attr]
+            earlier[count].add(stored_subspaces(concept, base.sites))  # type: ignore[union-attr]
     seconds: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(rounds):
         for count in counts:

@@ -107,7 +107,7 @@ def examine(
     several = [(one, exams.of_several(one)) for one in asked.together]
     for concept, exam in alone:
         row = _measured(session, base, examiner, concept.name, concept.kind, [exam], options)
-        _record(session, registry, row)
+        _record(session, registry, row, concept.adapter_digest)
         yield row
     for names in dict.fromkeys(one.names for one, _ in several):
         of = [(one, exam) for one, exam in several if one.names == names]
@@ -288,11 +288,11 @@ def _measured(
     return Measured(called, kind, len(rows), folder, how, found, judges)
 
 
-def _record(session: Session, registry: Registry, row: Measured) -> None:
-    """What a concept has now can be compared with what it will have then."""
+def _record(session: Session, registry: Registry, row: Measured, adapter: str) -> None:
+    """What a concept has now can be compared with what it will have then; `adapter`: the digest that was measured."""
     from ccvd_registry import RegistryError
 
     try:
-        registry.record_evaluation(row.concept, how=row.how, scores=row.scores)
+        registry.record_evaluation(row.concept, how=row.how, scores=row.scores, adapter=adapter)
     except RegistryError as error:
         session.say(f"Not recorded: {error.message}.")

@@ -387,7 +387,8 @@ def _earlier(session: Session, registry: Registry, task: Task, base: Base) -> Ea
     session.say(f"Staying apart from {len(concepts)} earlier {task.kind}{'s' * (len(concepts) > 1)}.")
     earlier = Earlier(task.recipe.orthogonal_form)
     for concept in concepts:
-        earlier.add(stored_subspaces(concept))
+        concept.verify()
+        earlier.add(stored_subspaces(concept, base.sites))
     return earlier.to(base.device)
 
 

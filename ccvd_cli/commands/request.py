@@ -101,11 +101,13 @@ def base_of(concepts: Sequence[ConceptView]) -> str:
 
 
 def last_seen(name: str, location: str) -> str:
-    """Where a base was last seen; the embedded one goes by its name, since its package may have moved."""
+    """Where a base was last seen; the embedded one goes by its name, since its package may have moved, and so does one of the hub that is
+    not in the cache any more.
+    """
     from ..engine.bases import EMBEDDED
 
-    moved = name == "mini" and not Path(location).is_dir()
-    return "mini" if moved or Path(location) == EMBEDDED else location
+    moved = (name == "mini" or "/" in name) and not Path(location).is_dir()
+    return name if moved or Path(location) == EMBEDDED else location
 
 
 def sample_settings(defaults: SampleSettings, options: Any, seed: int | None) -> SampleSettings:

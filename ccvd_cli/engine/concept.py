@@ -85,14 +85,17 @@ class Learner:
         sites = {s.name: s for s in base.sites}
         with readable(stored):
             prototypes = load_file(stored.prototype_path)
+            text, image = prototypes["text"].float(), prototypes["image"].float()
+            _check(stored, base, "text prototypes", text, (base.text_layers, base.text_width))
+            _check(stored, base, "image prototypes", image, (*image.shape[:1], base.image_width))
             learner = cls(
                 stored.name,
                 stored.kind,  # type: ignore[arg-type]
                 stored.class_noun,
                 stored_tokens(stored, base).vectors,
-                read_adapters(load_file(stored.adapter_path), sites),
-                prototypes["text"].float(),
-                prototypes["image"].float(),
+                read_adapters(load_file(stored.adapter_path), sites, base.image_width),
+                text,
+                image,
             )
         return learner.to(base.device)
 
@@ -108,13 +111,17 @@ def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
     """A registered concept's tokens. Raises CcvdError if they do not fit the base."""
     with readable(stored):
         tokens = load_file(stored.embedding_path)["tokens"].float()
-    if tokens.shape != (base.text_layers, base.text_width):
+    _check(stored, base, "tokens", tokens, (base.text_layers, base.text_width))
+    return TokenVectors(f"<{stored.name}>", tokens.to(base.device))
+
+
+def _check(stored: Stored, base: Base, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raises CcvdError for a tensor that does not fit the base."""
+    if tensor.shape != shape:
         raise CcvdError(
-            f"concept {stored.name} has tokens {tuple(tokens.shape)}, "
-            f"base {base.name} takes {(base.text_layers, base.text_width)}",
+            f"concept {stored.name} has {what} {tuple(tensor.shape)}, base {base.name} takes {shape}",
             "it was learned on another base",
         )
-    return TokenVectors(f"<{stored.name}>", tokens.to(base.device))
 
 
 def stored_prototypes(stored: Stored) -> Tensor:
@@ -144,8 +151,10 @@ def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
     return save(halves)
 
 
-def read_adapters(tensors: Mapping[str, Tensor], sites: Mapping[str, Site]) -> dict[str, Bottleneck]:
-    """Frozen adapters by site name, from tensors called `site/parameter`."""
+def read_adapters(
+    tensors: Mapping[str, Tensor], sites: Mapping[str, Site], image_width: int
+) -> dict[str, Bottleneck]:
+    """Frozen adapters by site name, from tensors called `site/parameter`. Raises KeyError or RuntimeError for what is none on this base."""
     grouped: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         site, _, name = key.rpartition("/")
@@ -153,9 +162,8 @@ def read_adapters(tensors: Mapping[str, Tensor], sites: Mapping[str, Site]) -> d
     adapters = {}
     for site, state in grouped.items():
         width = sites[site].width
-        hidden = state["down.weight"].shape[0]
-        condition = state["cond.weight"].shape[1] if "cond.weight" in state else 0
-        adapter = Bottleneck(width, hidden, condition)
+        hidden = state["down.bias"].numel()
+        adapter = Bottleneck(width, hidden, image_width if "cond.weight" in state else 0)
         adapter.load_state_dict(state)
         adapters[site] = adapter.requires_grad_(False)
     return adapters

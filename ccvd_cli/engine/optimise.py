@@ -29,6 +29,7 @@ class StepReport:
 
 OnStep = Callable[[StepReport], None]
 REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
+CALM = 10  # so many reports later a loss scale that was halved is tried again
 
 
 def optimise(
@@ -42,7 +43,7 @@ def optimise(
     """AdamW without decay over `groups` of parameters, each with its rate, for so many steps of a base that computes in `dtype`.
 
     `on_loss` hears the step and the mean loss since it last did, every few steps and at the end. In half precision, losses are scaled up, and
-    a step whose gradients do not fit moves nothing; the scale is then halved.
+    a step whose gradients do not fit moves nothing; the scale is then halved, and doubled again when all have fitted for a while.
 
     Raises:
         CcvdError: the loss is not a number, or gradients do not fit at any scale.
@@ -52,6 +53,7 @@ def optimise(
     # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01))
     scale = loss_scale(dtype)
+    most, calm = scale, 0  # reports in a row without an overflow
     recent: list[Tensor] = []
     fitted: list[Tensor] = []
     for step in range(1, steps + 1):
@@ -81,13 +83,16 @@ def optimise(
                 raise CcvdError(
                     f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
                 )
+            calm += 1
             if fitted and not torch.stack(fitted).all():
-                scale /= 2
+                scale, calm = scale / 2, 0
                 if scale < 1:
                     raise CcvdError(
                         f"the gradients of stage {stage} do not fit into float16 at step {step}",
                         "take --dtype bfloat16 or float32",
                     )
+            elif calm == CALM:
+                scale, calm = min(most, 2 * scale), 0
             fitted.clear()
             on_loss(step, mean)
 

@@ -9,12 +9,13 @@ R_j,l being the subspace that concept j writes to in layer l. Ours is W_up, (C, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ..errors import CcvdError
 from ..settings import OrthogonalForm
 from .adapters import Bottleneck
 from .bases.contract import Site
@@ -102,12 +103,20 @@ def _padded_sum(summed: Tensor | None, up: Tensor) -> Tensor:
     return torch.cat([wide[:, : narrow.shape[1]] + narrow, wide[:, narrow.shape[1] :]], 1)
 
 
-def stored_subspaces(concept: Stored) -> dict[str, Tensor]:
-    """W_up (C, H) by site name, of a registered concept; nothing else of it is read.
+def stored_subspaces(concept: Stored, sites: Iterable[Site]) -> dict[str, Tensor]:
+    """W_up (C, H) by the name of its site, of a registered concept; nothing else of it is read.
 
     Raises:
-        CcvdError: its file is not what was stored.
+        CcvdError: its file is not what was stored, or not of a base with these `sites`.
     """
+    widths = {site.name: site.width for site in sites}
     with readable(concept), safe_open(concept.adapter_path, "pt") as file:
         names = [k for k in file.keys() if k.endswith(_UP)]  # noqa: SIM118  not a mapping
-        return {k.removesuffix(_UP): file.get_tensor(k) for k in names}
+        found = {k.removesuffix(_UP): file.get_tensor(k) for k in names}
+    for site, up in found.items():
+        if up.ndim != 2 or up.shape[0] != widths.get(site):
+            raise CcvdError(
+                f"concept {concept.name} has {tuple(up.shape)} at {site}, where the base is {widths.get(site)} wide",
+                "it was learned on another base",
+            )
+    return found

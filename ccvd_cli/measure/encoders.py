@@ -84,6 +84,12 @@ class OpenClip:
                 f"CLIP {source!r} is not in open_clip's layout",
                 "its folder holds open_clip_config.json and a .safetensors file",
             )
+        # open_clip would rather read them, and they are pickles.
+        if others := [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth")]:
+            raise UsageError(
+                f"CLIP {source!r} holds {others[0]}, and only safetensors are read",
+                f"take a folder without {', '.join(others)}",
+            )
         where = f"local-dir:{folder}"
         try:
             self.model, self.prepare = open_clip.create_model_from_pretrained(where, device=device)

@@ -56,6 +56,14 @@ class ConceptNotFound(RequestError):
         self.nearest = nearest
 
 
+class ConceptReplaced(RegistryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the concept {name!r} has been learned anew since", "ask again for what is known of the new one"
+        )
+        self.name = name
+
+
 class HomeNotWritable(RequestError):
     def __init__(self, home: Path, reason: str) -> None:
         super().__init__(

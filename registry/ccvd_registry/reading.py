@@ -14,9 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from . import names
 from .blobs import BlobStore
-from .errors import explained
-from .views import ConceptView, EvaluationView, GenerationView
+from .errors import RegistryCorrupt, explained
+from .views import KINDS, ConceptView, EvaluationView, GenerationView
 
 BUSY_SECONDS = 30.0
 
@@ -57,17 +58,21 @@ ORDER BY evaluation.id
 def concepts(database: Path, blobs: BlobStore, kind: str | None, base: str | None) -> list[ConceptView]:
     """The concepts in the order of learning, of any or one kind and base (its name or fingerprint)."""
     rows = _query(database, _CONCEPTS, kind=kind, base=base)
-    return [ConceptView(**_decoded(row), blobs=blobs) for row in rows]
+    found = [ConceptView(**_decoded(row, database), blobs=blobs) for row in rows]
+    for concept in found:  # names become folders and words of a prompt, whoever wrote the database
+        if not names.is_legal(concept.name) or concept.kind not in KINDS:
+            raise RegistryCorrupt(database, f"it has a {concept.kind!r} called {concept.name!r}")
+    return found
 
 
 def generations(database: Path, limit: int) -> list[GenerationView]:
     """The `limit` latest generations, newest first."""
-    return [GenerationView(**_decoded(row)) for row in _query(database, _GENERATIONS, limit=limit)]
+    return [GenerationView(**_decoded(row, database)) for row in _query(database, _GENERATIONS, limit=limit)]
 
 
 def evaluations(database: Path, name: str | None) -> list[EvaluationView]:
     """All evaluations, or those of the concept `name`, oldest first."""
-    return [EvaluationView(**_decoded(row)) for row in _query(database, _EVALUATIONS, name=name)]
+    return [EvaluationView(**_decoded(row, database)) for row in _query(database, _EVALUATIONS, name=name)]
 
 
 def names_ever(database: Path) -> list[str]:
@@ -91,11 +96,14 @@ def _query(database: Path, statement: str, **parameters: object) -> list[sqlite3
         return connection.execute(statement, parameters).fetchall()
 
 
-def _decoded(row: sqlite3.Row) -> dict[str, Any]:
-    """A row's values as Python sees them: JSON and dates are text to SQLite."""
+def _decoded(row: sqlite3.Row, database: Path) -> dict[str, Any]:
+    """A row's values as Python sees them: JSON and dates are text to SQLite. Raises RegistryCorrupt."""
     values = dict(row)
-    for key in values.keys() & {"recipe", "data", "loss_curve", "settings", "concepts", "how", "scores"}:
-        values[key] = json.loads(values[key])
-    for key in values.keys() & {"created", "started"}:
-        values[key] = datetime.fromisoformat(values[key]).replace(tzinfo=timezone.utc)
+    try:
+        for key in values.keys() & {"recipe", "data", "loss_curve", "settings", "concepts", "how", "scores"}:
+            values[key] = json.loads(values[key])
+        for key in values.keys() & {"created", "started"}:
+            values[key] = datetime.fromisoformat(values[key]).replace(tzinfo=timezone.utc)
+    except (ValueError, TypeError) as error:
+        raise RegistryCorrupt(database, f"{key} is {values[key]!r}") from error
     return values

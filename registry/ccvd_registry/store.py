@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import migrations, names, reading
 from .blobs import BlobStore
-from .errors import ConceptNotFound, HomeNotWritable, IllegalName, NameTaken, explained
+from .errors import ConceptNotFound, ConceptReplaced, HomeNotWritable, IllegalName, NameTaken, explained
 from .views import BaseFacts, BaseLike, ConceptView, EvaluationView, GenerationView, NewConcept
 
 if TYPE_CHECKING:
@@ -173,10 +173,24 @@ class Registry:
                 output=str(output),
             )
 
-    def record_evaluation(self, name: str, *, how: dict[str, Any], scores: dict[str, Any]) -> None:
-        """Remembers what an evaluation found of a concept, now that so many tasks are learned. Raises ConceptNotFound."""
+    def record_evaluation(
+        self, name: str, *, how: dict[str, Any], scores: dict[str, Any], adapter: str | None = None
+    ) -> None:
+        """Remembers what an evaluation found of a concept, now that so many tasks are learned.
+
+        adapter: the digest of the one that was evaluated, which may have taken hours.
+
+        Raises:
+            ConceptNotFound: it is not there, or no longer.
+            ConceptReplaced: its name has another adapter by now.
+        """
         self.get(name)
         with self._transaction() as writer:
+            held = writer.adapter_of(name)
+            if held is None:
+                raise ConceptNotFound(name, [])
+            if adapter not in (None, held):
+                raise ConceptReplaced(name)
             writer.save_evaluation(name, how, scores)
 
     # --- the database ----------------------------------------------------------------------------

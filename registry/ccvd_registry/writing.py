@@ -153,6 +153,11 @@ class Writer:
         assert concept_id is not None
         self._session.add(Evaluation(concept_id=concept_id, after=self._last_task(), how=how, scores=scores))
 
+    def adapter_of(self, name: str) -> str | None:
+        """The digest of a concept's adapter, if there is that concept."""
+        held = select(Adapter.digest).join(Concept).where(Concept.name == name)
+        return self._session.exec(held).first()
+
     def delete_concept(self, name: str) -> None:
         """The concept and, by cascade, its parts. Its task stays: that it was learned remains true."""
         for concept in self._session.exec(select(Concept).where(Concept.name == name)):

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 
+from ccvd_cli.commands.request import last_seen
 from ccvd_cli.engine.bases import find_base, open_base
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.bases.latent import LatentBase
+from ccvd_cli.engine.hub import fingerprint
 from ccvd_cli.errors import CcvdError, UsageError
 
 
@@ -239,6 +242,55 @@ def test_fingerprint_follows_content_not_place(mini_folder: Path, tmp_path: Path
     data[-1] ^= 1
     weights.write_bytes(data)
     assert open_base(str(copy), device="cpu").fingerprint != original
+
+
+def test_a_fingerprint_minds_no_weights_that_nobody_loads(mini_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(mini_folder, tmp_path / "copy"))
+    original = open_base(str(copy), device="cpu").fingerprint
+    for name in (
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.safetensors.index.fp16.json",
+    ):
+        (copy / "unet" / name).write_bytes(b"in another precision")
+    assert open_base(str(copy), device="cpu").fingerprint == original
+    (copy / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_bytes(b"{}")
+    assert fingerprint(copy, ["unet"]) != fingerprint(mini_folder, ["unet"])
+
+
+def test_a_base_of_the_hub_keeps_its_name_wherever_it_is_opened(
+    mini_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry remembers the folder, which is named after a commit; without it, there is the name."""
+    snapshot = tmp_path / "models--maker--clips" / "snapshots" / ("0123" * 10)
+    shutil.copytree(mini_folder, snapshot)
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda repo, **how: asked.append(how) or str(snapshot)
+    )
+    found = find_base("maker/clips")
+    assert (
+        (found.name, found.folder)
+        == ("maker/clips", snapshot)
+        == ("maker/clips", find_base("maker/clips").folder)
+    )
+    assert len(asked) == 1  # a command asks for its base several times
+    assert find_base(str(snapshot)).name == "maker/clips"
+    assert find_base(str(mini_folder)).name == mini_folder.name
+    assert last_seen("maker/clips", str(snapshot)) == str(snapshot)
+    assert last_seen("maker/clips", str(tmp_path / "gone")) == "maker/clips"
+
+
+def test_latents_are_not_clipped_whatever_scheduler_a_base_was_saved_with(
+    unet3d_folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(unet3d_folder, tmp_path / "copy"))
+    DPMSolverMultistepScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    ).save_pretrained(copy / "scheduler")
+    base = open_base(str(copy), device="cpu", dtype="float32")
+    there, back = base.scheduler("ddim", 5), base.scheduler("ddim-inverse", 5)
+    assert not there.config.clip_sample and not back.config.clip_sample
+    assert there.timesteps.tolist() == back.timesteps.tolist()[::-1]
 
 
 def test_weights_that_are_none_are_told_of_every_part(tmp_path: Path, mini_folder: Path) -> None:

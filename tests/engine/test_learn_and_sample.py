@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ccvd_cli.engine import aggregate, lesson, prior
 from ccvd_cli.engine.adapters import Placed, attached
 from ccvd_cli.engine.aggregate import Share, fold, guide
+from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.errors import CcvdError, UsageError
+from ccvd_cli.row import side_by_side
 from ccvd_cli.settings import Recipe, SampleSettings
 
 QUICK = Recipe(
@@ -291,7 +294,16 @@ def test_a_learner_of_another_base_is_refused(base: Base, subject: Learner, tmp_
     short = replace(subject, tokens=subject.tokens[:-1])
     with pytest.raises(CcvdError, match="V1 has tokens"):
         Learner.load(stored(short, tmp_path), base)
+    for change in ({"text_prototypes": torch.zeros(1, 3)}, {"image_prototypes": torch.zeros(2, 999)}):
+        with pytest.raises(CcvdError, match=r"V1 has (text|image) prototypes"):
+            Learner.load(stored(replace(subject, **change), tmp_path), base)
     path = stored(subject, tmp_path)
+    site = next(iter(subject.adapters))
+    save_file(
+        {f"{site}/down.weight": torch.zeros(()), f"{site}/down.bias": torch.zeros(2)}, path.adapter_path
+    )
+    with pytest.raises(CcvdError, match="cannot be read"):
+        Learner.load(path, base)
     path.adapter_path.write_bytes(b"\x00" * 64)
     with pytest.raises(CcvdError, match="cannot be read"):
         Learner.load(path, base)
@@ -369,6 +381,18 @@ def test_steps_are_reported(base: Base) -> None:
 
 def test_a_single_frame_can_be_generated(base: Base) -> None:
     assert generate(base, "a dog", [], CLIP.model_copy(update={"frames": 1})).shape == (1, 3, 32, 32)
+
+
+def test_half_precision_learns_and_composes(mini_folder: Path) -> None:
+    """As on GPUs: two subjects in regions, guided, and a motion."""
+    half = open_base(str(mini_folder), device="cpu", dtype="bfloat16")
+    how = {"class_noun": "dog", "recipe": QUICK}
+    one, two = (learn_subject(half, pictures(), name=name, **how) for name in ("V1", "V2"))  # type: ignore[arg-type]
+    moving = learn_motion(half, clips(), name="V3", class_noun="spinning", recipe=QUICK)
+    regions = tuple(side_by_side(["a <V1> dog", "a <V2> dog"]))
+    settings = CLIP.model_copy(update={"regions": regions})
+    clip = generate(half, "a <V1> dog and a <V2> dog performing <V3>", [one, two, moving], settings)
+    assert clip.isfinite().all() and clip.std() > 0
 
 
 def test_a_loss_that_is_no_number_names_its_stage(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

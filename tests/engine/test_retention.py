@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_learning_beside_an_earlier_concept_overlaps_less_with_it(base: Base, tm
     recipe = QUICK.model_copy(update={"adapter_steps": 20, "token_steps": 0})
     images = pictures()
     first = learn_subject(base, images, name="V1", class_noun="dog", recipe=recipe)
-    old = stored_subspaces(stored(first, tmp_path))
+    old = stored_subspaces(stored(first, tmp_path), base.sites)
     assert old.keys() == first.adapters.keys()
     overlaps = {}
     for weight in (0.0, 10.0):
@@ -132,4 +133,13 @@ def test_a_damaged_earlier_concept_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"nothing")
     with pytest.raises(CcvdError, match="concept V7 cannot be read"):
-        stored_subspaces(Stored("V7", "subject", "dog", path, path, path))
+        stored_subspaces(Stored("V7", "subject", "dog", path, path, path), ())
+
+
+def test_an_earlier_concept_of_another_width_is_named(base: Base, tmp_path: Path) -> None:
+    first = learn_subject(
+        base, pictures(), name="V1", class_noun="dog", recipe=QUICK.model_copy(update={"adapter_steps": 1})
+    )
+    other = [replace(site, width=site.width + 1) for site in base.sites]
+    with pytest.raises(CcvdError, match=r"concept V1 has .* wide"):
+        stored_subspaces(stored(first, tmp_path), other)

@@ -119,6 +119,13 @@ def test_a_clip_that_cannot_be_read_is_told(clip_folder: Path, tmp_path: Path) -
         OpenClip(str(folder))
 
 
+def test_no_pickle_is_read_though_there_are_safetensors(clip_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "both"))
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(UsageError, match=r"open_clip_pytorch_model\.bin"):
+        OpenClip(str(folder))
+
+
 def test_other_weights_have_another_digest(dino_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(dino_folder, tmp_path / dino_folder.name))
     same, state = Dino(str(folder)), load_file(folder / "model.safetensors")

@@ -15,10 +15,12 @@ from ccvd_registry import (
     BlobCorrupt,
     BlobMissing,
     ConceptNotFound,
+    ConceptReplaced,
     HomeNotWritable,
     IllegalName,
     NameTaken,
     Registry,
+    RegistryCorrupt,
     RequestError,
 )
 from ccvd_registry.errors import explain
@@ -254,6 +256,21 @@ def test_a_read_only_home_can_be_read_and_not_written(registry: Registry) -> Non
         registry.home.chmod(0o755)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("name", "../../x"), ("kind", "weird"), ("created", "yesterday")],
+)
+def test_what_somebody_else_wrote_into_the_database_is_checked(
+    registry: Registry, column: str, value: str
+) -> None:
+    """Names become folders, and words of a prompt."""
+    registry.add(concept("V1"))
+    with closing(sqlite3.connect(registry.database)) as connection, connection:
+        connection.execute(f"UPDATE concept SET {column} = ?", (value,))
+    with pytest.raises(RegistryCorrupt, match=value):
+        registry.list()
+
+
 def test_evaluations_say_after_how_many_tasks(registry: Registry) -> None:
     registry.add(concept("V1"))
     first, later = {"mean": 0.8, "count": 4}, {"mean": 0.7, "count": 4}
@@ -269,6 +286,12 @@ def test_evaluations_say_after_how_many_tasks(registry: Registry) -> None:
     assert [e.concept for e in registry.evaluations()] == ["V1", "V1", "V3"]
     with pytest.raises(ConceptNotFound, match="V9"):
         registry.record_evaluation("V9", how={}, scores={})
+    measured = registry.get("V3")
+    registry.remove("V3")
+    registry.add(concept("V3", tensor_seed=1))
+    with pytest.raises(ConceptReplaced, match="V3"):
+        registry.record_evaluation("V3", how={}, scores={}, adapter=measured.adapter_digest)
+    registry.record_evaluation("V3", how={}, scores={}, adapter=registry.get("V3").adapter_digest)
     registry.remove("V1")
     assert [e.concept for e in registry.evaluations()] == ["V3"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CcvdError, UsageError
 from ...settings import Family
-from ..hub import model_folder
+from ..hub import hub_id, model_folder
 
 if TYPE_CHECKING:
     from .contract import Base
@@ -83,7 +83,7 @@ def find_base(source: str) -> Found:
     if kind not in _FAMILIES:
         raise UsageError(f"base {source!r} is a {kind}", f"known denoisers: {', '.join(_FAMILIES)}")
     # A hub snapshot's folder is named after its commit; the id is what people know it by.
-    name = source if source == "mini" or not Path(source).expanduser().is_dir() else folder.resolve().name
+    name = "mini" if source == "mini" else hub_id(folder.absolute()) or folder.resolve().name
     return Found(name, _FAMILIES[kind], folder.resolve())
 
 

@@ -148,6 +148,7 @@ class LatentBase(Base):
     # -- text ---------------------------------------------------------------------------------------------------------------
 
     def _ids(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
+        """(B, T), on the CPU: what is asked of them is no device's business. Raises UsageError."""
         from transformers import AddedToken
 
         fresh = [p for p in placeholders if p not in self.tokenizer.get_added_vocab()]
@@ -166,7 +167,7 @@ class LatentBase(Base):
                     f"{lost[0]} stands too late in '{prompt}': this base reads {length - 2} tokens",
                     "shorten the prompt",
                 )
-        return ids.to(self.device)
+        return ids
 
     def noun_vector(self, noun: str) -> Tensor:
         ids = self.tokenizer(noun, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)
@@ -179,7 +180,9 @@ class LatentBase(Base):
 
     def encode_text(self, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> Tensor:
         ids = self._ids(prompts, [t.placeholder for t in tokens])
-        if not (ids >= self._vocabulary).any():
+        named = bool((ids >= self._vocabulary).any())
+        ids = ids.to(self.device)
+        if not named:
             states = self._encode(ids)
             return states[:, None].expand(-1, self.text_layers, -1, -1)
         known = self.tokenizer.get_added_vocab()
@@ -191,11 +194,12 @@ class LatentBase(Base):
     def places(self, prompts: Sequence[str], placeholder: str) -> Places:
         ids = self._ids(prompts, [placeholder])
         named = ids == self.tokenizer.get_added_vocab()[placeholder]
-        return Places(named, self._ended(ids) & named.any(1, keepdim=True))
+        ended = self._ended(ids) & named.any(1, keepdim=True)
+        return Places(named.to(self.device), ended.to(self.device))
 
     def words(self, prompts: Sequence[str]) -> Tensor:
         ids = self._ids(prompts, [])
-        return ~self._ended(ids) & (ids != self.tokenizer.bos_token_id)
+        return (~self._ended(ids) & (ids != self.tokenizer.bos_token_id)).to(self.device)
 
     def _ended(self, ids: Tensor) -> Tensor:
         """The end token and the padding behind it, (B, T)."""
@@ -328,14 +332,18 @@ class LatentBase(Base):
         return answer.float()
 
     def scheduler(self, name: str, steps: int) -> Any:
+        # Bases are saved with any scheduler's settings, in which DDIM's may be missing: its default clips, as is right for pixels.
+        latent: dict[str, Any] = {"clip_sample": False}
+        if self._plan.get("timestep_spacing") == "linspace":  # which inversion does not know
+            latent["timestep_spacing"] = "leading"
         if name == "ddim":
-            made = self._scheduler_class("DDIMScheduler").from_config(self._plan)
+            made = self._scheduler_class("DDIMScheduler").from_config(self._plan, **latent)
         elif name == "dpm++":
             made = self._scheduler_class("DPMSolverMultistepScheduler").from_config(
                 self._plan, algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True
             )
         elif name == "ddim-inverse":
-            made = self._scheduler_class("DDIMInverseScheduler").from_config(self._plan)
+            made = self._scheduler_class("DDIMInverseScheduler").from_config(self._plan, **latent)
         else:
             raise UsageError(f"unknown scheduler {name!r}", "choose dpm++ or ddim")
         made.set_timesteps(steps)

@@ -205,7 +205,7 @@ def learner_of(task: Task, tensors: Mapping[str, Tensor], base: Base) -> Learner
 def bottlenecks(tensors: Mapping[str, Tensor], group: str, base: Base) -> dict[str, Bottleneck]:
     """Frozen adapters by site name, from tensors called `group/site/parameter`."""
     own = {k.removeprefix(f"{group}/"): v for k, v in tensors.items() if k.startswith(f"{group}/")}
-    adapters = read_adapters(own, {s.name: s for s in base.sites})
+    adapters = read_adapters(own, {s.name: s for s in base.sites}, base.image_width)
     return {site: adapter.to(base.device) for site, adapter in adapters.items()}
 
 
