@@ -16,8 +16,7 @@ class LayerTextAttention:
 
     Queries are (B * F, N, C). `encoder_hidden_states` is (B, T, D); or (B, L, T, D), of which layer `layer` takes its slice; or
     (B, L, F, T, D), where every frame reads its own. Where all frames of a sample read the same text, they are folded into the query axis
-    and the text is projected once per sample (UNet3DConditionModel has repeated it for every frame before). `attention_mask` (B, N, T):
-    true where a query may read a token.
+    and the text is projected once per sample. `attention_mask` (B, N, T): true where a query may read a token.
     """
 
     def __init__(self, layer: int, plain: bool = False) -> None:

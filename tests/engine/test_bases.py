@@ -13,6 +13,7 @@ from ccvd_cli.commands.request import last_seen
 from ccvd_cli.engine.bases import find_base, open_base
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.bases.latent import LatentBase
+from ccvd_cli.engine.bases.unet3d import Shared
 from ccvd_cli.engine.hub import fingerprint
 from ccvd_cli.errors import CcvdError, UsageError
 
@@ -242,6 +243,24 @@ def test_fingerprint_follows_content_not_place(mini_folder: Path, tmp_path: Path
     data[-1] ^= 1
     weights.write_bytes(data)
     assert open_base(str(copy), device="cpu").fingerprint != original
+
+
+def test_text_is_projected_once_however_many_frames_read_it(
+    unet3d_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base(str(unet3d_folder), device="cpu", dtype="float32")
+    latents, times = torch.randn(2, *small(base)), torch.tensor([10, 500])
+    text = base.encode_text(["a dog", "a cat"])
+    rows: list[int] = []
+    for site in base.sites_of("spatial"):
+        projection = base.denoiser.get_submodule(f"{site.name}.to_k")
+        projection.register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
+    answer = base.predict(latents, times, text)
+    assert rows == [2] * base.text_layers
+    monkeypatch.delattr(Shared, "repeat_interleave")  # as the denoiser has it by itself
+    rows.clear()
+    assert torch.allclose(base.predict(latents, times, text), answer, atol=1e-5)
+    assert rows == [2 * 4] * base.text_layers
 
 
 def test_a_fingerprint_minds_no_weights_that_nobody_loads(mini_folder: Path, tmp_path: Path) -> None:

@@ -6,8 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .latent import LatentBase
+
+
+class Shared(Tensor):
+    """Text that all frames of a sample read. The denoiser would copy it for each of them, and its attentions project every copy."""
+
+    def repeat_interleave(self, *_: Any, **__: Any) -> Tensor:
+        return self.as_subclass(Tensor)
 
 
 class UNet3DBase(LatentBase):
@@ -20,3 +28,6 @@ class UNet3DBase(LatentBase):
         from diffusers import UNet3DConditionModel
 
         return UNet3DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return super().predict(latents, timesteps, text.as_subclass(Shared))
