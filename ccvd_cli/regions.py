@@ -72,7 +72,13 @@ class Region(BaseModel):
         if not isinstance(given, dict):
             raise ValueError(f"{_QUOTED.repr(given)} has no prompt and no box")
         given = dict(given)
-        if "box" in given and "keyframes" not in given:
+        if others := [key for key in given if key not in ("prompt", "box", "keyframes")]:
+            raise ValueError(f"{_QUOTED.repr(others[0])} is unknown")
+        if "box" in given and "keyframes" in given:
+            raise ValueError("it has both a box and keyframes")
+        if "box" not in given and "keyframes" not in given:
+            raise ValueError("there is no box")
+        if "box" in given:
             given["keyframes"] = [{"frame": 0, "box": given.pop("box")}]
         if isinstance(given.get("keyframes"), dict):
             given["keyframes"] = [{"frame": f, "box": b} for f, b in given["keyframes"].items()]

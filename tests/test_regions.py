@@ -106,8 +106,9 @@ def test_aliases_do_not_grow_in_what_is_said(tmp_path: Path) -> None:
     [
         ("[", "neither YAML nor JSON"),
         ("{}", "holds no list of regions"),
-        ("- prompt: <V1>", "region 1: keyframes: Field required"),
-        ("- prompt: <V1>\n  box: [0, 0, 1, 1]\n  colour: red", "region 1: colour: Extra inputs"),
+        ("- prompt: <V1>", "region 1: there is no box"),
+        ("- prompt: <V1>\n  box: [0, 0, 1, 1]\n  colour: red", "region 1: 'colour' is unknown"),
+        ("- prompt: <V1>\n  box: [0, 0, 1, 1]\n  keyframes: {0: [0, 0, 1, 1]}", "both a box and keyframes"),
         ("- prompt: <V1>\n  box: [0, 0, 2, 1]", "the box 0,0,2,1 is outside the frame"),
         ("- 7", "region 1: 7 has no prompt and no box"),
         (

@@ -232,4 +232,4 @@ def check_encoders(source: str, clip: str | None = None, *, exact: bool = False)
         )
     needed = clip or find_base(source).family != "mini"
     if needed and importlib.util.find_spec("open_clip") is None:
-        raise CcvdError("`open_clip` is not installed.", '`pip install "ccvd[metrics]"` brings it.')
+        raise CcvdError("`open_clip` is not installed.", "`pip install open_clip_torch` brings it.")

@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
 def list_concepts(session: Session, options: ListOptions) -> None:
     """The concepts in the order of learning."""
     with session.registry() as registry:
-        concepts = registry.list(kind=options.kind.value if options.kind else None)
+        concepts, home = registry.list(kind=options.kind.value if options.kind else None), registry.home
     if options.base is not None:
         concepts = [concept for concept in concepts if _is_on(concept, options.base)]
     if options.json:
@@ -67,9 +67,12 @@ def list_concepts(session: Session, options: ListOptions) -> None:
         ]
         emit_table(("NAME", "KIND", "CLASS NOUN", "BASE", "TASK", "SIZE", "CREATED"), rows)
     elif options.kind or options.base:
-        session.say("No such concepts.")
+        kind = options.kind.value if options.kind else "concept"
+        session.say(f"No {kind}{f' on {options.base}' * bool(options.base)} in {home}.")
     else:
-        session.say("No concepts yet. Teach one: ccvd learn-subject --images FOLDER --class-noun dog")
+        session.say(
+            f"No concepts yet in {home}. Teach one: ccvd learn-subject --images FOLDER --class-noun dog"
+        )
 
 
 def _is_on(concept: ConceptView, base: str) -> bool:

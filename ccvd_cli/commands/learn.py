@@ -36,6 +36,7 @@ from .options import (
     SubjectRecipeOptions,
 )
 from .previews import Previews, plan_previews
+from .request import base_of
 from .scoring import Plan, plan_scoring
 from .wiring import command
 
@@ -170,7 +171,7 @@ def _learn(
     with session.registry() as registry:
         names = _free_names(registry, options.name, len(folders))
         previews = plan_previews(names, options)
-        source = where.base or "mini"
+        source = where.base or base_of(registry.list()[-1:])
         plan = _plan(kind, names, folders, source, options, where)
         task = _prepare(session, kind, names, folders, source, options, overrides, masks)
         base = open_base(session, source, where.device, where.dtype)
@@ -291,12 +292,14 @@ def _prepare(
     count = len(folders)
     nouns = [_noun(noun) for noun in _one_each(options.class_noun, count, "--class-noun") or [""] * count]
     within = _masks_of_each(masks, count)
-    family = find_base(source).family
+    found = find_base(source)
+    family = found.family
     usual = RECIPES[family][kind]
     said = {field: value for field, value in overrides.items() if value is not None}
     recipe = override(usual, {**_about_masks(usual, within), **said})
     pixels = {"height": options.height, "width": options.width}
     sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
+    found.check_size(sampling.height, sampling.width)
     if kind == "subject":
         _check_masks_are_of_use(recipe, overrides, within)
     lessons = []
@@ -309,7 +312,23 @@ def _prepare(
         called = f"{lesson.name} ({lesson.class_noun})" if lesson.class_noun else lesson.name
         within_masks = _said_of_masks(kind, lesson, recipe)
         session.say(f"Learning {kind} {called} from {files(lesson.loaded.used)}{within_masks}.")
+    if _of_another_world(kind, source, folders, lessons):
+        session.say(
+            "Note: mini knows a drawn world (`ccvd world`) and no photographs, so what it makes of these is rough. "
+            "For the real thing there is --base."
+        )
     return Task(kind, recipe, sampling, lessons)
+
+
+def _of_another_world(kind: Kind, source: str, folders: Sequence[Path], lessons: Sequence[Lesson]) -> bool:
+    """Whether the embedded base is to learn what `ccvd world` did not draw."""
+    from ..engine.bases import EMBEDDED
+    from ..measure.known import drawn
+
+    if find_base(source).folder != EMBEDDED:
+        return False
+    each = zip(folders, lessons, strict=True)
+    return not all(drawn(folder, kind, [p.name for p in lesson.loaded.used]) for folder, lesson in each)
 
 
 def _masks_of_each(given: Sequence[str] | None, count: int) -> Sequence[str]:

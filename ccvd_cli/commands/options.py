@@ -73,10 +73,12 @@ def _base(name: str, help: str, default: str, metavar: str | None = None) -> Any
     return Option(name, help=help, show_default=default, metavar=metavar, rich_help_panel="Base model")
 
 
-def _concepts(name: str, help: str, metavar: str | None = None) -> Any:
-    return Option(
-        name, help=help, metavar=metavar, show_default=False, rich_help_panel="Concepts and regions"
-    )
+def _who(name: str, help: str) -> Any:
+    return Option(name, help=help, show_default=False, rich_help_panel="Who takes part")
+
+
+def _where(name: str, help: str, metavar: str | None = None) -> Any:
+    return Option(name, help=help, metavar=metavar, show_default=False, rich_help_panel="Regions")
 
 
 JsonOption = Annotated[bool, Option("--json", help="JSON on stdout.")]
@@ -99,7 +101,7 @@ class BaseOptions:
         _base(
             "--base",
             "The embedded base, or a folder or hub id.",
-            "mini, or that of the concepts",
+            "that of the concepts, or mini",
             "mini|FOLDER|ID",
         ),
     ] = None
@@ -120,7 +122,7 @@ class LearnOptions:
         Option(
             "--class-noun",
             metavar="NOUN",
-            help="What it is called: dog, playing guitar, ink painting ...",
+            help="The word for it: dog, playing guitar (a motion), ink painting (a style).",
             show_default=False,
         ),
     ] = None
@@ -278,24 +280,24 @@ class PictureOptions:
 
     aggregation: Annotated[
         Aggregation | None,
-        _concepts("--aggregation", "Who takes part: those named, all by relevance, all alike, or unweighed."),
+        _who("--aggregation", "Who takes part: those named, all by relevance, all alike, or unweighed."),
     ] = None
     relevance_threshold: Annotated[
         float | None,
-        _concepts("--relevance-threshold", "Relevance from which on concepts join that are not named."),
+        _who("--relevance-threshold", "Relevance from which on concepts join that are not named."),
     ] = None
-    top_k: Annotated[int | None, _concepts("--top-k", "So many of them at most.")] = None
+    top_k: Annotated[int | None, _who("--top-k", "The most of them that join.")] = None
     region_attention: Annotated[
         bool | None,
-        _concepts("--region-attention/--no-region-attention", "Pixels of a region read its own prompt."),
+        _where("--region-attention/--no-region-attention", "Pixels of a region read its own prompt."),
     ] = None
     noise_guidance: Annotated[
         bool | None,
-        _concepts("--noise-guidance/--no-noise-guidance", "Regions are guided by their own noise estimates."),
+        _where("--noise-guidance/--no-noise-guidance", "Regions are guided by their own noise estimates."),
     ] = None
     estimate_of: Annotated[
         EstimateOf | None,
-        _concepts("--estimate-of", "These hear their region in the whole frame, or in its box alone."),
+        _where("--estimate-of", "In these, regions are heard in the whole frame, or in their boxes alone."),
     ] = None
 
 
@@ -305,25 +307,29 @@ class RegionOptions:
 
     region: Annotated[
         list[str] | None,
-        _concepts("--region", "A box for a prompt of its own: '<V1> dog @ 0.05,0.4,0.45,0.95'. Repeatable."),
+        _where(
+            "--region",
+            "A box for a prompt of its own: '<V1> dog @ 0.05,0.4,0.45,0.95'. Repeatable.",
+            "REGION",
+        ),
     ] = None
     regions: Annotated[
-        Path | None, _concepts("--regions", "The same from a YAML or JSON file.", metavar="FILE")
+        Path | None, _where("--regions", "The same from a YAML or JSON file.", metavar="FILE")
     ] = None
     auto_regions: Annotated[
         bool | None,
-        _concepts(
+        _where(
             "--auto-regions/--no-auto-regions",
             "Several subjects get boxes side by side; by default in clips from nothing.",
         ),
     ] = None
     preview_regions: Annotated[
         Path | None,
-        _concepts("--preview-regions", "Draw the boxes into this .png and stop.", metavar="FILE"),
+        _where("--preview-regions", "Draw the boxes into this .png and stop.", metavar="FILE"),
     ] = None
     explain: Annotated[
         bool,
-        _concepts("--explain", "Say how much each concept takes part, and why."),
+        _who("--explain", "Say how much each concept takes part, and why."),
     ] = False
 
 

@@ -45,12 +45,13 @@ def placed(
 
 
 def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
-    """The same settings. Raises UsageError for regions that do not fit the clip, on the base `source`."""
+    """The same settings. Raises UsageError for a size that the base `source` cannot make, and for regions that do not fit it."""
+    base = find_base(source)
+    base.check_size(settings.height, settings.width)
     if settings.regions:
         from .. import regions
 
-        stride = find_base(source).stride
-        cells = max(1, settings.width // stride), max(1, settings.height // stride)
+        cells = max(1, settings.width // base.stride), max(1, settings.height // base.stride)
         regions.check(settings.regions, frames=settings.frames, cells=cells)
     return settings
 
@@ -95,10 +96,14 @@ def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) 
             f"--preview-regions '{options.preview_regions}': not a .png file.",
             "Name a file such as boxes.png.",
         )
+    if not settings.regions and options.auto_regions is False:
+        raise UsageError(
+            "There are no regions to draw: --no-auto-regions.", "Give --region, or leave it out."
+        )
     if not settings.regions:
         raise UsageError(
             "There are no regions to draw.",
-            f"Give --region, or name two to {regions.MOST} subjects in the prompt.",
+            f"Give --region, or name two to {regions.MOST} subjects in the prompt, each once.",
         )
     check_output(options.preview_regions)
     draw(settings.regions, (settings.width, settings.height), settings.frames, options.preview_regions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -70,4 +70,8 @@ def _bundle(kind: type, values: dict[str, Any]) -> Any:
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     if default is dataclasses.MISSING:
         default = inspect.Parameter.empty
+    of, *more = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if of in (bool, bool | None):  # a switch takes no value, and its help has no room for one
+        for option in more:
+            option.metavar = ""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

@@ -114,7 +114,7 @@ def learn_subjects_together(
         UsageError: fewer than two subjects, a size that the base cannot make, or no site that the recipe names.
     """
     if len(subjects) < 2:
-        raise UsageError(f"{len(subjects)} subject(s) cannot be learned together", "give two or more")
+        raise UsageError(f"{len(subjects) or 'no'} subject cannot be learned together", "give two or more")
     subjects = [
         replace(s, masks=s.masks or found_masks(base, s.images, s.class_noun, recipe)) for s in subjects
     ]

@@ -32,10 +32,14 @@ def model_folder(source: str, what: str, wanted: Sequence[str], besides: str = "
     try:
         return _snapshot(source, tuple(wanted), offline)
     except Exception as error:
-        where = "in the local cache (HF_HUB_OFFLINE is set)" if offline else "on the hub"
+        if offline:
+            raise UsageError(
+                f"{what} {source!r} was not found in the local cache, and HF_HUB_OFFLINE is set",
+                "give a model folder, or unset HF_HUB_OFFLINE",
+            ) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
         raise UsageError(
-            f"{what} {source!r} was not found {where}: {reason}",
+            f"{what} {source!r} was not found on the hub: {reason}",
             "give a model folder, or check the name and the network",
         ) from error
 

@@ -199,11 +199,12 @@ def _too_few(folder: Path, what: str, minimum: int, loaded: Loaded) -> UsageErro
     if folder.is_file() and reasons:
         problem = f"Cannot read '{folder}': {loaded.skipped[0][1]}."
     elif loaded.used:
-        problem = f"Only {len(loaded.used)} readable {what}(s) in '{folder}', {minimum} needed{listed}."
+        problem = f"Only {len(loaded.used)} readable {what}{'s' * (len(loaded.used) > 1)} in '{folder}', {minimum} needed{listed}."
     else:
         problem = f"No readable {what} in '{folder}'{listed}."
     kinds = "JPEG, PNG or WebP" if what == "photo" else "MP4, AVI, WebM or GIF, of two frames or more"
-    return UsageError(problem, f"Give at least {max(minimum, 1)} {what}(s) that a viewer can open: {kinds}.")
+    least = f"{minimum} {what}s" if minimum > 1 else f"one {what}"
+    return UsageError(problem, f"Give at least {least} that a viewer can open: {kinds}.")
 
 
 def sha256(path: Path) -> str:

@@ -47,10 +47,14 @@ class NameTaken(RequestError):
 
 
 class ConceptNotFound(RequestError):
-    def __init__(self, name: str, nearest: list[str]) -> None:
+    """`nearest`: names that may have been meant; `empty`: the folder of a registry that has none at all."""
+
+    def __init__(self, name: str, nearest: list[str], empty: Path | None = None) -> None:
         hint = (
             f"did you mean {' or '.join(nearest)}?" if nearest else "`ccvd list concepts` shows what there is"
         )
+        if empty is not None:
+            hint = f"nothing has been learned in {empty}: is it in another --home?"
         super().__init__(f"there is no concept {name!r}", hint)
         self.name = name
         self.nearest = nearest

@@ -29,5 +29,7 @@ def next_after(names: Iterable[str]) -> str:
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """At most three of `names` that somebody who typed `name` may have meant, best first."""
     spelled = {candidate.lower(): candidate for candidate in names}
+    if name.lower() in spelled:
+        return [spelled[name.lower()]]
     # Names are short: a generous cutoff, so that V9 still suggests V1.
     return [spelled[close] for close in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.4)]

@@ -87,7 +87,7 @@ class Registry:
         found = []
         for name in wanted:
             if name not in known:
-                raise ConceptNotFound(name, names.nearest(name, known))
+                raise ConceptNotFound(name, names.nearest(name, known), None if known else self.home)
             found.append(known[name])
         return found
 
@@ -205,6 +205,8 @@ class Registry:
         """Whether there is anything to read; if so, its schema is at head afterwards."""
         with explained(self.database):
             if not self.database.exists():
+                if self.home.exists() and not self.home.is_dir():
+                    raise HomeNotWritable(self.home, "it is not a folder")
                 return False
         migrations.ensure_head(self.database)
         return True

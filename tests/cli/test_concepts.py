@@ -22,7 +22,12 @@ def test_an_empty_registry_lists_nothing_and_is_not_created(ccvd: Ccvd, ccvd_hom
     for limit in ("0", str(2**63)):  # more than SQLite counts
         refused = ccvd("list", "generations", "--limit", limit)
         assert refused.code == 2 and "--limit" in refused.err
+    for missing in (ccvd("show", "V1"), plain):
+        assert str(ccvd_home) in missing.err.replace("\n", "")
     assert not ccvd_home.exists()
+    ccvd_home.write_text("a file")
+    refused = ccvd("list", "concepts")
+    assert refused.code == 2 and "not a folder" in refused.err
 
 
 def test_concepts_are_listed_in_the_order_of_learning(ccvd: Ccvd, teach: Callable[..., None]) -> None:
@@ -45,6 +50,7 @@ def test_concepts_are_listed_in_the_order_of_learning(ccvd: Ccvd, teach: Callabl
         named = json.loads(ccvd("list", "concepts", "--json", "--base", base).out)
         assert [c["name"] for c in named] == ["V3"]
     assert json.loads(ccvd("list", "concepts", "--json", "--base", "/nowhere").out) == []
+    assert "No concept on /nowhere in" in ccvd("list", "concepts", "--base", "/nowhere").err
 
 
 def test_show_tells_what_a_concept_was_learned_from(ccvd: Ccvd, teach: Callable[..., None]) -> None:

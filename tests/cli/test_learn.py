@@ -50,6 +50,27 @@ def test_a_motion_is_learned_from_clips(ccvd: Ccvd, tiny: Path, clips: Path, cwd
     assert report["recipe"]["frames"] == 4
 
 
+def test_the_next_concept_is_learned_on_the_base_of_the_last(
+    ccvd: Ccvd, tiny: Path, photos: Path, clips: Path, cwd: Path
+) -> None:
+    """Else they could not share a prompt."""
+    assert ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview").code == 0
+    run = ccvd("learn-motion", "--videos", clips, *QUICK, "--frames", 4, "--no-preview")
+    assert run.code == 0 and f"Loading base {tiny}" in run.err
+    assert {c["base"] for c in json.loads(ccvd("list", "concepts", "--json").out)} == {"tiny"}
+
+
+def test_photographs_on_the_embedded_base_are_commented_on(
+    ccvd: Ccvd, tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("learn-subject", "--class-noun", "dog", "--base", tiny, *QUICK, "--no-preview")
+    assert "Note: mini knows" not in ccvd(*line, "--images", photos).err
+    monkeypatch.setattr(bases, "EMBEDDED", tiny.resolve())
+    assert "Note: mini knows a drawn world" in ccvd(*line, "--images", photos).err
+    assert ccvd("world", "subject", "--index", 4, "--out", tmp_path / "drawn").code == 0
+    assert "Note: mini knows" not in ccvd(*line, "--images", tmp_path / "drawn").err
+
+
 def test_a_style_is_learned_from_pictures_and_composes(
     ccvd: Ccvd, tiny: Path, photos: Path, clips: Path, cwd: Path
 ) -> None:

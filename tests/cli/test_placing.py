@@ -153,7 +153,9 @@ def test_what_is_refused_leaves_nothing(ccvd: Ccvd, taught: Path, cwd: Path) -> 
         (("--region", "<V1> @ 9: 0,0,0.5,1"), "the clip's last frame is 2"),
         (("--regions", "none.yaml"), "Cannot read 'none.yaml'"),
         (("--preview-regions", "boxes.jpg", "--region", LEFT), "not a .png file"),
-        (("--preview-regions", "boxes.png", "--no-auto-regions"), "There are no regions to draw"),
+        (("--preview-regions", "boxes.png", "--no-auto-regions"), "no regions to draw: --no-auto-regions"),
+        (("--preview-regions", "boxes.png"), "name two to 4 subjects in the prompt, each once"),
+        (("--height", 33), "Height 33 is not a multiple of"),
         (("--relevance-threshold", 3), "--relevance-threshold 3"),
         (("--top-k", 0), "--top-k 0"),
         (("--top-k", 2), "--top-k 2: with --aggregation named relevance chooses nobody"),
@@ -165,6 +167,7 @@ def test_what_is_refused_leaves_nothing(ccvd: Ccvd, taught: Path, cwd: Path) -> 
         run = ccvd("generate", "a <V1> dog", "--out", "a.gif", *FEW, *options)
         assert run.code == 2, (options, run.err)
         assert says in run.err and "Traceback" not in run.err and not list(cwd.iterdir())
+        assert "Loading base" not in run.err
 
 
 def test_a_sidecar_has_its_own_regions(ccvd: Ccvd, taught: Path, cwd: Path) -> None:

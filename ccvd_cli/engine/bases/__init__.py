@@ -41,8 +41,17 @@ class Found:
     @property
     def own_size(self) -> tuple[int, int] | None:
         """Height and width of the frames that it was trained on, in pixels, if it says."""
-        cells = own_cells(json.loads((self.folder / "unet" / "config.json").read_text()))
+        cells = own_cells(self._unet)
         return (cells[0] * self.stride, cells[1] * self.stride) if cells else None
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raises UsageError for a frame that the base cannot make."""
+        check_sides(self.stride, self._unet, height, width)
+
+    @property
+    def _unet(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "unet" / "config.json").read_text())
+        return found
 
 
 def own_cells(config: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -57,6 +66,15 @@ def stride(config: Mapping[str, Any]) -> int:
     """That of an autoencoder's configuration: every level but the first halves the picture."""
     levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
     return 2 ** (len(levels) - 1)
+
+
+def check_sides(stride: int, unet: Mapping[str, Any], height: int, width: int) -> None:
+    """Latents are halved at every level of the denoiser but the first. Raises UsageError for sides, in pixels, of which that leaves a rest."""
+    multiple = stride * 2 ** (len(unet["block_out_channels"]) - 1)
+    for side, value in (("height", height), ("width", width)):
+        if value % multiple:
+            near = max(multiple, round(value / multiple) * multiple)
+            raise UsageError(f"{side} {value} is not a multiple of {multiple}", f"try {near}")
 
 
 def find_base(source: str) -> Found:

@@ -16,7 +16,7 @@ from ...errors import CcvdError, UsageError
 from .. import told
 from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
-from . import own_cells, stride
+from . import check_sides, own_cells, stride
 from .contract import Base, Places, Site, SiteKind, TokenVectors
 
 _PARTS = ("atlas", "clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
@@ -281,13 +281,9 @@ class LatentBase(Base):
         return stride(self.vae.config)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        config = self.denoiser.config
-        multiple = self._stride * 2 ** (len(config["block_out_channels"]) - 1)
-        for side, value in (("height", height), ("width", width)):
-            if value % multiple:
-                near = max(multiple, round(value / multiple) * multiple)
-                raise UsageError(f"{side} {value} is not a multiple of {multiple}", f"try {near}")
-        return int(config["in_channels"]), frames, height // self._stride, width // self._stride
+        check_sides(self._stride, self.denoiser.config, height, width)
+        channels = int(self.denoiser.config["in_channels"])
+        return channels, frames, height // self._stride, width // self._stride
 
     # -- diffusion ----------------------------------------------------------------------------------------------------------
 
