@@ -55,7 +55,7 @@ class CompareOptions(OutOptions):
             "-o",
             metavar="FILE",
             help="The clips side by side; a sheet goes beside it.",
-            show_default="ccvd-compare-<prompt>-<seed>.mp4",
+            show_default="from prompt and seed, .mp4",
         ),
     ] = None
     ways: Annotated[

@@ -297,7 +297,11 @@ class PictureOptions:
     ] = None
     estimate_of: Annotated[
         EstimateOf | None,
-        _where("--estimate-of", "In these, regions are heard in the whole frame, or in their boxes alone."),
+        _where(
+            "--estimate-of",
+            "In these, regions are heard in the whole 'frame', or in their 'box' alone.",
+            "WHERE",
+        ),
     ] = None
 
 
@@ -309,7 +313,7 @@ class RegionOptions:
         list[str] | None,
         _where(
             "--region",
-            "A box for a prompt of its own: '<V1> dog @ 0.05,0.4,0.45,0.95'. Repeatable.",
+            "A box for a prompt of its own: '<V1> dog @ 0,0.4,0.5,1'. Repeatable.",
             "REGION",
         ),
     ] = None
@@ -378,7 +382,7 @@ class OutOptions:
             "-o",
             metavar="FILE",
             help="mp4, gif, webp, or png for frames.",
-            show_default="ccvd-<prompt>-<seed>.mp4",
+            show_default="from prompt and seed, .mp4",
         ),
     ] = None
     seed: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from ..errors import UsageError
 from ..output import emit, emit_json
 from ..outputs import check_file
 from ..session import Session
@@ -65,6 +66,8 @@ def report(session: Session, options: ReportOptions) -> None:
     from ..measure.report import gather, page
     from ..measure.report.media import Media
 
+    if options.out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out '{options.out}': not an .html file.", "Name a file such as report.html.")
     check_file(options.out)
     media = Media(int(options.budget * 1e6))
     bench = None

@@ -34,9 +34,13 @@ COMMANDS = sorted(_commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
-def test_every_help_has_an_example(ccvd: Ccvd, command: tuple[str, ...]) -> None:
+def test_every_help_has_an_example_and_room(
+    ccvd: Ccvd, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     run = ccvd(*command, "--help")
     assert run.code == 0
+    assert "…" not in run.out  # what is cut short cannot be typed
     example = run.out[run.out.index("Example") :]
     assert " ".join(["ccvd", *command]) in " ".join(example.split())
 

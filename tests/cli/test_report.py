@@ -157,7 +157,8 @@ def test_scores_that_do_not_exist_leave_no_trace(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--out", "."), "is a folder"),
+        (("--out", "."), "not an .html file"),
+        (("--out", "report.txt"), "not an .html file"),
         (("--benchmark", "nowhere"), "holds no results"),
         (("--references", "V9=."), "V9"),
         (("--references", "V1=nowhere"), "there is no 'nowhere'"),
