@@ -1,6 +1,6 @@
 """Typed recipes: what to train, for how long, and how to sample, per base family and concept kind.
 
-Defaults for `mini` were found by measuring (see CHANGELOG); those for `unet3d` are DreamVideo's
+Defaults for `mini` were found by measuring (examples/FINDINGS.md); those for `unet3d` are DreamVideo's
 (arXiv 2312.04433, section 4.1) and CIDM's (arXiv 2410.17594).
 """
 

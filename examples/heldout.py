@@ -1,4 +1,4 @@
-"""Are concepts that pretraining never saw really learned? The figures and sheets of the README.
+"""Are concepts that pretraining never saw really learned? Figures and sheets of README.md.
 
 Each held-out subject is learned from 5 pictures, each motion from 4 clips, each style from 5 pictures, by the default recipes and one after
 the other, into the registry `--home`; what is there already is not learned again. Judges trained on rendered truth say what the clips made

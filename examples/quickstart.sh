@@ -7,7 +7,7 @@ export CCVD_HOME="$out/home"
 ccvd world subject --out "$out/photos" --index 3
 ccvd world motion --out "$out/clips" --name circling
 
-ccvd learn-subject --images "$out/photos" --class-noun "$(python -c 'from ccvd_cli.world.heldout import subject; print(subject(3).noun)')" --name V1 --preview "$out/V1.mp4"
+ccvd learn-subject --images "$out/photos" --class-noun rocket --name V1 --preview "$out/V1.mp4"
 ccvd learn-motion --videos "$out/clips" --class-noun circling --name V2 --preview "$out/V2.mp4"
-ccvd generate "a <V1> performing <V2> on the beach" --out "$out/clip.mp4" --seed 1
+ccvd generate "a <V1> rocket performing <V2> on the beach" --out "$out/clip.mp4" --seed 1
 ccvd list concepts

@@ -1,4 +1,4 @@
-"""The commands behind README's figures run, on a tiny base and with next to no steps."""
+"""The commands behind the figures of examples/README.md run, on a tiny base and with next to no steps."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ COMPOSED = (
 )
 
 
-def test_results_in_the_tree_are_whole_and_readme_tells_them() -> None:
+def test_results_in_the_tree_are_whole_and_told_beside_them() -> None:
     found, wrong = read(EXAMPLES / "benchmark")
-    told = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert not wrong
     for standing in standings(found):
         scores, lost = standing.scores, standing.forgotten
