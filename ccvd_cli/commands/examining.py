@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def examine(
 
 
 class _Exams:
-    """What each concept, and several together, are put through; who may take part is loaded once."""
+    """What each concept, and several together, are put through; who may take part is loaded once, and waits beside the device."""
 
     def __init__(
         self,
@@ -129,6 +130,8 @@ class _Exams:
         held: Mapping[str, References],
         options: EvaluateOptions,
     ) -> None:
+        import torch
+
         from ..engine.concept import Learner
 
         self.request, self.base, self.options = request, base, options
@@ -136,7 +139,8 @@ class _Exams:
         self.everybody = registry.list(base=base.fingerprint) if self.others else request.concepts
         for concept in self.everybody:
             concept.verify()
-        self.learners = {concept.name: Learner.load(concept, base) for concept in self.everybody}
+        waiting = torch.device("cpu")
+        self.learners = {c.name: Learner.load(c, base).to(waiting) for c in self.everybody}
         self.references = {
             c.name: held.get(c.name) or _kept(session, c, self.learners[c.name], examiner)
             for c in request.concepts
@@ -278,14 +282,28 @@ def _measured(
     rows: list[Row] = []
     with progress(quiet=session.quiet) as report:
         for exam in exams:
-            rows += measuring.evaluate(
-                base, examiner, exam, folder, lambda step, total: report("sampling", step, total)
-            )
+            with _at_hand(exam.learners, base):
+                rows += measuring.evaluate(
+                    base, examiner, exam, folder, lambda step, total: report("sampling", step, total)
+                )
     how, found = measuring.how(base, examiner, exams[0]), measuring.summary(rows)
     judges = least(measuring.accuracies(examiner, exam) for exam in exams)
     if unused := [f"{m} ({right:.1%})" for m, right in judges.items() if m not in found]:
         session.say(f"{called}: not scored, since judges are right too seldom: {', '.join(unused)}.")
     return Measured(called, kind, len(rows), folder, how, found, judges)
+
+
+@contextmanager
+def _at_hand(learners: Sequence[Learner], base: Base) -> Iterator[None]:
+    """On the base's device for as long as they take part: a large collection does not fit beside a large base."""
+    homes = [learner.tokens.device for learner in learners]
+    for learner in learners:
+        learner.to(base.device)
+    try:
+        yield
+    finally:
+        for learner, home in zip(learners, homes, strict=True):
+            learner.to(home)
 
 
 def _record(session: Session, registry: Registry, row: Measured, adapter: str) -> None:
