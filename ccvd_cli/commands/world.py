@@ -120,7 +120,7 @@ def sample(session: Session, options: MaterialOptions) -> None:
 def subject(
     session: Session,
     options: MaterialOptions,
-    index: Annotated[int, Option("--index", min=0, help="Which one of the endless.")] = 0,
+    index: Annotated[int, Option("--index", min=0, help="Which one: 0 is a fish, 1 a flower, 3 a rocket, 4 a dog ...")] = 0,
 ) -> None:
     """Photos of a character that pretraining never saw, in several scenes."""
     from ..world import heldout
@@ -165,6 +165,7 @@ def style(
     clips = heldout.style_truth(name, options.count, seed=options.seed)
     pictures = heldout.style_images(name, options.count, seed=options.seed)
     _write_pictures(session, options, name, pictures, [{**_described(clip), "style": name} for clip in clips])
+    session.say(f"Try: ccvd learn-style --images {options.out}")
 
 
 def _check_name(kind: str, name: str, known: Sequence[str] | dict[str, Any]) -> None:

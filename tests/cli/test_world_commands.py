@@ -66,7 +66,8 @@ def test_yes_replaces_only_what_was_written_before(ccvd: Ccvd, cwd: Path) -> Non
     (cwd / "mine").mkdir()
     (cwd / "mine" / "photo.png").write_text("mine")
     assert ccvd("world", "subject", "--out", "mine", "--count", 3, "--yes").code == 0
-    assert ccvd("world", "style", "--out", "mine", "--count", 1, "--yes").code == 0
+    drawn = ccvd("world", "style", "--out", "mine", "--count", 1, "--yes")
+    assert drawn.code == 0 and "Try: ccvd learn-style --images mine" in drawn.err
     left = sorted(path.name for path in (cwd / "mine").iterdir())
     assert left == ["captions.jsonl", "photo.png", "sketch-000.png"]
 
