@@ -108,6 +108,7 @@ def register(app: typer.Typer) -> None:
 
 
 _PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
+_HURRIED = 1.5  # times as fast as it was, a motion is worth a word
 AUTO, NONE = "auto", "none"  # instead of a folder of masks
 _OF_MASKS = ("outside_weight", "keep_weight", "attention_mask_weight", "attention_mask_level")
 
@@ -312,12 +313,27 @@ def _prepare(
         called = f"{lesson.name} ({lesson.class_noun})" if lesson.class_noun else lesson.name
         within_masks = _said_of_masks(kind, lesson, recipe)
         session.say(f"Learning {kind} {called} from {files(lesson.loaded.used)}{within_masks}.")
+        if kind == "motion":
+            _say_hurried(session, lesson.loaded.used, recipe.frames / sampling.fps)
     if _of_another_world(kind, source, folders, lessons):
         session.say(
             "Note: mini knows a drawn world (`ccvd world`) and no photographs, so what it makes of these is rough. "
             "For the real thing there is --base."
         )
     return Task(kind, recipe, sampling, lessons)
+
+
+def _say_hurried(session: Session, clips: Sequence[Path], seconds: float) -> None:
+    """Clips are learned whole: of which `seconds` is much less than they take, the motion is learned as a faster one."""
+    from ..engine import clip_reader
+
+    for clip in clips:
+        took = clip_reader.seconds(clip)
+        if took > _HURRIED * seconds:
+            session.say(
+                f"{clip.name} takes {took:.1f} s and is learned as {seconds:g} s, {took / seconds:.1f} times as fast: "
+                "cut it to the motion if that is too much."
+            )
 
 
 def _of_another_world(kind: Kind, source: str, folders: Sequence[Path], lessons: Sequence[Lesson]) -> bool:

@@ -120,7 +120,9 @@ def sample(session: Session, options: MaterialOptions) -> None:
 def subject(
     session: Session,
     options: MaterialOptions,
-    index: Annotated[int, Option("--index", min=0, help="Which one: 0 is a fish, 1 a flower, 3 a rocket, 4 a dog ...")] = 0,
+    index: Annotated[
+        int, Option("--index", min=0, help="Which one: 0 is a fish, 1 a flower, 3 a rocket, 4 a dog ...")
+    ] = 0,
 ) -> None:
     """Photos of a character that pretraining never saw, in several scenes."""
     from ..world import heldout

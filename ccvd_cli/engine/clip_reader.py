@@ -72,6 +72,11 @@ def read_clip(path: Path, *, size: tuple[int, int], frames: int, fps: int) -> Pi
     return np.stack([np.asarray(ImageOps.fit(Image.fromarray(x), (width, height), method)) for x in picked])
 
 
+def seconds(path: Path) -> float:
+    """How long a clip takes, as it says itself; 0 if it does not. Raises Unreadable."""
+    return _probe(path).seconds
+
+
 def read_whole(path: Path, *, size: tuple[int, int] | None = None, most: int) -> Whole:
     """Reads all frames of a clip, or `most` of them at equal distances, squeezed to `size`: nothing is cropped.
 

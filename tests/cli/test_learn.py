@@ -39,6 +39,7 @@ def test_a_motion_is_learned_from_clips(ccvd: Ccvd, tiny: Path, clips: Path, cwd
         *("--name", "wave", "--preview", "shown/wave.gif", "--json"),
     )
     assert run.code == 0
+    assert "a.mp4 takes 1.0 s and is learned as 0.5 s, 2.0 times as fast" in run.err
     report = json.loads(run.out)
     assert (report["name"], report["kind"], report["used"], report["skipped"]) == (
         "wave",
