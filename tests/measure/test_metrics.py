@@ -54,11 +54,15 @@ def test_what_cannot_be_measured_is_an_error() -> None:
         temporal_consistency(torch.ones(1, 4))
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 40])
+def test_an_interval_holds_the_truth_about_as_often_as_it_says(count: int) -> None:
     rng = np.random.default_rng(0)
-    samples = rng.normal(0.3, 0.1, (300, 40))
+    samples = rng.normal(0.3, 0.1, (300, count))
     held = [(e := estimate(list(x), resamples=400)).low <= 0.3 <= e.high for x in samples]
     assert 0.9 <= np.mean(held) <= 0.98
+
+
+def test_few_values_say_little() -> None:
     assert estimate([0.5]).low == estimate([0.5]).high == 0.5
     assert estimate([]).count == 0 and math.isnan(estimate([]).mean)
 
