@@ -41,11 +41,17 @@ class Rate:
         return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
-def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) -> Estimate:
+def estimate(
+    values: Sequence[float],
+    *,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Estimate:
     """The mean with its percentile bootstrap interval (Efron 1979). NaN for no values; one value has no width.
 
     Of two values the bootstrap draws nothing beyond the two, which holds the truth half of the time: of ten or fewer the interval is at least
-    as wide as Student's.
+    as wide as Student's. It keeps within the `bounds` of what was measured.
     """
     if not len(values):
         return Estimate(math.nan, math.nan, math.nan, 0)
@@ -56,7 +62,7 @@ def estimate(values: Sequence[float], *, resamples: int = 2_000, seed: int = 0) 
     if 1 < len(x) <= 1 + len(_STUDENT):
         half = _STUDENT[len(x) - 2] * float(x.std(ddof=1)) / math.sqrt(len(x))
         low, high = min(low, mean - half), max(high, mean + half)
-    return Estimate(mean, float(low), float(high), len(x))
+    return Estimate(mean, max(bounds[0], float(low)), min(bounds[1], float(high)), len(x))
 
 
 # The 97.5th percentile of Student's t distribution of 1, 2, ... degrees of freedom.

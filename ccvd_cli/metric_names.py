@@ -1,4 +1,6 @@
-"""What metrics are called on the screen."""
+"""What metrics are called on the screen, and what they can be."""
+
+import math
 
 SAID = {
     "clip_t": "CLIP-T",
@@ -35,3 +37,10 @@ SHARES = frozenset(
         "in_box_nearest",
     ]
 )
+# What no score is beyond: of cosines, and of what is counted from nothing or up to 1.
+BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(["clip_t", "clip_i", "dino_i", "motion", "t_cons"], (-1.0, 1.0)),
+    "dynamic": (0.0, math.inf),
+    "path": (-math.inf, 1.0),
+}
+ANY = (-math.inf, math.inf)

@@ -108,7 +108,9 @@ def settings_of(source: str, sampling: SampleOptions, options: EvaluateOptions) 
     """How clips of the base `source` are made to be measured. Raises UsageError."""
     from ..settings import SAMPLING
 
-    settings = sample_settings(SAMPLING[find_base(source).family], sampling, options.seed)
+    found = find_base(source)
+    settings = sample_settings(SAMPLING[found.family], sampling, options.seed)
+    found.check_size(settings.height, settings.width)
     if settings.frames < 2:
         raise UsageError("--frames 1: a picture does not move.", "Measure clips of 2 frames or more.")
     return settings

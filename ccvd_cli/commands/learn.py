@@ -317,8 +317,8 @@ def _prepare(
             _say_hurried(session, lesson.loaded.used, recipe.frames / sampling.fps)
     if _of_another_world(kind, source, folders, lessons):
         session.say(
-            "Note: mini knows a drawn world (`ccvd world`) and no photographs, so what it makes of these is rough. "
-            "For the real thing there is --base."
+            "Note: mini knows a drawn world (`ccvd world`). If these are photographs, what it makes of them is rough; "
+            "for the real thing there is --base."
         )
     return Task(kind, recipe, sampling, lessons)
 

@@ -101,7 +101,7 @@ class BaseOptions:
         _base(
             "--base",
             "The embedded base, or a folder or hub id.",
-            "that of the concepts, or mini",
+            "mini, or that of the concepts",
             "mini|FOLDER|ID",
         ),
     ] = None

@@ -359,8 +359,9 @@ def adherence(
     from .overrides import override
 
     source = base.base or "mini"
-    defaults = sampling_of(find_base(source).family, concepts=False)
-    settings = override(defaults, {**asdict(sampling), "seed": seed})
+    place = find_base(source)
+    settings = override(sampling_of(place.family, concepts=False), {**asdict(sampling), "seed": seed})
+    place.check_size(settings.height, settings.width)
     _check_adherence(sampling, settings)
     if sheet is not None:
         check_sheet(sheet)

@@ -28,18 +28,20 @@ def model_folder(source: str, what: str, wanted: Sequence[str], besides: str = "
         raise UsageError(
             f"there is no {what} {source!r}", f"give {besides}a model folder, or a hub id such as owner/name"
         )
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     try:
         return _snapshot(source, tuple(wanted), offline)
     except Exception as error:
-        if offline:
+        if isinstance(error, LocalEntryNotFoundError):
             raise UsageError(
-                f"{what} {source!r} was not found in the local cache, and HF_HUB_OFFLINE is set",
-                "give a model folder, or unset HF_HUB_OFFLINE",
+                f"{what} {source!r} was not found in the local cache{', and HF_HUB_OFFLINE is set' * offline}",
+                f"give a model folder, or {'unset HF_HUB_OFFLINE' if offline else 'check the name and the network'}",
             ) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
         raise UsageError(
-            f"{what} {source!r} was not found on the hub: {reason}",
+            f"{what} {source!r} was not found: {reason}",
             "give a model folder, or check the name and the network",
         ) from error
 

@@ -115,8 +115,9 @@ def stored_subspaces(concept: Stored, sites: Iterable[Site]) -> dict[str, Tensor
         found = {k.removesuffix(_UP): file.get_tensor(k) for k in names}
     for site, up in found.items():
         if up.ndim != 2 or up.shape[0] != widths.get(site):
+            there = f"is {widths[site]} wide" if site in widths else "has no such layer"
             raise CcvdError(
-                f"concept {concept.name} has {tuple(up.shape)} at {site}, where the base is {widths.get(site)} wide",
+                f"concept {concept.name} has {tuple(up.shape)} at {site}, where the base {there}",
                 "it was learned on another base",
             )
     return found

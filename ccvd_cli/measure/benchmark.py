@@ -168,7 +168,7 @@ class Run:
                 started = time.monotonic()
                 if task.order > done:
                     self._spared = 0.0
-                    self.method.learn(task, streams.material(task, self._learning(task.kind)))
+                    self.method.learn(task, self._material(task))
                     seconds = time.monotonic() - started + self._spared
                     self.state.keep(self.method, task, seconds)
                 self._score(task, seconds)
@@ -286,6 +286,15 @@ class Run:
                 found = References(digest, {e.digest: e.images(photos) for e in encoders})
             self._references[task.name] = found
         return self._references[task.name]
+
+    def _material(self, task: Task) -> list[Tensor]:
+        """What it is learned from. Raises CcvdError for a folder that has changed since the run began."""
+        shown = streams.material(task, self._learning(task.kind))
+        if task.folder and _digest(shown) != self.plan.digests[task.name]:
+            raise CcvdError(
+                f"'{task.folder}' has changed since this run began", "begin again in another --out"
+            )
+        return shown
 
     # -- what it is --------------------------------------------------------------------------------------
 

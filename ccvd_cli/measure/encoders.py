@@ -84,11 +84,12 @@ class OpenClip:
                 f"CLIP {source!r} is not in open_clip's layout",
                 "its folder holds open_clip_config.json and a .safetensors file",
             )
-        # open_clip would rather read them, and they are pickles.
-        if others := [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth")]:
+        # Beside safetensors of another name than its own, open_clip would rather read these, which are pickles.
+        pickled = [p.name for p in folder.glob("open_clip*") if p.suffix in (".bin", ".pth")]
+        if pickled and not list(folder.glob("open_clip*.safetensors")):
             raise UsageError(
-                f"CLIP {source!r} holds {others[0]}, and only safetensors are read",
-                f"take a folder without {', '.join(others)}",
+                f"CLIP {source!r} holds {pickled[0]}, and only safetensors are read",
+                f"take a folder without {', '.join(pickled)}",
             )
         where = f"local-dir:{folder}"
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import UNREADABLE, UsageError
 from ..estimates import Estimate, estimate, rate, widened
-from ..metric_names import SHARES
+from ..metric_names import ANY, BOUNDS, SHARES
 from .forgetting import Forgetting, forgetting
 
 FORMAT = 1
@@ -220,7 +220,7 @@ def _composed(finals: Sequence[Result]) -> dict[str, dict[str, Estimate]]:
             prompts = values.setdefault(shot.composed, {}).setdefault(metric, {})
             prompts.setdefault(f"{shot.concept}: {shot.prompt}", []).append(score)
     return {
-        kind: {m: (rate if m in SHARES else estimate)(_means_of(v)) for m, v in of.items()}
+        kind: {m: rate(_means_of(v)) if m in SHARES else _estimate(m, v) for m, v in of.items()}
         for kind, of in values.items()
     }
 
@@ -230,9 +230,13 @@ def _at_the_end(metric: str, concepts: Mapping[str, Sequence[float]], finals: Se
 
     Of what is right or wrong the interval is at least as wide as that of all answers with one seed.
     """
-    found = estimate(_means_of(concepts))
+    found = _estimate(metric, concepts)
     answers = sum(metric in shot.scores for r in finals for shot in r.shots if not shot.composed)
     return widened(found, max(1, answers // len(finals))) if metric in SHARES and answers else found
+
+
+def _estimate(metric: str, groups: Mapping[str, Sequence[float]]) -> Estimate:
+    return estimate(_means_of(groups), bounds=BOUNDS.get(metric, ANY))
 
 
 def _means_of(groups: Mapping[str, Sequence[float]]) -> list[float]:

@@ -384,7 +384,7 @@ def test_a_single_frame_can_be_generated(base: Base) -> None:
 
 
 def test_half_precision_learns_and_composes(mini_folder: Path) -> None:
-    """As on GPUs: two subjects in regions, guided, and a motion."""
+    """In bfloat16: two subjects in regions, guided, and a motion."""
     half = open_base(str(mini_folder), device="cpu", dtype="bfloat16")
     how = {"class_noun": "dog", "recipe": QUICK}
     one, two = (learn_subject(half, pictures(), name=name, **how) for name in ("V1", "V2"))  # type: ignore[arg-type]

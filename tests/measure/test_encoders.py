@@ -122,6 +122,8 @@ def test_a_clip_that_cannot_be_read_is_told(clip_folder: Path, tmp_path: Path) -
 def test_no_pickle_is_read_though_there_are_safetensors(clip_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(clip_folder, tmp_path / "both"))
     (folder / "open_clip_pytorch_model.bin").write_bytes(b"pickled")
+    assert OpenClip(str(folder)).images(PICTURES).shape[0] == len(PICTURES)  # its own safetensors come first
+    (folder / "open_clip_model.safetensors").rename(folder / "model.safetensors")
     with pytest.raises(UsageError, match=r"open_clip_pytorch_model\.bin"):
         OpenClip(str(folder))
 

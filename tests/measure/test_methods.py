@@ -129,6 +129,18 @@ def test_ewc_remembers_what_mattered_to_every_task(base: Base, monkeypatch: pyte
     assert all(torch.allclose(scaled.fisher[key], value, rtol=1e-3) for key, value in first.items())
 
 
+def test_gradients_that_do_not_fit_into_half_precision_are_taken_at_a_smaller_scale(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = method("ewc", base)
+    assert isinstance(one, Ewc)
+    monkeypatch.setattr(ewc, "loss_scale", lambda _: 2.0**14)
+    weight = torch.ones(3, requires_grad=True)
+    steep = (weight.half() * 6.0).float().sum()  # 6 * 2^14 is beyond 65504
+    assert one._gradients(steep, {"w": weight})["w"].tolist() == [6.0] * 3
+    assert one._gradients((weight.half() * 60_000).float().sum() * 2, {"w": weight}) == {}
+
+
 @pytest.mark.parametrize(("name", "without"), [("lwf", {}), ("l2dm", {"replay": 0.0})])
 def test_the_model_before_the_task_is_held_against_the_one_that_learns(
     base: Base, name: str, without: dict[str, float]

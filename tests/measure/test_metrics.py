@@ -63,6 +63,8 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says(count: int) -> No
 
 
 def test_few_values_say_little() -> None:
+    wide = estimate([0.93, 0.99], bounds=(-1, 1))
+    assert wide.low < 0.6 and wide.high == 1
     assert estimate([0.5]).low == estimate([0.5]).high == 0.5
     assert estimate([]).count == 0 and math.isnan(estimate([]).mean)
 

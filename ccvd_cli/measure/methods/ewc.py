@@ -58,19 +58,31 @@ class Ewc(Finetune):
         parameters = _parameters(adapters)
         found = {key: torch.zeros_like(value) for key, value in parameters.items()}
         recipe, lesson.recipe = lesson.recipe, lesson.recipe.model_copy(update={"batch_size": 1})
-        scale = loss_scale(self.base.dtype)
         with torch.no_grad():
             readings = [lesson.read(prompt, vectors) for prompt in lesson.prompts]
         for k in range(self.settings.samples):
             loss = lesson.loss(readings[k % len(readings)], adapters, "adapter")
-            grads = torch.autograd.grad(loss * scale, list(parameters.values()), allow_unused=True)
-            for key, grad in zip(found, grads, strict=True):
-                if grad is not None:
-                    found[key] += (grad.detach().float() / scale) ** 2 / self.settings.samples
+            for key, grad in self._gradients(loss, parameters).items():
+                found[key] += grad**2 / self.settings.samples
         lesson.recipe = recipe
         for key, squares in found.items():
             self.fisher[key] = self.fisher.get(key, torch.zeros_like(squares)) + squares
             self.anchor[key] = parameters[key].detach().clone()
+
+    def _gradients(self, loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """In single precision, by the largest scale of the loss at which they fit into the base's; none if they fit at no scale."""
+        scale = loss_scale(self.base.dtype)
+        while scale >= 1:
+            grads = torch.autograd.grad(
+                loss * scale, list(parameters.values()), retain_graph=True, allow_unused=True
+            )
+            found = {
+                k: g.detach().float() / scale for k, g in zip(parameters, grads, strict=True) if g is not None
+            }
+            if all(grad.isfinite().all() for grad in found.values()):
+                return found
+            scale /= 2
+        return {}
 
     def extra_state(self) -> dict[str, Tensor]:
         kept = {f"fisher/{k}": v for k, v in self.fisher.items()}
