@@ -21,6 +21,8 @@ from torch import Tensor
 
 from ccvd_cli.engine.contrast import seen_by
 from ccvd_cli.engine.sample import generate_batch
+from ccvd_cli.estimates import estimate
+from ccvd_cli.measure.metrics import image_alignment
 from ccvd_cli.world import heldout
 from ccvd_cli.world.heldout import Prompt
 
@@ -28,17 +30,22 @@ from ccvd_cli.world.heldout import Prompt
 def subjects(bench: Bench) -> None:
     for who in bench.collection.subjects[: bench.args.concepts]:
         prompts = heldout.subject_prompts(who.index, who.name, bench.args.prompts)
-        seen = []
+        photos = bench.collection.base.embed_images(torch.stack(bench.collection.material(who.name)[2]))
+        seen, alike = [], []
         for prompt, clip in _made(bench, who.name, prompts):
             ((strict, nearest),) = bench.judges.who(clip)
             (what,) = bench.judges.attributes.read(clip[None])
             seen.append(strict)
+            alike.append(image_alignment(bench.collection.base.embed_images(clip * 2 - 1), photos))
             bench.tally.add(who.name, strict == who.name)
             bench.tally.add("recognised", strict == who.name)
             bench.tally.add("nearest of the ten", nearest == who.name)
             bench.tally.add("moves as asked", what["motion"] == prompt.shows.motion)
             bench.tally.add("where asked", what["scene"] == prompt.shows.scene)
-        print(f"{who.name}: {', '.join(seen)}", flush=True)
+        bench.facts.setdefault("CLIP-I of each clip", {})[who.name] = alike
+        print(f"{who.name}: {', '.join(seen)}; CLIP-I {sum(alike) / len(alike):.3f}", flush=True)
+    found = estimate([sum(of) / len(of) for of in bench.facts["CLIP-I of each clip"].values()])
+    print(f"CLIP-I {found.mean:.3f}  (95% over subjects {found.low:.3f} - {found.high:.3f})", flush=True)
 
 
 def motions(bench: Bench) -> None:
