@@ -86,7 +86,7 @@ def test_how_good_judges_are_and_how_sure_means_are_is_shown(ccvd: Ccvd, filled:
     assert "IDENTITY 97.0%" in _page()
     assert "0.800 to 1.000" in _page()  # V1
     assert _page().count("judge 98.5%") == 2 * 2  # on both cards, and in the table
-    assert "0.500 to 0.700" in _page()  # the benchmark's
+    assert "-0.671 to 1.000" in _page()  # the benchmark's, of two concepts
 
 
 def test_what_does_not_fit_is_left_out_and_said(ccvd: Ccvd, filled: None) -> None:
