@@ -37,10 +37,14 @@ SHARES = frozenset(
         "in_box_nearest",
     ]
 )
-# What no score is beyond: of cosines, and of what is counted from nothing or up to 1.
-BOUNDS: dict[str, tuple[float, float]] = {
+# Of cosines, and of what is counted from nothing or up to 1.
+_BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(["clip_t", "clip_i", "dino_i", "motion", "t_cons"], (-1.0, 1.0)),
     "dynamic": (0.0, math.inf),
     "path": (-math.inf, 1.0),
 }
-ANY = (-math.inf, math.inf)
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """What no score of it is beyond."""
+    return _BOUNDS.get(metric, (-math.inf, math.inf))

@@ -27,7 +27,7 @@ from ..engine.media_out import write_clip
 from ..engine.sample import generate_batch
 from ..errors import UNREADABLE, CcvdError
 from ..estimates import Estimate, estimate, rate
-from ..metric_names import ANY, BOUNDS, SHARES
+from ..metric_names import SHARES, bounds_of
 from ..outputs import whole
 from ..regions import Box
 from ..settings import SampleSettings
@@ -268,9 +268,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
     """The mean of every metric over clips, with its interval."""
     metrics = dict.fromkeys(metric for row in rows for metric in row.scores)
     values = {m: [row.scores[m] for row in rows if m in row.scores] for m in metrics}
-    return {
-        m: rate(of) if m in SHARES else estimate(of, bounds=BOUNDS.get(m, ANY)) for m, of in values.items()
-    }
+    return {m: rate(of) if m in SHARES else estimate(of, bounds=bounds_of(m)) for m, of in values.items()}
 
 
 def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:

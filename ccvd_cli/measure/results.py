@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import UNREADABLE, UsageError
 from ..estimates import Estimate, estimate, rate, widened
-from ..metric_names import ANY, BOUNDS, SHARES
+from ..metric_names import SHARES, bounds_of
 from .forgetting import Forgetting, forgetting
 
 FORMAT = 1
@@ -236,7 +236,7 @@ def _at_the_end(metric: str, concepts: Mapping[str, Sequence[float]], finals: Se
 
 
 def _estimate(metric: str, groups: Mapping[str, Sequence[float]]) -> Estimate:
-    return estimate(_means_of(groups), bounds=BOUNDS.get(metric, ANY))
+    return estimate(_means_of(groups), bounds=bounds_of(metric))
 
 
 def _means_of(groups: Mapping[str, Sequence[float]]) -> list[float]:

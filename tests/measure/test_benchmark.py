@@ -244,8 +244,14 @@ def test_a_folder_with_other_photos_is_another_task(base: Base, tmp_path: Path) 
     one.check()
     one.folder.mkdir(parents=True)
     one.state.begin(one._about())
-    run(base, listed, tmp_path / "out").check()
+    begun = run(base, listed, tmp_path / "out")
+    begun.check()
+    assert len(begun._material(tasks[1])) == 1
     Image.new("RGB", (64, 64), (0, 200, 0)).save(tmp_path / "tom" / "0.png")
+    with pytest.raises(
+        CcvdError, match="has changed since"
+    ):  # it was read when the run began, and again when its turn came
+        begun._material(tasks[1])
     for name in ("ccvd", "joint"):
         with pytest.raises(UsageError, match="its tasks differ"):
             run(base, listed, tmp_path / "out", name).check()
