@@ -7,7 +7,7 @@ window (engine/windows.py), everybody has one, and the frame is as wide as that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .regions import Region
@@ -52,6 +52,16 @@ def fills_windows(settings: SampleSettings, own: tuple[int, int] | None) -> bool
     """Whether every region is a window of its own."""
     again = in_a_row(settings, [region.prompt for region in settings.regions], own, widen=False)
     return bool(settings.regions and settings.windows and again == settings)
+
+
+def without_row(
+    settings: SampleSettings, own: tuple[int, int] | None, *, narrow: bool = True
+) -> SampleSettings:
+    """`settings` without regions, and, if these were windows in a row and `narrow`, in a frame of the base's own width again."""
+    alone: dict[str, Any] = {"regions": ()}
+    if own and narrow and fills_windows(settings, own):
+        alone |= {"width": own[1], "windows": None}
+    return settings.model_copy(update=alone)
 
 
 def _region(text: str, box: tuple[float, float, float, float]) -> Region:

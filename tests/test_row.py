@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ccvd_cli.row import fills_windows, in_a_row, side_by_side, width_of
+from ccvd_cli.row import fills_windows, in_a_row, side_by_side, width_of, without_row
 from ccvd_cli.settings import SampleSettings
 
 TEXTS = ["a <V1> dog", "a <V2> cat", "a <V3> car", "a <V4> bird"]
@@ -57,3 +57,15 @@ def test_any_other_frame_stays_as_it_is(
 
 def test_one_needs_no_place() -> None:
     assert in_a_row(OWN, TEXTS[:1], (64, 64)) == OWN
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_without_their_regions_windows_are_one_frame_again(count: int) -> None:
+    usual, own = OWN.model_copy(update={"windows": None}), (64, 64)
+    placed = in_a_row(usual, TEXTS[:count], own)
+    assert without_row(placed, own) == usual
+    assert without_row(placed, own, narrow=False) == placed.model_copy(update={"regions": ()})
+    moved = placed.model_copy(
+        update={"regions": placed.regions[::-1]}
+    )  # boxes that somebody chose, in a wide frame
+    assert without_row(moved, own).width == placed.width and not without_row(moved, own).regions

@@ -16,8 +16,10 @@ from ..errors import UsageError
 from ..output import emit, emit_json
 from ..outputs import check_file, check_output
 from ..progress import progress
+from ..row import without_row
 from ..session import Session
 from . import placing
+from .opening import find_base
 from .options import BaseOptions, ClipOptions, DType, PictureOptions, RegionOptions, SampleOptions
 from .request import (
     Opened,
@@ -176,13 +178,14 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         if now.get(package, version) != version:
             session.say(f"Made with {package} {version}, here is {now[package]}: frames may differ a little.")
     source = given.base.base or last_seen(told.base.name, told.base.location)
-    settings = sample_settings(told.sample_settings, given.sampling, given.clips.seed)
+    asked = given.sampling
+    settings = sample_settings(told.sample_settings, asked, given.clips.seed)
     if given.regions.region or given.regions.regions or given.regions.auto_regions:
         raise UsageError("Both regions and --from were given.", "The sidecar holds the regions: give one.")
     if given.regions.auto_regions is False:
-        settings = settings.model_copy(update={"regions": ()})
+        own = find_base(source).own_size
+        settings = without_row(settings, own, narrow=asked.width is None and asked.windows is None)
     placing.check_fit(settings, source)
-    asked = given.sampling
     return Clips(
         prompt=told.prompt,
         concepts=concepts,

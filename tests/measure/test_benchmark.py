@@ -195,7 +195,9 @@ def test_other_data_ways_and_seeds_and_damaged_files_are_no_such_lesson(
     assert learned_by(run(base, short, tmp_path), monkeypatch) == names
 
 
-def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> None:
+def test_runs_of_one_table_share_their_settings(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(base, SHORT, tmp_path, "ccvd").go()
     run(base, SHORT, tmp_path, "joint").check()
     with pytest.raises(UsageError, match="effort differ"):
@@ -208,6 +210,9 @@ def test_runs_of_one_table_share_their_settings(base: Base, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="recipes differ"):
         other.check()
     Run(base, one.examiner, one.plan, "joint", 1, RECIPE, SAMPLE).check()  # another seed is no other recipe
+    monkeypatch.setattr("ccvd_cli.measure.benchmark.SCORING", 0)
+    with pytest.raises(UsageError, match="scoring differ"):
+        one.check()
 
 
 def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ from .contract import WHERE, Common, Method, Part
 
 
 class CLoraSettings(Settings):
-    """weight: lambda. Both are ours and not tuned: where rates are high, as on `mini`, changes are large, and a weight about 1 is as much as the
-    diffusion loss; where they are low, their products are smaller by many orders of magnitude.
+    """weight: lambda, ours, for `mini`: where rates are as high as there, 1 is about as much as the diffusion loss at first; where they are low,
+    products of changes are smaller by many orders of magnitude, and want a weight that is as much larger.
     """
 
-    weight: float = Field(default=1e8, ge=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     rank: int = Field(default=16, ge=1, le=1024)
 
 
