@@ -14,7 +14,8 @@ import typer
 
 from . import __version__
 from .commands import benchmark, compare, concepts, demo, edit, evaluate, generate, learn, report, world
-from .session import Session, expanded
+from .paths import expanded
+from .session import Session
 
 _MODULES = (learn, generate, edit, concepts, evaluate, compare, benchmark, report, demo, world)
 

@@ -31,6 +31,13 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def frame_of(clip: Path, name: str) -> bool:
+    """Whether a file is called as a frame of the .png `clip` is."""
+    return bool(re.fullmatch(rf"{re.escape(clip.stem)}_\d{{3,}}{re.escape(clip.suffix)}", name)) and (
+        clip.suffix.lower() == ".png"
+    )
+
+
 def default_scale(settings: SampleSettings) -> int:
     """Pixels in the file per pixel of the clip: 4 for tiny clips, so that people can see them."""
     return 4 if min(settings.height, settings.width) <= _TINY else 1

@@ -35,7 +35,7 @@ def emit_facts(facts: dict[str, object]) -> None:
     """`key   value` lines."""
     width = max(map(len, facts))
     for key, value in facts.items():
-        print(f"{key.ljust(width)}  {value}")
+        print(f"{key.ljust(width)}  {_printable(str(value))}")
 
 
 def fail(message: str, hint: str = "") -> None:
@@ -97,6 +97,6 @@ def _printable(text: str) -> str:
 
 def _sentence(text: str) -> str:
     """One line with a capital and a full stop, whoever wrote it."""
-    line = " ".join(text.split())
+    line = _printable(" ".join(text.split()))
     line = line if line[:1] in "`'\"" or line.startswith("ccvd") else line[:1].upper() + line[1:]
     return line if line.endswith((".", "?", "!", "`")) else f"{line}."

@@ -17,6 +17,8 @@ SUFFIXES: dict[str, str] = {
     ".png": "one PNG per frame, numbered",
 }
 
+LARGEST = 16_383  # pixels a side that H.264 and WebP can have
+
 
 def check_output(path: Path) -> None:
     """Says whether a clip can be written at `path`, without creating anything.
@@ -89,6 +91,11 @@ def check_suffix(path: Path) -> str:
         quoted = f"Unknown suffix '{path.suffix}'" if path.suffix else "No suffix"
         raise UsageError(f"{quoted} in '{path}'.", f"Choose one of {known}.")
     return suffix
+
+
+def written_size(path: Path, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels of a clip of `size` in the file `path`: H.264 has even sides alone."""
+    return (size[0] + size[0] % 2, size[1] + size[1] % 2) if path.suffix.lower() == ".mp4" else size
 
 
 def frame_paths(path: Path, count: int) -> list[Path]:

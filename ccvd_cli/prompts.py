@@ -9,6 +9,7 @@ from itertools import pairwise
 from .errors import UsageError
 
 _PLACEHOLDER = re.compile(r"<([^<>]*)>")
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # what Python makes of bytes in another encoding
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # the registry's rule for names
 # How a sentence names a kind, and which kinds have no business there. A subject stands anywhere, and "a <V7> painting" may mean a style.
 _ROLES = {
@@ -36,10 +37,12 @@ def named(prompt: str) -> list[str]:
     """The names of the placeholders in `prompt`, in order, each once.
 
     Raises:
-        UsageError: the prompt is empty, or holds `<` or `>` in anything but a placeholder.
+        UsageError: the prompt is empty, is no text, or holds `<` or `>` in anything but a placeholder.
     """
     if not prompt.strip():
         raise UsageError("The prompt is empty.", 'Say what to show, such as "a <V1> dog surfing".')
+    if _NO_TEXT.search(prompt):
+        raise UsageError(f"The prompt '{prompt}' is not UTF-8.", "Type it in a terminal that is.")
     names: dict[str, None] = {}
     for found in _PLACEHOLDER.finditer(prompt):
         if not _NAME.fullmatch(found[1]):

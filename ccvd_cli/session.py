@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ccvd_registry import Registry
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -32,20 +31,17 @@ class Session:
 
         return Registry(self.home or default_home())
 
+    def command(self, *words: object) -> str:
+        """`ccvd` with these words as a shell takes them, for the same registry; CCVD_HOME need not be said again."""
+        said = ["ccvd", *map(str, words)]
+        if self.home and os.environ.get("CCVD_HOME") != str(self.home):
+            said += ["--home", str(self.home)]
+        return shlex.join(said)
+
     def say(self, text: str) -> None:
         """One line of progress, on stderr."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
-
-
-def expanded(value: T) -> T:
-    """Paths, alone or in a list, with the user's folder for `~`: shells leave that to us in `--out=~/clip.mp4`. Anything else as it is."""
-    if isinstance(value, list):
-        return [expanded(of) for of in value]  # type: ignore[return-value]
-    if isinstance(value, Path):
-        with suppress(RuntimeError):  # nobody is called so
-            return value.expanduser()
-    return value
 
 
 def default_home() -> Path:

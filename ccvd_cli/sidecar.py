@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 
 from . import __version__
-from .clips import sidecar_path
+from .clips import frame_of, sidecar_path
 from .errors import UsageError
 from .outputs import whole
+from .paths import as_text
 from .prompts import named
 from .settings import EditSettings, Family, SampleSettings, Settings
 
@@ -115,7 +117,7 @@ def describe(
         device=str(base.device),
         dtype=str(base.dtype).removeprefix("torch."),  # type: ignore[arg-type]  # one of those that can be asked for
         scale=scale,
-        files=[file.name for file in files],
+        files=[as_text(Path(file.name)) for file in files],
         created=datetime.now(timezone.utc),
         versions=current_versions(),
         edit=edit,
@@ -123,8 +125,16 @@ def describe(
 
 
 def write(sidecar: Sidecar, clip: Path) -> Path:
-    """Writes it beside `clip`, whole or not at all. Raises CcvdError if the file system refuses."""
+    """Writes it beside `clip`, whole or not at all. Frames of an earlier clip of that name, which had more of them, are gone then.
+
+    Raises:
+        CcvdError: the file system refuses.
+    """
     path = sidecar_path(clip)
+    with suppress(UsageError):
+        for name in set(read(path).files) - set(sidecar.files):
+            if frame_of(clip, name):  # whoever wrote that sidecar
+                clip.with_name(name).unlink(missing_ok=True)
     with whole(path) as (part,):
         part.write_text(sidecar.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
     return path

@@ -12,6 +12,7 @@ from typer import Option
 
 from ..errors import CcvdError, UsageError
 from ..outputs import check_output
+from ..paths import expanded
 from .opening import find_base
 from .options import LARGEST_SEED, BaseOptions, JsonOption, SampleOptions
 from .request import Request, base_of, common_base, sample_settings
@@ -206,12 +207,12 @@ def folders_of(given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
             raise UsageError(
                 f"--references {text}: {name} has '{found[name]}' already.", "Give one folder for each."
             )
-        if not Path(folder).expanduser().exists():
+        if not expanded(Path(folder)).exists():
             raise UsageError(
                 f"--references {text}: there is no '{folder}'.",
                 "Give the folder or file it was learned from.",
             )
-        found[name] = Path(folder).expanduser()
+        found[name] = expanded(Path(folder))
     return found
 
 

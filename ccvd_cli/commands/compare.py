@@ -101,7 +101,7 @@ def compare(
         seed = request.settings.seed
         path = options.out or default_path(f"compare {prompt}", seed)
         sheet = _sheet(path)
-        _check_ways(ways, request)
+        _check_ways(ways, request, plain.width)
         clips: dict[str, Tensor] = {}
         opened = open_base_of(session, request)
         for way in ways:
@@ -140,22 +140,41 @@ def _show(clips: dict[str, Tensor], path: Path, sheet: Path, settings: SampleSet
     return [*files, contact_sheet(list(clips.items()), sheet, scale=max(1, scale // 2))]
 
 
-def _check_ways(ways: list[str], request: Request) -> None:
-    """Raises UsageError for a way that changes nothing of this prompt."""
-    settings = request.settings
+def _check_ways(ways: list[str], request: Request, width: int) -> None:
+    """Raises UsageError for a way that changes nothing of this prompt, or nothing that another does not."""
+    settings, lacking = request.settings, _lacking(request)
+    seen: dict[str, Request] = {}
     for way in ways:
+        if lacks := lacking.get(way):
+            raise UsageError(
+                f"--with {way}: '{request.prompt}' has no {lacks}, so nothing would differ.",
+                "Leave it out" + (", or give --region." if lacks == "regions" else "."),
+            )
         if way == "no-noise-guidance" and fills_windows(settings, find_base(request.source).own_size):
             raise UsageError(
                 f"--with {way}: each region of '{request.prompt}' fills a window, so nothing would differ.",
                 "Leave it out, or keep them in one frame: --no-windows.",
             )
-        idle = (way == "base" and not request.concepts) or (way in _OF_REGIONS and not settings.regions)
-        if idle:
-            lacks = "regions" if way in _OF_REGIONS else "concepts"
+        asked = _in_a_way(way, request, width)
+        if same := next((other for other, its in seen.items() if its == asked), None):
             raise UsageError(
-                f"--with {way}: '{request.prompt}' has no {lacks}, so nothing would differ.",
-                "Leave it out" + (", or give --region." if lacks == "regions" else "."),
+                f"--with {same},{way}: both are the same clip by these options.", "Leave one out."
             )
+        seen[way] = asked
+
+
+def _lacking(request: Request) -> dict[str, str]:
+    """By way, what a request would have to have for it."""
+    motions = sum(concept.kind == "motion" for concept in request.concepts)
+    pictured = len(request.concepts) - motions
+    lacking = {} if request.settings.regions else dict.fromkeys(_OF_REGIONS, "regions")
+    if not request.concepts:
+        lacking["base"] = "concepts"
+    if not pictured:
+        lacking["dynamic"] = "subject or style"
+    if request.settings.aggregation == "named" and max(motions, pictured) < 2:
+        lacking["off"] = "concepts that share a weight"
+    return lacking
 
 
 def _ways(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from ..errors import CcvdError, UsageError
 from ..output import date, emit, emit_facts, emit_json, emit_table, size
+from ..paths import expanded
 from ..session import Session
 from .history import histories, tell
 from .options import JsonOption, Kind
@@ -78,7 +79,7 @@ def list_concepts(session: Session, options: ListOptions) -> None:
 def _is_on(concept: ConceptView, base: str) -> bool:
     """Whether a base of this name, fingerprint or folder is the one that it was learned on."""
     known = base in (concept.base, concept.base_fingerprint)
-    return known or Path(base).expanduser().resolve() == Path(concept.base_location).resolve()
+    return known or expanded(Path(base)).resolve() == Path(concept.base_location).resolve()
 
 
 def list_generations(

@@ -102,16 +102,22 @@ def demo(
     emit(str(sheet))
     session.say(f"Done in {duration(time.monotonic() - started)}. Look at {sheet}, then try:")
     for line in (
-        f'ccvd generate "a <V1> {one.noun} spinning under the sea" --home {shlex.quote(str(out / "home"))}',
-        f"ccvd list concepts --home {shlex.quote(str(out / 'home'))}",
+        tour.session.command("generate", f"a <V1> {one.noun} spinning under the sea"),
+        tour.session.command("list", "concepts"),
         "ccvd learn-subject --images YOUR-PHOTOS/ --class-noun dog --base A-REAL-BASE",
     ):
         session.say(f"  {line}")
 
 
 def _check_empty(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"'{out}' is not empty.", "Name a new folder with --out.")
+    hint = "Name a new folder with --out."
+    try:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"'{out}' is not a folder.", hint)
+        if out.exists() and any(out.iterdir()):
+            raise UsageError(f"'{out}' is not empty.", hint)
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise UsageError(f"Cannot write to '{out}': {error.strerror}.", hint) from error
 
 
 @dataclass(frozen=True)

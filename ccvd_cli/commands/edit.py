@@ -12,7 +12,8 @@ from typer import Argument, Option
 from ..clips import default_path, sidecar_path
 from ..errors import UsageError
 from ..output import emit, emit_json
-from ..outputs import check_file, check_output
+from ..outputs import LARGEST, check_file, check_output, written_size
+from ..paths import as_text
 from ..progress import progress
 from ..session import Session
 from . import placing
@@ -95,7 +96,7 @@ def edit(
     with session.registry() as registry:
         request = _prepare(session, registry, Given(video, prompt, how, out, sampling, regions, base))
         if regions.preview_regions:
-            placing.preview(regions, request.settings, as_json=out.json)
+            placing.preview(regions, request.settings, as_json=out.json, automatic=False)
             return
         opened = load(session, registry, request)
         if regions.explain:
@@ -127,6 +128,12 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
     if path.exists() and video.exists() and path.samefile(video):
         raise UsageError(f"--out '{path}' is the clip itself.", "Choose another --out.")
     film = media.load_film(video, size=(settings.height, settings.width), most=settings.frames)
+    if max(film.size) > LARGEST:
+        height, width = film.size
+        raise UsageError(
+            f"'{video}' has {width}x{height} pixels: no clip of more than {LARGEST} a side can be written.",
+            "Make it smaller.",
+        )
     changed: dict[str, Any] = {"frames": len(film.frames)}
     if wanted.method == "ddim":
         changed["scheduler"] = "ddim"
@@ -169,7 +176,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
     from ..engine.edit import edit
 
     film, settings = request.film, request.settings
-    base, (height, width) = opened.base, film.size
+    base, (height, width) = opened.base, written_size(request.path, film.size)
     session.say(_plan(request))
     with progress(quiet=session.quiet) as report:
         frames = edit(base, film.frames, request.prompt, opened.learners, settings, request.how, report)
@@ -184,7 +191,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
         shares=opened.shares,
         edit=sidecar.SidecarEdit(
             **request.how.model_dump(),
-            video=request.video.name,
+            video=as_text(Path(request.video.name)),
             sha256=film.digest,
             fps=film.fps,
             height=height,
@@ -198,7 +205,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
 def _plan(request: Edit) -> str:
     """What will be done to the clip, in one line."""
     film, settings = request.film, request.settings
-    count, (height, width) = len(film.frames), film.size
+    count, (height, width) = len(film.frames), written_size(request.path, film.size)
     taken = f"all {count} frames" if count == film.count else f"{count} of its {film.count} frames"
     return (
         f"Editing {request.video.name} with seed {settings.seed}: {taken} at {settings.width}x{settings.height}; "

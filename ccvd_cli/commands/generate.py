@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -170,7 +169,7 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
     if told.edit:
         raise UsageError(
             f"'{path}' is of a clip that `ccvd edit` made from {told.edit.video}, which it does not hold.",
-            f"Again: `ccvd edit {shlex.join(_edited(told, told.edit))}`",
+            f"Again: `{session.command('edit', *_edited(told, told.edit))}`",
         )
     concepts = sidecar.concepts_now(told, registry)
     now = sidecar.current_versions()

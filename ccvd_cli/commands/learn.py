@@ -185,12 +185,12 @@ def _learn(
         held = " and ".join(concept.name for concept in concepts)
         session.say(f"{held} {'is' if len(concepts) == 1 else 'are'} in the registry.")
         with scoring.going_on(session, concepts) if scoring else nullcontext():
-            previews.final(session, base, learners, task.sampling)
             took = time.monotonic() - started
             try:
+                previews.final(session, base, learners, task.sampling)
                 if scoring:
                     scoring.score(session, registry, concepts)
-            finally:  # they are learned, scored or not
+            finally:  # they are learned, shown and scored or not
                 scores = scoring.found if scoring else None
                 report(session, concepts, task, previews.files, took, scores, as_json=options.json)
 

@@ -53,7 +53,7 @@ def report(
             session.say(f"Scores of {scores[concept.name].words()}")
     for path in previews[-1:]:
         session.say(f"Preview: {path}")
-    session.say(f'Try: ccvd generate "{example_prompt(concepts)}"')
+    session.say(f"Try: {session.command('generate', example_prompt(concepts))}")
 
 
 def _facts(concept: ConceptView, lesson: Lesson, previews: list[Path], seconds: float) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> S
     return placed
 
 
-def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) -> None:
+def preview(
+    options: RegionOptions, settings: SampleSettings, *, as_json: bool, automatic: bool = True
+) -> None:
     """Draws the boxes into --preview-regions, and says so on stdout. Raises UsageError without a box, or for a file that cannot be written."""
     from .. import regions
     from ..outputs import check_output
@@ -99,6 +101,10 @@ def preview(options: RegionOptions, settings: SampleSettings, *, as_json: bool) 
     if not settings.regions and options.auto_regions is False:
         raise UsageError(
             "There are no regions to draw: --no-auto-regions.", "Give --region, or leave it out."
+        )
+    if not settings.regions and not (automatic or options.auto_regions):
+        raise UsageError(
+            "There are no regions to draw.", "Give --region, or --auto-regions for boxes side by side."
         )
     if not settings.regions:
         raise UsageError(

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ..settings import SampleSettings
 
 
+# torch's own OutOfMemoryError is a RuntimeError: a clip beside what trains may be more than a device holds.
+_NO_PREVIEW = (CcvdError, RuntimeError, MemoryError)
+
+
 def example_prompt(concepts: Sequence[ConceptView | Learner]) -> str:
     """A prompt that shows a motion or a style, or one or several subjects together."""
     first = concepts[0]
@@ -74,13 +78,13 @@ class Previews:
         self._reached = (at.stage, at.step // self.every)
         if due and at.step < at.total:  # the last one is the final preview
             stem = f"{self.path.stem}-{at.stage}-{at.step:06}{self.path.suffix}"
-            with suppress(CcvdError):  # a preview that cannot be written is no reason to lose the training
+            with suppress(*_NO_PREVIEW):  # no reason to lose the training
                 self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
 
     def final(
         self, session: Session, base: Base, learners: Sequence[Learner], sampling: SampleSettings
     ) -> None:
-        """The clip at the end, called as they are now. The concepts are safe by then, so a full disk is only a remark."""
+        """The clip at the end, called as they are now. The concepts are safe by then, so a full disk or memory is only a remark."""
         if self.path is None:
             return
         if (
@@ -90,8 +94,8 @@ class Previews:
         with progress(quiet=session.quiet) as report:
             try:
                 self._write(base, learners, sampling, self.path, lambda i, n: report("preview", i, n))
-            except CcvdError as error:
-                session.say(f"No preview: {error.message}")
+            except _NO_PREVIEW as error:
+                session.say(f"No preview: {(str(error).strip().splitlines() or ['out of memory'])[0]}")
 
     @contextmanager
     def undone_unless_kept(self) -> Iterator[None]:

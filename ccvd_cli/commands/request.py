@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import prompts
 from ..errors import UsageError
+from ..paths import as_text
 from ..session import Session
 from .opening import find_base, open_base
 from .options import BaseOptions, DType, RegionOptions
@@ -224,7 +225,7 @@ def record(
             settings=dict(settings),
             concepts=opened.concepts,
             base=opened.base,
-            output=path.absolute(),
+            output=as_text(path.absolute()),
         )
     except RegistryError as error:
         session.say(f"Not recorded: {error.message}.")

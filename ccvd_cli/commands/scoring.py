@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -100,7 +99,7 @@ class Scoring:
 
 def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) -> str:
     """The command that scores them in the same way, and takes what is there already."""
-    words = ["ccvd", "evaluate", *names]
+    words = ["evaluate", *names]
     for name, folder in zip(names, plan.folders, strict=True) if held else ():
         words += ["--references", f"{name}={folder}"]
     given = {
@@ -109,12 +108,11 @@ def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) ->
         "--base": plan.where.base,
         "--device": plan.where.device,
         "--dtype": plan.where.dtype and plan.where.dtype.value,
-        "--home": session.home,
     }
     for option, value in given.items():
         words += [option, str(value)] if value is not None else []
     words += ["--exact"] * plan.options.exact
-    return shlex.join(words)
+    return session.command(*words)
 
 
 @contextmanager

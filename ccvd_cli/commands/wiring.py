@@ -13,7 +13,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from ..session import Session, expanded
+from ..paths import expanded
+from ..session import Session
 from .options import SharedOptions
 
 

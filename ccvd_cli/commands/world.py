@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from ..errors import UsageError
+from ..errors import UNREADABLE, UsageError
 from ..output import emit, emit_json, emit_table
 from ..outputs import check_sheet, whole
 from ..progress import progress
@@ -133,7 +134,7 @@ def subject(
     _write_pictures(
         session, options, who.name, pictures, [{**facts, "actor": asdict(who.actor)}] * len(pictures)
     )
-    session.say(f"Try: ccvd learn-subject --images {options.out} --class-noun {who.noun}")
+    session.say(f"Try: {session.command('learn-subject', '--images', options.out, '--class-noun', who.noun)}")
 
 
 def motion(
@@ -151,7 +152,7 @@ def motion(
     _write_clips(
         session, options, name, (render(clip) for clip in clips), [_described(clip) for clip in clips]
     )
-    session.say(f"Try: ccvd learn-motion --videos {options.out} --class-noun {name}")
+    session.say(f"Try: {session.command('learn-motion', '--videos', options.out, '--class-noun', name)}")
 
 
 def style(
@@ -167,7 +168,7 @@ def style(
     clips = heldout.style_truth(name, options.count, seed=options.seed)
     pictures = heldout.style_images(name, options.count, seed=options.seed)
     _write_pictures(session, options, name, pictures, [{**_described(clip), "style": name} for clip in clips])
-    session.say(f"Try: ccvd learn-style --images {options.out}")
+    session.say(f"Try: {session.command('learn-style', '--images', options.out)}")
 
 
 def _check_name(kind: str, name: str, known: Sequence[str] | dict[str, Any]) -> None:
@@ -203,11 +204,12 @@ def _write_pictures(
 
     _make_folder(options)
     paths = _paths(options.out, stem, len(pictures), ".png")
+    lines = _captions(options, paths, entries)
     for path, picture in zip(paths, pictures, strict=True):
         large = picture.repeat(options.scale, 0).repeat(options.scale, 1)
         with whole(path) as (part,):
             Image.fromarray(large).save(part)
-    _captions(session, options, paths, entries)
+    _tell(session, options, paths, lines)
 
 
 def _write_clips(
@@ -224,9 +226,10 @@ def _write_clips(
     from ..world.render import FPS
 
     paths = _paths(options.out, stem, len(entries), ".mp4")
+    lines = _captions(options, paths, entries)
     for path, frames in zip(paths, clips, strict=True):
         write_clip(torch.from_numpy(frames).movedim(-1, 1) / 255, path, FPS, scale=options.scale)
-    _captions(session, options, paths, entries)
+    _tell(session, options, paths, lines)
 
 
 def _make_folder(options: MaterialOptions) -> None:
@@ -248,8 +251,8 @@ def _written_before(folder: Path) -> list[Path]:
     told = folder / _CAPTIONS
     try:
         names = [jsonlib.loads(line)["file"] for line in told.read_text(encoding="utf-8").splitlines()]
-        return [told, *(folder / Path(name).name for name in names)]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return [*(folder / Path(name).name for name in names), told]
+    except (FileNotFoundError, TypeError, *UNREADABLE):
         return []
 
 
@@ -259,13 +262,17 @@ def _paths(folder: Path, stem: str, count: int, suffix: str) -> list[Path]:
 
 
 def _captions(
-    session: Session, options: MaterialOptions, paths: list[Path], entries: list[dict[str, Any]]
-) -> None:
-    """A JSON line for each of the files: what it shows."""
+    options: MaterialOptions, paths: list[Path], entries: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Writes what each of the files will show, a JSON line for each: before them, so that --yes knows those of a run that was cut off."""
     lines = [{"file": path.name, **entry} for path, entry in zip(paths, entries, strict=True)]
     text = "".join(jsonlib.dumps(line) + "\n" for line in lines)
     with whole(options.out / _CAPTIONS) as (part,):
         part.write_text(text, encoding="utf-8")
+    return lines
+
+
+def _tell(session: Session, options: MaterialOptions, paths: list[Path], lines: list[dict[str, Any]]) -> None:
     if options.json:
         emit_json(lines)
     else:
@@ -321,7 +328,7 @@ def _check_stage(stage: Stage, folder: Path) -> None:
         if not any(start.exists() for start in starts):
             raise UsageError(
                 f"Stage {stage.value} starts from stage {before.value}, which is not in '{folder}'.",
-                f"First: ccvd world pretrain --stage {before.value} --folder {folder}",
+                f"First: ccvd world pretrain --stage {before.value} --folder {shlex.quote(str(folder))}",
             )
 
 

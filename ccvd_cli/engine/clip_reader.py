@@ -7,7 +7,7 @@ in where decord 0.6 (with its FFmpeg 4) gives up: GIF, AV1, and frames of a few 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,24 @@ def _seconds(spans: Spans) -> float:
     begins = spans[:, 0] - spans[0, 0]
     last = spans[-1, 1] - spans[-1, 0]
     return float(begins[-1] + (last if last > 0 else begins[-1] / (len(begins) - 1)))
+
+
+def read_at(path: Path, shares: Sequence[float], side: int) -> list[tuple[int, Pixels]]:
+    """The frames at shares of a clip's length, each once, numbered from 0; (height, width, 3), neither side above `side` pixels.
+
+    Raises:
+        Unreadable: as `read_clip`.
+    """
+    probe = _probe(path)
+    scale = min(1.0, side / max(probe.height, probe.width))
+    height, width = (max(1, round(pixels * scale)) for pixels in (probe.height, probe.width))
+
+    def pick(spans: Spans) -> npt.NDArray[np.int64]:
+        return np.unique([round(share * (len(spans) - 1)) for share in shares])
+
+    picked, spans = _read(path, probe, (height, width), pick)
+    small = [np.asarray(Image.fromarray(x).resize((width, height))) for x in picked]
+    return list(zip(pick(spans).tolist(), small, strict=True))
 
 
 def frames_at(times: npt.NDArray[np.float64], frames: int, fps: int) -> npt.NDArray[np.int64]:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import UsageError
+from ..paths import as_text, expanded
 
 _HASHED = {".json", ".txt", ".safetensors"}
 _VARIANTS = "*.*.safetensors"  # model.fp16.safetensors beside model.safetensors: nobody loads it
@@ -21,8 +22,10 @@ def model_folder(source: str, what: str, wanted: Sequence[str], besides: str = "
     Raises:
         UsageError: there is neither; `what` says in it what was looked for, `besides` what else could be given ("mini, ").
     """
-    folder = Path(source).expanduser()
+    folder = expanded(Path(source))
     if folder.is_dir():
+        if as_text(folder) != str(folder):  # registries and sidecars say where a model was
+            raise UsageError(f"the name of {what} {source!r} is not UTF-8", "rename the folder")
         return folder
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UsageError(

@@ -12,8 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UsageError
+from ..paths import sha256
 from .clip_reader import Unreadable
-from .media import Loaded, find_images, fitted, read_picture, sha256
+from .media import Loaded, find_images
+from .picture_reader import fitted, read_picture
 
 ALPHA = "alpha"
 _BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject

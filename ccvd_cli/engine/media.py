@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import UsageError
-from ..outputs import check_output
+from ..paths import sha256
 from .clip_reader import Pixels, Unreadable, read_clip, read_whole
 from .media_out import contact_sheet, write_clip
+from .picture_reader import fitted, on_white, read_picture
 
 __all__ = [
     "Film",
     "Loaded",
-    "check_output",
     "contact_sheet",
     "find_images",
     "find_videos",
-    "fitted",
     "load_film",
     "load_images",
     "load_videos",
-    "read_picture",
-    "sha256",
     "write_clip",
 ]
 
@@ -40,7 +33,6 @@ _SIDECARS = frozenset(
     {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".yaml", ".yml", ".toml", ".xml", ".html", ".log"}
     | {".ini", ".db", ".srt", ".vtt", ".xmp", ".aae", ".part", ".tmp"}
 )
-Taken = TypeVar("Taken")
 _MANY = 5  # so many files are named in an error; the rest are counted
 
 
@@ -207,81 +199,6 @@ def _too_few(folder: Path, what: str, minimum: int, loaded: Loaded) -> UsageErro
     return UsageError(problem, f"Give at least {least} that a viewer can open: {kinds}.")
 
 
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hex. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _read_photo(path: Path, size: tuple[int, int]) -> Pixels:
     """One photo as uint8 (height, width, 3). Raises Unreadable."""
-    return read_picture(path, lambda image: np.asarray(_on_white(fitted(image, size)[0])))
-
-
-def read_picture(path: Path, take: Callable[[Image.Image], Taken]) -> Taken:
-    """What `take` makes of the picture in a file, which is open while it does. Raises Unreadable."""
-    with warnings.catch_warnings():
-        # Pillow warns of large photos and broken metadata; the photo is fine, and stderr is for progress.
-        warnings.simplefilter("ignore")
-        try:
-            if path.stat().st_size == 0:
-                raise Unreadable("empty file")
-            with Image.open(path) as image:
-                return take(image)
-        except Unreadable:
-            raise
-        except PermissionError as error:
-            raise Unreadable("no permission to read it") from error
-        except UnidentifiedImageError as error:
-            heic = path.suffix.lower() in {".heic", ".heif"}
-            raise Unreadable("HEIC: export it as JPEG" if heic else "not an image") from error
-        except (Image.DecompressionBombError, MemoryError) as error:
-            raise Unreadable("too large: more pixels than any photo has") from error
-        except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-            raise Unreadable("cut short or damaged") from error
-
-
-def fitted(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
-    """Centre crop of `size` (height, width), upright, RGB or RGBA; and how large (width, height) the upright picture is itself.
-
-    Of an animation this is the first picture.
-    """
-    height, width = size
-    side = 2 * max(height, width)
-    whole = image.size
-    image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
-    image.load()
-    try:
-        upright = ImageOps.exif_transpose(image)
-    except Exception:  # EXIF that cannot be parsed says nothing about orientation
-        upright = image
-    if upright.size != image.size:
-        whole = whole[::-1]
-    return ImageOps.fit(_eight_bit(upright), (width, height), Image.Resampling.LANCZOS), whole
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """RGB, or RGBA if anything is transparent. Deep greyscale is scaled; Pillow's convert would clip it."""
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image).astype(np.float32)
-        top = float(np.nan_to_num(grey).max(initial=0.0))
-        if image.mode == "F":
-            white = 1.0 if top <= 1 else 255.0 if top <= 255 else top
-        else:
-            white = 255.0 if image.mode == "I" and top <= 255 else max(65535.0, top)
-        return Image.fromarray((np.nan_to_num(grey) / white * 255).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if image.has_transparency_data:
-        return image if image.mode == "RGBA" else image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return read_picture(path, lambda image: np.asarray(on_white(fitted(image, size)[0])))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..errors import UNREADABLE
 from ..regions import Box
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.shapes import NOUNS
@@ -91,7 +92,7 @@ def drawn(folder: Path, kind: str, files: Iterable[str]) -> dict[str, str]:
             "style": STYLES.__contains__,
         }[kind]
         (name,) = {str(entry[kind]) for entry in told}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, TypeError, *UNREADABLE):
         return {}
     return {kind: name} if known(name) else {}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from .. import prompts
 from ..errors import UNREADABLE, UsageError
+from ..paths import expanded
 from ..settings import Family, Kind, SampleSettings
 from ..world import heldout
 from .questions import Question, built_in
@@ -72,7 +73,7 @@ def open_stream(source: str, *, skip_missing: bool = False) -> Stream:
     if source in TOY:
         toy = TOY[source]
         return Stream(source, toy_tasks(toy)[: toy.tasks], tuple(heldout.indices(toy.split, toy.subjects)))
-    path = Path(source).expanduser()
+    path = expanded(Path(source))
     rows = _rows(path, source)
     tasks = [_task(row, path.parent, f"'{source}', task {i}") for i, row in enumerate(rows, 1)]
     missing = [task for task in tasks if not _there(task)]
@@ -191,7 +192,7 @@ def _task(row: Mapping[str, Any], beside: Path, where: str) -> Task:
     folder = said("folder") or said("videos" if kind == "motion" else "images")
     if not folder:
         raise UsageError(f"{where}: {name} has no folder.", "Say folder, or images, or videos of a motion.")
-    return Task(0, kind, name, noun, beside / Path(folder).expanduser())  # type: ignore[arg-type]
+    return Task(0, kind, name, noun, beside / expanded(Path(folder)))  # type: ignore[arg-type]
 
 
 def _there(task: Task) -> bool:

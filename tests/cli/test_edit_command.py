@@ -212,3 +212,30 @@ def test_a_prompt_is_checked_before_the_clip(
     teach("S7", "style")
     run = ccvd("edit", "--video", "nowhere.mp4", prompt)
     assert (run.code, run.out) == (2, "") and said in run.err.splitlines()[0]
+
+
+def test_what_is_written_has_even_sides_and_says_so(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    write_clip(torch.rand(3, 3, 33, 35), cwd / "in.gif", 6)
+    shared = ("edit", "--video", "in.gif", "a dog", "--base", tiny, *FEW)
+    run = ccvd(*shared, "--out", "a.mp4")
+    told = json.loads((cwd / "a.mp4.json").read_text())["edit"]
+    assert facts(cwd / "a.mp4")[2:] == (36, 34) == (told["width"], told["height"])
+    assert "written at 36x34" in run.err
+
+
+def test_what_no_writer_can_make_is_told_first(
+    ccvd: Ccvd, tiny: Path, video: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccvd_cli.commands.edit.LARGEST", 50)
+    run = ccvd("edit", "--video", video, "a dog", "--base", tiny, *FEW, "--out", "a.mp4")
+    assert run.code == 2 and "'in.mp4' has 60x40 pixels" in run.err and "Loading base" not in run.err
+    assert not (cwd / "a.mp4").exists()
+
+
+def test_boxes_of_an_edit_are_asked_for(ccvd: Ccvd, video: Path, teach: Callable[..., None]) -> None:
+    teach("V1")
+    teach("V2")
+    line = ("edit", "--video", video, "a <V1> dog and a <V2> dog", "--preview-regions", "p.png")
+    run = ccvd(*line)
+    assert run.code == 2 and "--auto-regions for boxes side by side" in run.err, run.err
+    assert ccvd(*line, "--auto-regions").code == 0

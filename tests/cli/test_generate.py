@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert [line.split(":")[0] for line in lines] in (["error", "hint"], ["error"])
     assert said in run.err
     assert sorted(cwd.iterdir()) == before
+
+
+def test_fewer_frames_leave_none_of_an_earlier_clip(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    shared = ("generate", "a dog", "--base", tiny, *FEW, "--out", "s.png")
+    assert ccvd(*shared).code == 0 and len(list(cwd.glob("s_*.png"))) == 3
+    (cwd / "s_007.png").write_text("mine")
+    assert ccvd(*shared, "--frames", 2).code == 0
+    assert sorted(p.name for p in cwd.glob("s_*.png")) == ["s_000.png", "s_001.png", "s_007.png"]
+
+
+def test_a_name_in_another_encoding_is_written_and_told(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.gif")
+    run = ccvd("generate", "a dog", "--base", tiny, *FEW, "--out", name)
+    assert run.code == 0, run.err
+    assert (cwd / name).is_file() and json.loads((cwd / f"{name}.json").read_text())["files"]
+    (listed,) = json.loads(ccvd("list", "generations", "--json").out)
+    assert listed["output"].endswith("caf\\udce9.gif")
+    assert ccvd("generate", "--from", name, "--out", "again.gif").code == 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from cli_material import QUICK, Ccvd
 
 from ccvd_cli.engine import bases, learn, prior
@@ -23,7 +24,7 @@ def test_a_subject_is_learned_from_photos(ccvd: Ccvd, tiny: Path, photos: Path, 
     assert (run.code, run.out) == (0, "V1\n")
     assert "Skipped note.jpg: not an image." in run.err
     assert "from 2 files (0.jpg, 1.jpg); skipped 1 file (note.jpg)." in run.err
-    assert 'Try: ccvd generate "a <V1> dog on the beach"' in run.err
+    assert "Try: ccvd generate 'a <V1> dog on the beach'" in run.err
     assert [path.name for path in cwd.iterdir()] == ["V1-preview.mp4"]
     (concept,) = json.loads(ccvd("list", "concepts", "--json").out)
     assert (concept["name"], concept["kind"], concept["class_noun"]) == ("V1", "subject", "dog")
@@ -79,7 +80,7 @@ def test_a_style_is_learned_from_pictures_and_composes(
     run = ccvd("learn-style", "--images", photos, *shared, "--preview", "v1.gif")
     assert (run.code, run.out) == (0, "V1\n"), run.err
     assert "Learning style V1 from 2 files" in run.err
-    assert 'Try: ccvd generate "a dog in <V1> style"' in run.err and (cwd / "v1.gif").is_file()
+    assert "Try: ccvd generate 'a dog in <V1> style'" in run.err and (cwd / "v1.gif").is_file()
     (concept,) = json.loads(ccvd("list", "concepts", "--kind", "style", "--json").out)
     assert (concept["name"], concept["kind"], concept["class_noun"]) == ("V1", "style", "")
     assert ccvd("learn-subject", "--images", photos, *shared, "--no-preview").code == 0
@@ -310,6 +311,20 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
     assert run.code == 130
     assert run.err.splitlines()[-1] == "error: Interrupted."
     assert list(cwd.iterdir()) == [] and not ccvd_home.exists()
+
+
+def test_a_preview_that_does_not_fit_into_memory_loses_nothing(
+    ccvd: Ccvd, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("ccvd_cli.engine.sample.generate", full)
+    line = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--preview-every", 1)
+    run = ccvd(*line)
+    assert (run.code, run.out) == (0, "V1\n"), run.err
+    assert "No preview: CUDA out of memory." in run.err
+    assert [c["name"] for c in json.loads(ccvd("list", "concepts", "--json").out)] == ["V1"]
 
 
 def test_previews_on_the_way_do_not_change_what_is_learned(

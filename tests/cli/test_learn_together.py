@@ -39,7 +39,7 @@ def test_two_subjects_are_learned_together(ccvd: Ccvd, both: tuple[object, ...],
     assert (run.code, run.out) == (0, "rex\ntom\n"), run.err
     assert "rex and tom are in the registry." in run.err
     assert "Learned subject tom on tiny" in run.err and "from 3 files" in run.err
-    assert 'Try: ccvd generate "a <rex> dog and a <tom> cat on the beach"' in run.err
+    assert "Try: ccvd generate 'a <rex> dog and a <tom> cat on the beach'" in run.err
     assert (cwd / "rex-tom-preview.mp4").is_file()
     assert listed(ccvd) == [("rex", "dog", 1), ("tom", "cat", 2)]
     shown = json.loads(ccvd("show", "tom", "--json").out)

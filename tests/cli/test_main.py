@@ -166,3 +166,19 @@ def test_json_has_no_nan_and_tables_no_escapes(capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": None, "b": [1.5, [None]]}
     emit_table(("PROMPT",), [("a\ndog\x1b[2J",)])
     assert capsys.readouterr().out.splitlines() == ["PROMPT", r"a\ndog\x1b[2J"]
+
+
+@pytest.mark.parametrize(
+    ("out", "says"), [("file", "is not a folder"), ("full", "is not empty"), ("x" * 300, "too long")]
+)
+def test_a_demo_needs_a_new_folder(ccvd: Ccvd, cwd: Path, out: str, says: str) -> None:
+    (cwd / "file").write_text("")
+    (cwd / "full").mkdir()
+    (cwd / "full" / "photo.png").write_text("mine")
+    run = ccvd("demo", "--out", out)
+    assert run.code == 2 and says in run.err and "--out" in run.err, run.err
+
+
+def test_the_folder_of_nobody_is_no_folder(ccvd: Ccvd) -> None:
+    run = ccvd("generate", "a dog", "--base", "~nobody-here/model")
+    assert run.code == 2 and "~nobody-here/model" in run.err, run.err

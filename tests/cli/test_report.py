@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_material import QUICK, Ccvd
+from PIL import Image
 from report_material import animated, result
 
-from ccvd_registry import Registry
+from ccvd_registry import BaseFacts, Registry
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -329,3 +330,39 @@ def test_a_phone_scrolls_tables_not_the_page(ccvd: Ccvd, filled: None, browser: 
     assert browser.execute_script(
         "return [...document.querySelectorAll('.wide')].some(w => w.scrollWidth > w.clientWidth)"
     )
+
+
+def test_a_clip_that_is_older_than_many_is_still_shown(
+    ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path, cwd: Path
+) -> None:
+    """And one in frames by its first."""
+    teach("V1")
+    teach("V2")
+    with Registry(ccvd_home) as registry:
+        views = {name: registry.get(name) for name in ("V1", "V2")}
+        base = BaseFacts("mini", "mini", "f" * 64, "/nowhere/mini")
+        for k, name in enumerate(["V1", *["V2"] * 30]):
+            _made(cwd / f"{k}.png", f"number {k} of <{name}>", views[name].digests, name)
+            registry.record_generation(
+                prompt=f"number {k}",
+                seed=k,
+                settings={},
+                concepts=[views[name]],
+                base=base,
+                output=cwd / f"{k}.png",
+            )
+    assert ccvd("report").code == 0
+    assert "number 0 of" in _page() and "number 30 of" in _page()
+
+
+def _made(clip: Path, prompt: str, digests: dict[str, str], name: str) -> None:
+    """The first frame of a clip, and its sidecar."""
+    frame = clip.with_name(f"{clip.stem}_000.png")
+    Image.new("RGB", (8, 8), (int(clip.stem) * 8, 0, 0)).save(frame)
+    told = {
+        **{"prompt": prompt, "seed": 0, "settings": {}, "device": "cpu", "dtype": "float32", "scale": 1},
+        "concepts": [{"name": name, "kind": "subject", "class_noun": "dog", "digests": digests}],
+        "base": {"name": "mini", "family": "mini", "fingerprint": "f", "location": "/nowhere"},
+        **{"files": [frame.name], "created": "2026-01-01T00:00:00Z", "versions": {}},
+    }
+    clip.with_name(f"{clip.name}.json").write_text(json.dumps(told))

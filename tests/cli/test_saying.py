@@ -13,6 +13,7 @@ from ccvd_cli.commands.overrides import override
 from ccvd_cli.errors import UsageError
 from ccvd_cli.progress import progress
 from ccvd_cli.prompts import check_kinds, named
+from ccvd_cli.session import Session
 from ccvd_cli.settings import SampleSettings
 from ccvd_registry.names import is_legal
 
@@ -126,3 +127,24 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(quiet=True) as report:
         report("sampling", 1, 1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_prompt_in_another_encoding_is_refused() -> None:
+    with pytest.raises(UsageError, match="not UTF-8"):
+        named("a caf\udce9")
+
+
+def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    output.emit_facts({"learned from": "a\x1b]0;mine\x07.png"})
+    output.fail("No file 'b\x1b[2J'", "c\x1b[2J")
+    said = capsys.readouterr()
+    assert "\x1b]0" not in said.out and "a\\x1b]0;mine\\x07.png" in said.out
+    assert "\\x1b[2J'" in said.err and said.err.count("\x1b[2J") == 0
+
+
+def test_a_command_to_go_on_with_names_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CCVD_HOME", "usual")
+    assert Session(Path("usual")).command("show", "V1") == "ccvd show V1"
+    assert Session(Path("my home")).command("generate", "a <V1> dog") == (
+        "ccvd generate 'a <V1> dog' --home 'my home'"
+    )

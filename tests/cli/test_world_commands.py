@@ -10,6 +10,7 @@ import pytest
 import torch
 from cli_material import Ccvd
 
+from ccvd_cli.engine import media_out
 from ccvd_cli.engine.media import load_images, load_videos
 from ccvd_cli.world import heldout, judge
 from ccvd_cli.world.judge_material import ATTRIBUTES
@@ -70,6 +71,32 @@ def test_yes_replaces_only_what_was_written_before(ccvd: Ccvd, cwd: Path) -> Non
     assert drawn.code == 0 and "Try: ccvd learn-style --images mine" in drawn.err
     left = sorted(path.name for path in (cwd / "mine").iterdir())
     assert left == ["captions.jsonl", "photo.png", "sketch-000.png"]
+
+
+def test_yes_replaces_what_an_interrupted_run_has_written(
+    ccvd: Ccvd, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = media_out.write_clip, []
+
+    def twice(*arguments: Any, **named: Any) -> Any:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(arguments)
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(media_out, "write_clip", twice)
+        assert ccvd("world", "motion", "--out", "mine", "--count", 4).code == 130
+    assert len(list((cwd / "mine").glob("circling-*.mp4"))) == 2
+    assert ccvd("world", "motion", "--name", "rocking", "--out", "mine", "--count", 1, "--yes").code == 0
+    assert sorted(p.name for p in (cwd / "mine").iterdir()) == ["captions.jsonl", "rocking-000.mp4"]
+
+
+def test_captions_that_nobody_can_read_are_replaced(ccvd: Ccvd, cwd: Path) -> None:
+    (cwd / "mine").mkdir()
+    (cwd / "mine" / "captions.jsonl").write_text("[" * 100_000)
+    run = ccvd("world", "subject", "--out", "mine", "--count", 1, "--yes")
+    assert run.code == 0 and len(captions(cwd / "mine")) == 1, run.err
 
 
 @pytest.mark.parametrize(

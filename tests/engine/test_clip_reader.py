@@ -23,7 +23,7 @@ from media_material import (
 )
 from PIL import Image
 
-from ccvd_cli.engine.clip_reader import evenly_at, frames_at
+from ccvd_cli.engine.clip_reader import evenly_at, frames_at, read_at
 from ccvd_cli.engine.media import load_film, load_videos
 
 CODECS = [
@@ -213,3 +213,11 @@ def test_bad_clips_leave_stderr_clean(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert [path.name for path in loaded.used] == ["good.mp4"]
     assert [path.name for path, _ in loaded.skipped] == ["cut.avi", "cut.mp4", "text.mp4"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_frames_at_shares_of_a_clip_are_small_and_few(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", ramp(9, 48, 96))
+    found = read_at(path, (0, 0.5, 1, 1), 32)
+    assert [i for i, _ in found] == [0, 4, 8]
+    assert all(frame.shape == (16, 32, 3) for _, frame in found)
+    assert [round(float(frame.mean()) / 255, 1) for _, frame in found] == [0.0, 0.5, 1.0]

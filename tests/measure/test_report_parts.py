@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import math
 import shutil
@@ -10,11 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from report_material import animated, result
 
+from ccvd_cli.engine.media_out import write_clip
 from ccvd_cli.errors import UsageError
 from ccvd_cli.measure import results
 from ccvd_cli.measure.report import benchmark
@@ -172,6 +176,51 @@ def test_a_damaged_clip_is_named_and_spares_the_others(tmp_path: Path) -> None:
     assert {path.name for path in media.unread} == {"bad.gif", "bad.mp4"}
 
 
+def test_pictures_are_shown_as_learning_reads_them(tmp_path: Path) -> None:
+    tall = Image.new("RGB", (64, 32), (250, 0, 0))
+    tall.save(tmp_path / "phone.jpg", exif=_turned())
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    write_clip(torch.rand(5, 3, 32, 48), tmp_path / "film.mp4", 5)
+    (tmp_path / "film.mp4").rename(tmp_path / "film.mov")
+    media = Media(10**6)
+    part = media.part("it")
+    shown = {p.name: part.pictures(p, (0, 0.5, 1)) for p in sorted(tmp_path.iterdir())}
+    assert [i for i, _ in shown["film.mov"]] == [0, 2, 4]
+    assert {(s.width, s.height) for _, s in shown["film.mov"]} == {(48, 32)}
+    ((_, upright),) = shown["phone.jpg"]
+    assert (upright.width, upright.height) == (32, 64)
+    ((_, clear),) = shown["clear.png"]
+    uri, _ = media.stills[clear.key]
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert image.convert("L").getpixel((4, 4)) > 250  # transparent is white
+    (tmp_path / "bad.mov").write_bytes(b"nothing")
+    assert part.pictures(tmp_path / "bad.mov", (0,)) == [] and tmp_path / "bad.mov" in media.unread
+
+
+def _turned() -> Image.Exif:
+    """A phone held upright: the picture is stored lying down."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_a_file_that_cannot_be_read_spares_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(2):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+
+    def broken(path: Path) -> str:
+        if path.name == "0.png":
+            raise OSError(5, "Input/output error")
+        return "its"
+
+    monkeypatch.setattr("ccvd_cli.measure.report.gather.sha256", broken)
+    media = Media(10**6)
+    assert len(sources([{"file": "1.png", "sha256": "its"}], tmp_path, media.part("it"))) == 1
+    assert [path.name for path in media.unread] == ["0.png"]
+
+
 def test_only_files_that_were_learned_from_are_shown(tmp_path: Path) -> None:
     for i in range(2):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
@@ -191,6 +240,8 @@ def test_curves_are_escaped_and_leave_out_what_is_not_finite() -> None:
     assert "nan" not in drawn
     assert drawn.count('class="dot"') == 2
     assert curves({"a": []}, "nothing") == ""
+    for absurd in (1e17, -1e308):  # somebody else's results: no axis has ticks there
+        assert curves({"a": [(1, absurd), (2, absurd)]}, "") == loss([absurd, absurd], "") == ""
 
 
 def test_a_loss_counts_steps_and_is_smoothed() -> None:

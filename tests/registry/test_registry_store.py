@@ -229,6 +229,17 @@ def test_a_folder_without_write_permission_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("part", ["registry.db", "blobs"])
+def test_a_part_of_a_home_without_write_permission_is_an_error(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    registry.add(concept("V1"))
+    registry.check_writable()
+    monkeypatch.setattr(os, "access", lambda path, how: Path(path).name != part)
+    with pytest.raises(HomeNotWritable, match=part):
+        registry.check_writable()
+
+
 def test_a_folder_that_cannot_even_be_looked_into_is_an_error(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...clips import sidecar_path
 from ...errors import UNREADABLE, UsageError
 from ...estimates import Estimate
+from ...paths import sha256
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
 from ..forgetting import Forgetting, forgetting
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 PREVIEWS = 2  # clips on a card
 SOURCES = 6  # source images on a card
-GENERATIONS = 24  # latest ones that are looked at
+GENERATIONS = 24  # latest ones of which weights and regions are shown
+LOOKED_AT = 2000  # latest ones among which everybody's clips are sought
 PLACED = 6  # clips of which regions are shown
 _SCORES = "scores.jsonl"  # as evaluate.py calls it, which needs torch
 Box = tuple[float, float, float, float]
@@ -88,10 +90,11 @@ class Gathered:
 
 def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path], part: Part) -> Gathered:
     """Everything about the registry's concepts. Clips of `evaluation` and source images of `references` are shown if they are there."""
-    concepts = registry.list()
-    made = _sidecars(registry.generations(GENERATIONS))
+    concepts, rows = registry.list(), registry.generations(LOOKED_AT)
+    made = _sidecars(rows[:GENERATIONS])
+    its = {c.name: [row for row in rows if {"name": c.name, **c.digests} in row.concepts] for c in concepts}
     for concept in concepts:  # everybody's first, before anybody's second
-        _previews(concept, made, evaluation, part, 1)
+        _previews(concept, its[concept.name], evaluation, part, 1)
     wrong: list[str] = []
     cards = []
     for concept in concepts:
@@ -109,7 +112,7 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
                 _judges(past[-1]) if past else {},
                 {m: found for m, found in lost.items() if not math.isnan(found.since_first)},
                 dict(histories),
-                _previews(concept, made, evaluation, part, PREVIEWS),
+                _previews(concept, its[concept.name], evaluation, part, PREVIEWS),
                 sources(concept.data, references[concept.name], part) if concept.name in references else [],
             )
         )
@@ -146,13 +149,16 @@ def _judges(found: EvaluationView) -> dict[str, float]:
 
 def _sidecars(generations: Sequence[GenerationView]) -> list[tuple[Path, Sidecar]]:
     """Of clips whose sidecar can still be read, newest first."""
-    found: dict[Path, Sidecar] = {}
-    for generation in generations:
-        path = Path(generation.output)
-        if path not in found:
-            with suppress(UsageError):
-                found[path] = read_sidecar(path.with_name(path.name + ".json"))
-    return list(found.items())
+    return list(_read(dict.fromkeys(Path(generation.output) for generation in generations)))
+
+
+def _read(paths: Iterable[Path]) -> Iterator[tuple[Path, Sidecar]]:
+    """Clips with their sidecars, as far as these can be read; of one in frames, the first."""
+    for path in paths:
+        with suppress(UsageError):
+            about = read_sidecar(sidecar_path(path))
+            frames = path.suffix.lower() == ".png" and about.files
+            yield (path.with_name(Path(about.files[0]).name) if frames else path), about
 
 
 def _placed(path: Path, about: Sidecar, part: Part) -> Placed | None:
@@ -165,15 +171,20 @@ def _placed(path: Path, about: Sidecar, part: Part) -> Placed | None:
 
 
 def _previews(
-    concept: ConceptView, made: Sequence[tuple[Path, Sidecar]], evaluation: Path, part: Part, count: int
+    concept: ConceptView, its: Sequence[GenerationView], evaluation: Path, part: Part, count: int
 ) -> list[Shown]:
     """Generated clips with the concept as it is now, then those of it that evaluations kept."""
-    its = [m for m in made if any(c.digests == concept.digests for c in m[1].concepts)]
-    asked = [(about.prompt, about.seed, path) for path, about in its]
+    asked = (
+        (about.prompt, about.seed, path)
+        for path, about in _read(dict.fromkeys(Path(generation.output) for generation in its))
+        if any(c.digests == concept.digests for c in about.concepts)  # and not another clip in its place
+    )
     found: list[Shown] = []
     tried = 0
-    for prompt, seed, path in [*asked, *_kept(evaluation / concept.name, concept.digests)]:
-        if tried < count and path.is_file():
+    for prompt, seed, path in chain(asked, _kept(evaluation / concept.name, concept.digests)):
+        if tried == count:
+            break
+        if path.is_file():
             clip = part.clip(path)
             found += [Shown(prompt, seed, clip)] if clip else []
             tried += bool(clip) or path in part.media.left_out  # a damaged one is no try
@@ -198,8 +209,11 @@ def sources(data: Sequence[Mapping[str, Any]], folder: Path, part: Part) -> list
     wanted = {file.get("sha256") for file in data}
     found: list[Still] = []
     for path in sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else [folder]:
-        if len(found) < SOURCES and hashlib.sha256(path.read_bytes()).hexdigest() in wanted:
-            found += [still for _, still in part.pictures(path, (0,))]
+        try:
+            if len(found) < SOURCES and sha256(path) in wanted:
+                found += [still for _, still in part.pictures(path, (0,))]
+        except OSError:
+            part.media.unread[path] = part.name
     return found
 
 

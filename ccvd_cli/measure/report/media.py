@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +72,7 @@ class Part:
         clips, stills, moving = dict(self.media.held), {}, {}
         for path in wanted:
             try:
-                uri, still = _picture(_frame(path))
+                uri, still = _picture(_frames(path, (0,))[0][1])
                 data = _uri(path.read_bytes(), _MIME[path.suffix.lower()])
             except Exception:  # decoders say in many ways that a file is damaged
                 self.media.unread[path] = self.name
@@ -89,10 +89,9 @@ class Part:
     def pictures(self, path: Path, at: tuple[float, ...]) -> list[tuple[int, Still]]:
         """A clip's frames at shares of its length, numbered from 0; all or none of them. A picture has one."""
         try:
-            frames = _frames(path)
-            indices = dict.fromkeys(round(share * (len(frames) - 1)) for share in at)
-            found = [(i, *_picture(frames[i])) for i in indices]
+            found = [(i, *_picture(frame)) for i, frame in _frames(path, at)]
         except Exception:
+            self.media.unread[path] = self.name
             return []
         if not self._embed({still.key: (uri, still) for _, uri, still in found}, {}):
             self._leave_out([path])
@@ -119,29 +118,28 @@ class Part:
         return {}
 
 
-def _frames(path: Path) -> list[Image]:
-    if path.suffix.lower() != ".mp4":
-        from PIL import Image, ImageSequence
+def _frames(path: Path, at: Sequence[float]) -> list[tuple[int, Image]]:
+    """Those at shares of its length, numbered from 0: as learning reads them, upright and whole. Raises Unreadable."""
+    from PIL.Image import fromarray
 
-        with Image.open(path) as image:
-            return [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
-    import av
+    from ...engine.clip_reader import Unreadable, read_at
+    from ...engine.picture_reader import read_picture
 
-    with av.open(str(path)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
+    try:
+        return read_picture(path, lambda image: _at(image, at))
+    except Unreadable:  # no picture: a clip, if anything
+        return [(i, fromarray(frame)) for i, frame in read_at(path, at, _THUMB)]
 
 
-def _frame(path: Path) -> Image:
-    """The first one."""
-    if path.suffix.lower() != ".mp4":
-        from PIL import Image
+def _at(image: Image, shares: Sequence[float]) -> list[tuple[int, Image]]:
+    from ...engine.picture_reader import whole
 
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    import av
-
-    with av.open(str(path)) as container:
-        return next(iter(container.decode(video=0))).to_image()
+    last = getattr(image, "n_frames", 1) - 1
+    found = []
+    for i in dict.fromkeys(round(share * last) for share in shares):
+        image.seek(i)
+        found.append((i, whole(image)))
+    return found
 
 
 def _picture(image: Image) -> tuple[str, Still]:

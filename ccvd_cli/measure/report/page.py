@@ -113,7 +113,7 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, str]:
 def write(text: str, path: Path) -> None:
     """Whole or not at all. Raises CcvdError if the file system refuses."""
     with whole(path) as (part,):
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")  # names may be in another encoding
 
 
 __all__ = ["Benchmark", "benchmark", "render", "write"]

@@ -25,11 +25,12 @@ _LEAST = 0.04  # of a score or a loss, from the lowest to the highest of an axis
 _LABEL = 13  # pixels from one name to the next
 _RAW = 240  # points of a loss that are drawn
 _SMOOTH = 0.06  # of a run: the window's memory
+_MOST = 1e9  # neither a score nor a task: beyond it ticks have no digits left
 
 
 def curves(series: Mapping[str, Points], label: str) -> str:
-    """Lines of (task, y), each with its name at its end. Points that are not finite are left out."""
-    kept = {n: [p for p in points if all(map(math.isfinite, p))] for n, points in series.items()}
+    """Lines of (task, y), each with its name at its end. Points that no axis can show are left out."""
+    kept = {n: [p for p in points if all(map(_drawable, p))] for n, points in series.items()}
     kept = {n: sorted(points) for n, points in kept.items() if points}
     if not kept:
         return ""
@@ -62,11 +63,9 @@ def curves(series: Mapping[str, Points], label: str) -> str:
 
 
 def loss(values: Sequence[Any], label: str) -> str:
-    """Of every step, and a moving mean over it. What is not a finite number is left out."""
+    """Of every step, and a moving mean over it. What is no number that an axis can show is left out."""
     steps = [
-        (float(i), float(v))
-        for i, v in enumerate(values, 1)
-        if isinstance(v, (int, float)) and math.isfinite(v)
+        (float(i), float(v)) for i, v in enumerate(values, 1) if isinstance(v, (int, float)) and _drawable(v)
     ]
     if len(steps) < 2:
         return ""
@@ -118,6 +117,10 @@ def _axes(
         f'<text x="{(left + WIDTH - right) / 2:g}" y="{height - 3}" text-anchor="middle">{unit}</text>'
     )
     return at, parts
+
+
+def _drawable(value: float) -> bool:
+    return abs(value) <= _MOST  # not a number is not
 
 
 def _ticks(low: float, high: float) -> list[float]:
