@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import prompts
 from ..errors import UsageError
 from ..output import emit, emit_json
-from ..row import in_a_row
+from ..row import in_a_row, width_of
 from ..session import Session
 from .opening import find_base
 from .options import RegionOptions
@@ -39,7 +39,9 @@ def placed(
     Raises:
         UsageError: a region does not fit the clip.
     """
-    if not settings.regions and (automatic if options.auto_regions is None else options.auto_regions):
+    if settings.regions:
+        _tell_of_room(session, request, settings)
+    elif automatic if options.auto_regions is None else options.auto_regions:
         settings = _in_a_row(session, request, settings)
     return check_fit(settings, request.source)
 
@@ -54,6 +56,18 @@ def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
         cells = max(1, settings.width // base.stride), max(1, settings.height // base.stride)
         regions.check(settings.regions, frames=settings.frames, cells=cells)
     return settings
+
+
+def _tell_of_room(session: Session, request: Request, settings: SampleSettings) -> None:
+    """Boxes that somebody chose stay in a frame of the base's own size, which is small for several subjects."""
+    subjects = {c.name for c in request.concepts if c.kind == "subject"}
+    boxes = sum(not subjects.isdisjoint(prompts.named(region.prompt)) for region in settings.regions)
+    own = find_base(request.source).own_size
+    if boxes > 1 and request.widen and settings.windows is None and own == (settings.height, settings.width):
+        session.say(
+            f"{boxes} subjects share a frame of {own[1]}x{own[0]}: --width {width_of(boxes, own[1])} --windows gives each as much room "
+            "as one has alone."
+        )
 
 
 def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> SampleSettings:

@@ -64,6 +64,28 @@ def test_a_frame_of_the_bases_own_size_is_widened_for_several_subjects(
     assert ccvd(*asked, "--width", "112").code == 0 and Image.open(cwd / "p.png").size == wide
 
 
+def test_own_boxes_in_a_small_frame_are_told_of_a_wider_one(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
+    asked = (
+        "generate",
+        BOTH,
+        "--base",
+        "mini",
+        "--region",
+        LEFT,
+        "--region",
+        RIGHT,
+        "--preview-regions",
+        "p.png",
+    )
+    said = "2 subjects share a frame of 64x64: --width 112 --windows gives each as much room"
+    assert said in ccvd(*asked).err
+    for more in (("--width", 112, "--windows"), ("--no-windows",), ("--width", 64)):
+        run = ccvd(*asked, *more)
+        assert run.code == 0 and "share a frame" not in run.err
+    one = ccvd("generate", "a <V1> dog", "--base", "mini", "--region", LEFT, "--preview-regions", "p.png")
+    assert one.code == 0 and "share a frame" not in one.err
+
+
 def test_who_is_named_twice_is_not_put_into_the_others_box(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
     run = ccvd("generate", f"{BOTH}, the <V1> dog jumping", "--out", "a.gif", *FEW)
     assert run.code == 0 and "a <V2> cat, the <V1> dog jumping' names several subjects" in run.err, run.err
