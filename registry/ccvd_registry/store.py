@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import migrations, names, reading
 from .blobs import BlobStore
 from .errors import ConceptNotFound, ConceptReplaced, HomeNotWritable, IllegalName, NameTaken, explained
-from .views import BaseFacts, BaseLike, ConceptView, EvaluationView, GenerationView, NewConcept
+from .views import BaseLike, ConceptView, EvaluationView, GenerationView, NewConcept
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -110,13 +110,6 @@ class Registry:
         return reading.evaluations(self.database, name) if self._readable() else []
 
     # --- writing ---------------------------------------------------------------------------------
-
-    def register_base(self, name: str, family: str, fingerprint: str, location: str | Path) -> BaseFacts:
-        """Remembers a base model; a known fingerprint only gets its new name and location."""
-        base = BaseFacts(name, family, fingerprint, str(location))
-        with self._transaction() as writer:
-            writer.save_base(base)
-        return base
 
     def add(self, new: NewConcept) -> ConceptView:
         """Stores a concept, whole or not at all. Raises IllegalName or NameTaken."""

@@ -17,9 +17,10 @@ from ccvd_registry import Registry
 _HEAVY = ("torch", "numpy", "alembic", "sqlalchemy", "sqlmodel", "pydantic", "ccvd_cli")
 
 _LIST = "from pathlib import Path; from ccvd_registry import Registry; Registry(Path({home!r})).list()"
-_BASE = (
-    "from pathlib import Path; from ccvd_registry import Registry; "
-    "Registry(Path({home!r})).register_base('mini', 'mini', 'f' * 64, '/models/mini')"
+_WRITE = (
+    "from pathlib import Path; from ccvd_registry import BaseFacts, Registry; "
+    "Registry(Path({home!r})).record_generation(prompt='a dog', seed=0, settings={{}}, concepts=[], "
+    "base=BaseFacts('mini', 'mini', 'f' * 64, '/models/mini'), output='a.mp4')"
 )
 
 
@@ -57,11 +58,11 @@ def test_listing_imports_nothing_heavy(filled: Registry) -> None:
 
 
 def test_writing_at_head_imports_no_alembic(filled: Registry) -> None:
-    assert set(_heavy_after(_BASE, filled.home)) == {"sqlalchemy", "sqlmodel", "pydantic"}
+    assert set(_heavy_after(_WRITE, filled.home)) == {"sqlalchemy", "sqlmodel", "pydantic"}
 
 
 def test_creating_a_registry_imports_no_torch(home: Path) -> None:
-    imported = _heavy_after(_BASE, home)
+    imported = _heavy_after(_WRITE, home)
     assert "alembic" in imported
     assert "torch" not in imported
 

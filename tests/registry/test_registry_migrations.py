@@ -19,7 +19,7 @@ NEXT = f"{int(migrations.HEAD) + 1:04}"
 
 
 def test_the_migrations_lead_to_the_tables(registry: Registry) -> None:
-    registry.register_base("mini", "mini", "f" * 64, "/models/mini")
+    registry.add(concept("V1"))
     engine = open_engine(registry.database)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
@@ -35,7 +35,7 @@ def test_the_migrations_are_one_line_whose_end_is_known_without_alembic() -> Non
 
 
 def test_a_new_registry_is_at_head_in_wal_mode(registry: Registry) -> None:
-    registry.register_base("mini", "mini", "f" * 64, "/models/mini")
+    registry.add(concept("V1"))
     assert migrations.revision(registry.database) == migrations.HEAD
     with closing(sqlite3.connect(registry.database)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)

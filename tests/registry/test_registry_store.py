@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -157,7 +158,7 @@ def test_a_tampered_tensor_file_is_noticed(registry: Registry) -> None:
 
 def test_a_base_is_known_by_its_fingerprint(registry: Registry) -> None:
     registry.add(concept("V1"))
-    registry.register_base("mini", "mini", MINI.fingerprint, Path("/elsewhere/mini"))
+    registry.add(concept("V3", base=replace(MINI, location="/elsewhere/mini")))
     assert registry.get("V1").base_location == "/elsewhere/mini"
     registry.add(concept("V2", base=OTHER))
     assert registry.get("V2").base == "zeroscope"
