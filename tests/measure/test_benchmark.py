@@ -13,11 +13,14 @@ from PIL import Image
 
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.errors import CcvdError, UsageError
+from ccvd_cli.measure import evaluate as evaluating
 from ccvd_cli.measure import streams
-from ccvd_cli.measure.benchmark import Plan, Run, scaled
+from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run, scaled
+from ccvd_cli.measure.encoders import Embedded
 from ccvd_cli.measure.methods import contract
 from ccvd_cli.measure.results import read, standings
 from ccvd_cli.measure.streams import Stream, Task, material
+from ccvd_cli.prompts import named
 
 SHORT = stream("subject", "motion", "subject")
 
@@ -198,7 +201,9 @@ def test_other_data_ways_and_seeds_and_damaged_files_are_no_such_lesson(
 def test_runs_of_one_table_share_their_settings(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(base, SHORT, tmp_path, "ccvd").go()
+    begun = run(base, SHORT, tmp_path, "ccvd")
+    begun.folder.mkdir(parents=True)
+    begun.state.begin(begun._about())
     run(base, SHORT, tmp_path, "joint").check()
     with pytest.raises(UsageError, match="effort differ"):
         run(base, SHORT, tmp_path, "joint", effort=0.5).check()
@@ -216,7 +221,9 @@ def test_runs_of_one_table_share_their_settings(
 
 
 def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> None:
-    run(base, SHORT, tmp_path).go()
+    begun = run(base, SHORT, tmp_path)
+    begun.folder.mkdir(parents=True)
+    begun.state.begin(begun._about())
 
     class Untrained:
         def digests(self) -> None:
@@ -305,3 +312,56 @@ def test_effort_scales_steps_and_keeps_none() -> None:
 def test_results_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no results"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ccvd", "c-lora"])
+def test_who_is_named_takes_part_and_is_held_against_the_clip(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    made: list[tuple[list[str], list[str]]] = []
+    held: dict[str, list[Any]] = {}
+    generate, judge = evaluating.generate_batch, ExactExaminer.scores
+
+    def heard(base: Base, prompts: Any, learners: Any, *rest: Any) -> Any:
+        made.append((list(prompts), [learner.name for learner in learners]))
+        return generate(base, prompts, learners, *rest)
+
+    def judged(self: Any, clip: Any, question: Any, against: Any) -> dict[str, float]:
+        held[question.prompt] = [h.box for h in against]
+        return judge(self, clip, question, against)
+
+    monkeypatch.setattr(evaluating, "generate_batch", heard)
+    monkeypatch.setattr(ExactExaminer, "scores", judged)
+    run(base, SHORT, tmp_path, name).go()
+    assert {len(learners) for _, learners in made} == {1, 2}
+    for prompts, learners in made:
+        assert all(set(named(prompt)) == set(learners) for prompt in prompts)
+    nouns = {task.name: task.noun for task in SHORT.tasks if task.kind == "subject"}
+    said = [f"<{who}> {noun}" in p for prompts, _ in made for p in prompts for who, noun in nouns.items()]
+    assert any(said) == (name != "c-lora")  # which never says the noun
+    ((left, right),) = [boxes for prompt, boxes in held.items() if all(f"<{who}>" in prompt for who in nouns)]
+    assert left[2] == pytest.approx(0.5) == pytest.approx(right[0])
+
+
+def test_another_seed_draws_another_clip(base: Base, tmp_path: Path) -> None:
+    one = run(base, SHORT, tmp_path)
+    other = Run(base, one.examiner, one.plan, "ccvd", 1, RECIPE, SAMPLE)
+    assert (one.sampling.seed, other.sampling.seed) == (0, 1)
+    assert {recipe.seed for recipe in other.recipes.values()} == {1}
+
+
+def test_references_are_pictures_as_clips_are(base: Base, tmp_path: Path) -> None:
+    """From 0 to 1, as the encoders and the trajectories have them."""
+    one = run(base, SHORT, tmp_path)
+    shown: list[Any] = []
+
+    class Spy(Embedded):
+        def images(self, frames: Any) -> Any:
+            shown.append(frames)
+            return super().images(frames)
+
+    one.examiner = replace(one.examiner, clip=Spy(base))
+    subject, motion = SHORT.tasks[:2]
+    one._references_of(subject)
+    shown += one._references_of(motion).clips
+    assert len(shown) > 1 and all(x.min() >= 0 and 0.5 < x.max() <= 1 for x in shown)

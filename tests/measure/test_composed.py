@@ -25,3 +25,13 @@ def test_every_subject_of_a_group_has_a_box_of_its_own() -> None:
         assert list(boxes) == (list(c.names) if c.kind in ("two", "three") else [])
         assert len(set(boxes.values())) == len(boxes)
         assert all(f"<{name}>" in c.asked.prompt for name in c.names)
+
+
+def test_what_the_toy_world_knows_is_kept_in_composed_prompts() -> None:
+    found = {kind: [] for kind in ("subject+motion", "subject+style")}  # type: dict[str, list[bool]]
+    for c in composed(open_stream("toy35").tasks, "mini", toy=True):
+        if c.kind in found:
+            shown = c.asked.shown.motion if c.kind == "subject+motion" else c.asked.shown.style
+            found[c.kind].append(shown == c.names[1])
+            assert f"<{c.names[0]}>" not in c.asked.plain
+    assert all(map(all, found.values())) and all(found.values())

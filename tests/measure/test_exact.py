@@ -139,3 +139,18 @@ def test_judges_are_examined_on_clips_of_as_many_frames(
     for _ in range(2):
         assert exact.scores(torch.rand(8, 3, 64, 64), shown) == {"motion_class": 1.0}
     assert asked == [(300, 8)]
+
+
+def test_each_box_is_looked_into(exact: Exact, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[list[float]]] = []
+    asked = exact.identity.log_probabilities
+
+    def heard(clips, looks=8, windows=None):  # type: ignore[no-untyped-def]
+        seen.append(windows.tolist())
+        return asked(clips)
+
+    monkeypatch.setattr(exact.identity, "log_probabilities", heard)
+    boxes = (("dog-10", (0.0, 0.25, 0.5, 1.0)), ("fish-11", (0.5, 0.25, 1.0, 1.0)))
+    exact.scores(torch.rand(16, 3, 64, 64), Shown(boxes=boxes))
+    exact.scores(torch.rand(16, 3, 64, 64), Shown(subject="dog-10"))
+    assert seen == [[[0.0, 0.25, 0.5, 1.0], [0.5, 0.25, 1.0, 1.0]], [[0.0, 0.0, 1.0, 1.0]]]

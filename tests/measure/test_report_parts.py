@@ -82,6 +82,31 @@ def test_seeds_are_no_further_concepts(tmp_path: Path) -> None:
     assert (three.mean, three.low, three.high) == pytest.approx((one.mean, one.low, one.high))
 
 
+def test_a_judge_is_as_good_as_in_its_worst_run_and_seeds_are_forgotten_apart(tmp_path: Path) -> None:
+    for seed, judge in enumerate((0.98, 0.99)):
+        for order, mean in ((1, 0.5), (2, 0.4)):  # each loses 0.1, the second from another level
+            result(
+                tmp_path, "m", order, {"a": mean + 0.3 * seed}, seed=seed, tasks=2, judges={"identity": judge}
+            )
+    method = _methods(tmp_path)["m"]
+    assert method.judges == {"identity": 0.98}
+    assert method.forgotten["clip_t"].since_first == pytest.approx(0.1)
+    assert method.forgotten["clip_t"].since_best == pytest.approx(0.1)
+
+
+def test_the_same_prompt_for_others_is_another_answer(tmp_path: Path) -> None:
+    clips = [
+        {
+            **{"concept": who, "prompt": "both", "seed": 0, "file": f"clips/{who}.gif", "composed": "two"},
+            "scores": {"clip_t": score},
+        }
+        for who, score in (("a+b", 0.2), ("c+d", 0.6))
+    ]
+    result(tmp_path, "m", 1, {"a": 0.5}, tasks=1, clips=clips)
+    found = _methods(tmp_path)["m"].composed["two"]["clip_t"]
+    assert (found.mean, found.count) == (pytest.approx(0.4), 2)
+
+
 def test_what_parts_were_left_out_of_is_a_method_of_its_own(tmp_path: Path) -> None:
     result(tmp_path, "ccvd", 1, {"a": 0.8})
     result(tmp_path, "ccvd", 1, {"a": 0.4}, ablated=["tokens"])
