@@ -49,6 +49,18 @@ def test_relevance_is_the_nearest_words_cosine() -> None:
             assert torch.isclose(found[j, layer], cosines.max(), atol=1e-5)
 
 
+def test_relevance_is_the_mean_over_prompts() -> None:
+    states, prototypes = torch.randn(2, 2, 4, 6), torch.randn(3, 2, 6)
+    words = torch.ones(2, 4, dtype=torch.bool)
+    each = [relevance(states[i : i + 1], words[i : i + 1], prototypes) for i in (0, 1)]
+    assert torch.allclose(relevance(states, words, prototypes), (each[0] + each[1]) / 2)
+    assert not torch.allclose(each[0], each[1])
+
+
+def test_weights_go_with_the_fourth_power() -> None:
+    assert torch.allclose(zeta(torch.tensor([[0.5], [1.0]])), torch.tensor([[1 / 17], [16 / 17]]))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_weights_sum_to_one_in_every_layer_and_favour_the_relevant(rows: list[list[float]]) -> None:

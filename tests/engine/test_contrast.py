@@ -54,8 +54,43 @@ def test_masks_reach_a_cell_further_than_what_is_seen(base: Base, monkeypatch: p
     assert torch.equal(grown, near) and not torch.equal(grown, seen)
 
 
+def test_what_is_seen_is_where_answers_with_and_without_the_noun_differ(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By more, or by less."""
+    heard: list[str] = []
+    encode = type(base).encode_text
+    monkeypatch.setattr(
+        type(base), "encode_text", lambda self, said, *a: heard.extend(said) or encode(self, said, *a)
+    )
+    monkeypatch.setattr(type(base), "tell", lambda self, text, moments: text)
+    monkeypatch.setattr(contrast, "MARGIN", 0)
+    silent = base.encode_text([""])
+    heard.clear()
+    asked: list[int] = []
+
+    def answer(self: Base, noisy: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros_like(noisy)
+        if not torch.equal(text[:1], silent):
+            asked.append(1)
+            out[..., 1:3, 2:5] = (-1.0) ** len(asked)
+        return out
+
+    monkeypatch.setattr(type(base), "predict", answer)
+    cells = base.latent_shape(1, 64, 64)[2:]
+    found = seen_by(base, list(torch.rand(2, 3, 64, 64) * 2 - 1), "cat")
+    assert heard == ["a cat", ""]
+    expected = torch.zeros(cells)
+    expected[1:3, 2:5] = 1
+    for mask in found:
+        assert torch.equal(torch.nn.functional.interpolate(mask[None], cells)[0, 0], expected)
+
+
 @pytest.mark.parametrize("together", [False, True])
-def test_finding_masks_is_as_good_as_being_given_them(base: Base, together: bool) -> None:
+def test_finding_masks_is_as_good_as_being_given_them(
+    base: Base, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrast, "NOISES", 2)
     photos = list(torch.rand(2, 3, 32, 32) * 2 - 1)
     found = seen_by(base, photos, "dog")
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_learn_and_sample import QUICK, clips, pictures
 
+from ccvd_cli.engine import losses
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.losses import debiased, diffusion_loss, noised
@@ -54,3 +55,31 @@ def test_a_motion_learns_otherwise_and_a_subject_does_not(base: Base) -> None:
 
     assert learned("motion", 1.0) != learned("motion", 0.0)
     assert learned("subject", 1.0) == learned("subject", 0.0)
+
+
+def test_any_frame_may_be_the_anchor(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    anchors: list[int] = []
+    monkeypatch.setattr(
+        losses, "debiased", lambda e, chosen: anchors.extend(chosen.tolist()) or debiased(e, chosen)
+    )
+    monkeypatch.setattr(type(base), "predict", lambda self, x, *_: torch.zeros_like(x))
+    chance = torch.Generator().manual_seed(0)
+    latents, text = torch.randn(8, *base.latent_shape(4, 32, 32)), base.encode_text(["a dog"])
+    for _ in range(5):
+        diffusion_loss(base, noised(base, latents, chance), text, chance, debias=1.0)
+    assert set(anchors) == {0, 1, 2, 3}
+
+
+def test_offset_noise_is_one_value_for_each_sample_channel_and_frame(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        type(base), "noise_and_target", lambda self, x, noise, t: seen.append(noise) or (noise, noise)
+    )
+    latents = torch.zeros(8, 4, 4, 16, 16)
+    for offset in (0.0, 5.0):
+        noised(base, latents, torch.Generator().manual_seed(0), offset_noise=offset)
+    plain, shifted = (noise.mean((3, 4)) for noise in seen)
+    assert plain.std() < 0.1 and 4 < shifted.std() < 6
+    assert (seen[1] - seen[0]).std((3, 4)).max() < 1e-5  # the same for all of a frame

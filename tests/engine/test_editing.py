@@ -153,3 +153,15 @@ def test_concepts_take_part_but_not_in_reading_the_clip(
 def test_sizes_that_the_base_cannot_make(base: Base) -> None:
     with pytest.raises(UsageError, match="30 is not a multiple"):
         edit(base, torch.zeros(4, 3, 30, 32), "a dog", [], CLIP, EditSettings())
+
+
+def test_every_frame_of_a_clip_is_read_at_its_own_moment(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[int]] = []
+    real = type(base).tell
+    monkeypatch.setattr(
+        type(base),
+        "tell",
+        lambda self, text, moments: told.append(moments.flatten().tolist()) or real(self, text, moments),
+    )
+    inverted(base, unit_latents(base), "a dog", CLIP.model_copy(update={"steps": 2}), 0.5)
+    assert told == [[0, 1, 2, 3]]

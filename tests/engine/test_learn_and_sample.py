@@ -355,6 +355,29 @@ def test_a_schedule_weighs_subjects_and_leaves_motions_alone(
     assert not torch.allclose(late, never, atol=1e-3) and not torch.allclose(late, always, atol=1e-3)
 
 
+def test_every_frame_is_told_its_own_moment_and_a_picture_none(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[int]] = []
+    still: list[int] = []
+    tell, rest = type(base).tell, type(base).still
+    monkeypatch.setattr(
+        type(base),
+        "tell",
+        lambda self, x, moments: told.append(moments.flatten().tolist()) or tell(self, x, moments),
+    )
+    monkeypatch.setattr(type(base), "still", lambda self: still.append(1) or rest(self))
+    generate(base, "a dog", [], CLIP.model_copy(update={"steps": 1}))
+    assert told == [[0, 1, 2, 3]] and not still
+    generate(base, "a dog", [], CLIP.model_copy(update={"steps": 1, "frames": 1}))
+    assert told == [[0, 1, 2, 3]] and still  # without the temporal layers
+
+
+def test_the_same_prompt_twice_is_two_clips(base: Base) -> None:
+    one, other = generate_batch(base, ["a dog", "a dog"], [], CLIP.model_copy(update={"steps": 1}))
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
 def test_a_batch_holds_each_prompt(base: Base) -> None:
     batch = generate_batch(base, ["a dog", "a cat", "a car"], [], CLIP)
     assert batch.shape == (3, 4, 3, 32, 32)

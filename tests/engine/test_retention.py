@@ -50,6 +50,28 @@ def test_abs_trace_is_the_inner_product_with_their_sum() -> None:
     assert torch.allclose(earlier.overlap({SITE: new}), expected)
 
 
+@pytest.mark.parametrize("form", ["mean-abs", "abs-trace"])
+def test_who_is_added_later_counts_too(form: str) -> None:
+    old, new = [subspaces(3, SITE) for _ in range(5)], {SITE: adapter(4)}
+    grown = Earlier(form)  # type: ignore[arg-type]
+    for count, concept in enumerate(old, 1):
+        grown.add(concept)
+        fresh = Earlier(form)  # type: ignore[arg-type]
+        for one in old[:count]:
+            fresh.add(one)
+        assert torch.allclose(grown.overlap(new), fresh.overlap(new), atol=1e-6)
+
+
+@pytest.mark.parametrize("widths", [(2, 4), (4, 2), (3, 3)])
+def test_abs_trace_of_other_widths_takes_the_columns_that_both_have(widths: tuple[int, int]) -> None:
+    old, earlier, new = [subspaces(width, SITE) for width in widths], Earlier("abs-trace"), adapter(5)
+    for concept in old:
+        earlier.add(concept)
+    up = new.up.weight
+    expected = sum((one["here"] * up[:, : one["here"].shape[1]]).sum() for one in old)
+    assert torch.allclose(earlier.overlap({SITE: new}), expected.abs() / up.numel(), atol=1e-6)
+
+
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 12), hidden=st.integers(1, 6), form=st.sampled_from(["mean-abs", "abs-trace"]))
 def test_what_is_kept_never_outgrows_the_site(count: int, hidden: int, form: str) -> None:

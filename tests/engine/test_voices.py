@@ -12,7 +12,7 @@ from test_aggregate import concept
 
 from ccvd_cli.engine import regions as engine
 from ccvd_cli.engine import sample as sampling
-from ccvd_cli.engine.aggregate import Share, fold
+from ccvd_cli.engine.aggregate import Share, fold, relevance, zeta
 from ccvd_cli.engine.attention import LayerTextAttention, attention_map
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
@@ -307,3 +307,52 @@ def test_regions_belong_to_one_prompt(base: Base) -> None:
         generate_batch(
             base, ["a <V1> dog", "a cat"], [concept(base, "V1")], CLIP.model_copy(update={"regions": (LEFT,)})
         )
+
+
+def test_where_boxes_overlap_each_has_all_of_its_own_estimate(base: Base) -> None:
+    """In the prompt's row they share; in its own a region is heard in full wherever its box is, and nowhere else."""
+    silence = torch.randn(1, base.text_layers, 24, base.text_width)
+    boxes = parse("a <V1> dog @ 0,0,0.75,1"), parse("a <V2> cat @ 0.25,0,1,1")
+    voices = voiced(base, *boxes, elsewhere=silence)
+    masks = voices.layout.masks(voices.layout.height, voices.layout.width).flatten(2).bool()
+    assert (masks[0] & masks[1]).any()
+    site, frames = base.sites_of("spatial")[0], voices.layout.frames
+    h = torch.randn(voices.rows * frames, masks.shape[2], site.width)
+    acted = engine.RegionalAdapter(Stage(voices), site)(h).unflatten(0, (voices.rows, -1))
+    attn = base.denoiser.get_submodule(site.name)
+    text = torch.cat([torch.randn_like(voices.text[:2]), voices.text])
+    heard = engine.RegionAttention(attn.processor, Stage(voices))(attn, h, text)
+    heard, usual = (x.unflatten(0, (voices.rows, -1)) for x in (heard, attn.processor(attn, h, text)))
+    for k in (0, 1):
+        row, wide = engine.FIRST + k, voices.adapters[1 + k][site]
+        own = wide(h).unflatten(0, (voices.rows, -1))[row]
+        assert torch.allclose(acted[row][masks[k]], own[masks[k]], atol=1e-5)
+        assert torch.allclose(heard[row][masks[k]], usual[row][masks[k]], atol=1e-5)
+        assert not acted[row][~masks[k]].any()
+
+
+def test_attention_is_read_at_the_regions_own_name(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    cast: list[Voices] = []
+    real = engine.spoken
+    monkeypatch.setattr(
+        sampling, "spoken", lambda b, stage, a: cast.append(stage.voices) or real(b, stage, a)
+    )
+    generated(base, [concept(base, "V1"), concept(base, "V2")], regions=(LEFT, RIGHT), frames=1)
+    assert [row.nonzero().flatten().tolist() for row in cast[0].concepts] == [[2], [2]]  # "a <V1> dog"
+
+
+def test_in_a_region_its_own_prompt_and_the_clips_say_how_much(base: Base) -> None:
+    learners = [concept(base, n) for n in ("V1", "V2")]
+    both = "a <V1> dog and a <V2> cat"
+    prompt = f"in the snow {both}"  # what comes before them changes how they are read
+    region = parse(f"{both} @ 0,0,0.5,1")
+    *_, (_, shares) = taking_part(base, prompt, learners, CLIP.model_copy(update={"regions": (region,)}))
+    prototypes = torch.stack([x.text_prototypes for x in learners])
+
+    def asked(text: str) -> torch.Tensor:
+        states = base.encode_text([text], [x.token_vectors() for x in learners])
+        return relevance(states, base.words([text]), prototypes)
+
+    expected = zeta((asked(both) + asked(prompt)) / 2)
+    assert torch.allclose(torch.stack([s.weights for s in shares]), expected, atol=1e-5)
+    assert not torch.allclose(expected, zeta(asked(both)), atol=1e-5)

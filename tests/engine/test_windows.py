@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,6 +36,8 @@ def test_windows_cover_all_and_their_shares_sum_to_one(height: int, width: int, 
         part += window.share
     assert torch.allclose(total, torch.ones(height, width), atol=1e-5)
     assert (len(found) == 1) == (height <= tall and width <= wide)
+    for one, other in pairwise(sorted({(w.columns.start, w.columns.stop) for w in found})):
+        assert one[1] - other[0] >= wide // 4
 
 
 def test_neighbours_share_a_quarter_and_take_over_little_by_little() -> None:
@@ -71,6 +75,15 @@ def test_a_box_is_heard_where_half_of_it_is_seen_and_somewhere_always() -> None:
     for half in (left, right):  # both see nine fourteenths of it
         assert (half[2] != 0).any() and torch.allclose(half[3], torch.tensor([0, 0, 1, 1.0]), atol=1e-6)
     assert left[4, 0].any() and not left[4, 1].any() and right[4, 1].any() and not right[4, 0].any()
+
+
+def test_a_box_of_which_little_is_seen_is_not_heard() -> None:
+    """0.4 of it, where another window sees all of it; half is enough."""
+    views = windows(16, 28, (16, 16), CPU)
+    boxes = [parse(f"<V1> @ {low / 28},0,{(low + 10) / 28},1") for low in (6, 7)]
+    left, right = through(views, boxes_of(boxes, 1))
+    assert left[:, 0].any(1).all()
+    assert [bool(heard) for heard in right[:, 0].any(1)] == [False, True]
 
 
 @pytest.mark.parametrize("size", [(16, 40), (16, 64), (32, 32)])
