@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_learn_and_sample import CLIP, QUICK, pictures
+from test_learn_and_sample import CLIP, QUICK, pictures, stored
 from torch import nn
 
 from ccvd_cli.engine import cotrain
@@ -15,8 +15,9 @@ from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.cotrain import Beside, Subject, learn_subjects_together
-from ccvd_cli.engine.losses import diffusion_loss, noised
+from ccvd_cli.engine.losses import Within, diffusion_loss, noised
 from ccvd_cli.engine.optimise import StepReport
+from ccvd_cli.engine.retention import Earlier, stored_subspaces
 from ccvd_cli.engine.sample import generate
 from ccvd_cli.errors import UsageError
 from ccvd_cli.settings import Recipe
@@ -193,6 +194,69 @@ def test_each_adapter_makes_its_own_half_look_like_its_subject(
 
     fits, swapped = loss(*learners), loss(*learners[::-1])
     assert fits < 0.7 * swapped
+
+
+def test_learning_together_beside_an_earlier_concept_overlaps_less_with_it(
+    base: Base, learned: list[Learner], tmp_path: Path
+) -> None:
+    """In joint steps, too: both subjects are held apart from it in each of them."""
+    old = stored_subspaces(stored(learned[0], tmp_path), base.sites)
+    asked: list[int] = []
+
+    class Heard(Earlier):
+        def overlap(self, adapters):  # type: ignore[no-untyped-def]
+            asked.append(1)
+            return super().overlap(adapters)
+
+    overlaps = {}
+    sites = {s.name: s for s in base.sites}
+    for weight in (0.0, 10.0):
+        earlier = Heard()
+        earlier.add(old)
+        update = {"orthogonal_weight": weight, "token_steps": 0, "adapter_steps": 10}
+        found = two(base, SHORT.model_copy(update=update), earlier=earlier)
+        assert len(asked) == (30 if weight else 0)  # ten joint steps, and ten of one alone
+        overlaps[weight] = sum(
+            float(Earlier.overlap(earlier, {sites[k]: a for k, a in x.adapters.items()})) for x in found
+        )
+    assert overlaps[10.0] < 0.7 * overlaps[0.0]
+
+
+def test_joint_steps_have_their_stages_noise_and_drop_the_prompt(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shifts: list[float] = []
+    real = type(base).timesteps
+    monkeypatch.setattr(
+        type(base), "timesteps", lambda self, n, g, shift: shifts.append(shift) or real(self, n, g, shift)
+    )
+    told: list[bool] = []
+    tell, silence = type(base).tell, base.encode_text([""])
+    monkeypatch.setattr(
+        type(base),
+        "tell",
+        lambda self, text, moments: (
+            told.append(torch.equal(text, silence.expand_as(text))) or tell(self, text, moments)
+        ),
+    )
+    two(base, SHORT.model_copy(update={"token_shift": 3.0, "timestep_shift": 0.6, "text_dropout": 1.0}))
+    assert shifts == [3.0] * 6 + [0.6] * 8
+    assert told and all(told)
+
+
+def test_in_a_joint_picture_both_subjects_are_within_the_masks(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    by = Within.by
+    monkeypatch.setattr(
+        Within, "by", lambda recipe, b, masks, *more: seen.append(masks) or by(recipe, b, masks, *more)
+    )
+    subjects = [Subject(f"V{k}", "dog", full(k), [torch.ones(1, 32, 32)] * 2) for k in (1, 2)]
+    learn_subjects_together(
+        base, subjects, recipe=SHORT.model_copy(update={"token_steps": 0, "adapter_steps": 1})
+    )
+    assert seen and all((masks > 0.99).all() for masks in seen)
 
 
 def test_one_subject_is_not_several(base: Base) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.measure import evaluate as evaluating
-from ccvd_cli.measure import streams
+from ccvd_cli.measure import kept_state, streams
 from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run, scaled
 from ccvd_cli.measure.encoders import Embedded
 from ccvd_cli.measure.methods import contract
@@ -62,6 +62,30 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_results(
     again.go()
     assert learned == [SHORT.tasks[2].name]  # the second was learned already, and only had to be scored
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
+
+
+def test_a_run_that_is_killed_between_two_files_goes_on(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was learned is on disk before the file that says so."""
+
+    class Killed(Exception): ...
+
+    save, calls = kept_state._save, []
+
+    def second_time(*arguments: Any) -> None:
+        calls.append(arguments[0].name)
+        if len(calls) == 4:  # of the second task
+            raise Killed
+        save(*arguments)
+
+    short = Stream(SHORT.name, SHORT.tasks[:2])
+    with monkeypatch.context() as patched:
+        patched.setattr(kept_state, "_save", second_time)
+        with pytest.raises(Killed):
+            run(base, short, tmp_path).go()
+    run(base, short, tmp_path).go()
+    assert len(results(tmp_path)) == 2
 
 
 def test_all_is_scored_at_the_end_and_what_is_unchanged_is_not_made_again(base: Base, tmp_path: Path) -> None:

@@ -230,3 +230,23 @@ def _add_and_die(home: Path, moment: str) -> None:
         save = Writer.save_concept
         Writer.save_concept = lambda *args: die(save(*args))  # type: ignore[method-assign]
     Registry(home).add(concept("killed"))
+
+
+@pytest.mark.parametrize("way", ["collect", "remove"])
+def test_nobody_writes_while_blobs_are_collected(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Else a blob that another process has just written for its new concept would be taken for garbage."""
+    registry.add(concept("V1"))
+    monkeypatch.setattr("ccvd_registry.writing.BUSY_SECONDS", 0.05)
+    collect, tried = BlobStore.collect, []
+
+    def meanwhile(self: BlobStore, referenced: set[str]) -> int:
+        with Registry(registry.home) as other, pytest.raises(RegistryBusy):
+            other.add(concept("V2"))
+        tried.append(1)
+        return collect(self, referenced)
+
+    monkeypatch.setattr(BlobStore, "collect", meanwhile)
+    registry.collect() if way == "collect" else registry.remove("V1")
+    assert tried == [1]

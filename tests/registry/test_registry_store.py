@@ -149,10 +149,12 @@ def test_removing_an_unknown_concept_changes_nothing(registry: Registry) -> None
     registry.get("V1").verify()
 
 
-def test_a_tampered_tensor_file_is_noticed(registry: Registry) -> None:
+@pytest.mark.parametrize("part", ["adapter", "embedding", "prototype"])
+def test_a_tampered_tensor_file_is_noticed(registry: Registry, part: str) -> None:
     stored = registry.add(concept("V1"))
-    stored.prototype_path.write_bytes(b"something else")
-    with pytest.raises(BlobCorrupt, match=stored.prototype_digest):
+    stored.verify()
+    getattr(stored, f"{part}_path").write_bytes(b"something else")
+    with pytest.raises(BlobCorrupt, match=stored.digests[part]):
         stored.verify()
 
 
@@ -165,13 +167,13 @@ def test_a_base_is_known_by_its_fingerprint(registry: Registry) -> None:
 
 
 def test_generations_are_remembered_with_the_digests_they_used(registry: Registry) -> None:
-    stored = registry.add(concept("V1"))
+    stored, other = registry.add(concept("V1")), registry.add(concept("V2"))
     for seed in range(3):
         registry.record_generation(
             prompt="a <V1> dog",
             seed=seed,
             settings={"steps": 25},
-            concepts=[stored],
+            concepts=[stored, other],
             base=MINI,
             output=Path("dog.mp4"),
         )
@@ -181,7 +183,7 @@ def test_generations_are_remembered_with_the_digests_they_used(registry: Registr
     assert (latest.seed, earlier.seed) == (2, 1)
     assert (latest.prompt, latest.settings, latest.base) == ("a <V1> dog", {"steps": 25}, "mini")
     assert latest.output == "dog.mp4"
-    assert latest.concepts == [{"name": "V1", **stored.digests}]
+    assert latest.concepts == [{"name": "V1", **stored.digests}, {"name": "V2", **other.digests}]
     assert latest.created.utcoffset() == timedelta(0)
 
 
