@@ -54,12 +54,40 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_mini(tmp_path_factory.mktemp("bases") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A home in which these commands have learned. It is many tests', to be copied."""
+    homes: dict[str, Path] = {}
+
+    def home(*commands: tuple[object, ...]) -> Path:
+        key = str(commands)
+        if key not in homes:
+            folder = tmp_path_factory.mktemp("learned") / "home"
+            for command in commands:
+                line = [*map(str, command), "--no-preview", "--quiet", "--home", str(folder)]
+                assert main(line) == 0, line
+            homes[key] = folder
+        return homes[key]
+
+    return home
+
+
 @pytest.fixture
-def captioned(tiny: Path, tmp_path: Path) -> Path:
+def learned(learned_once: Callable[..., Path], ccvd_home: Path) -> Callable[..., None]:
+    """Fills this test's home with what these commands learn."""
+
+    def fill(*commands: tuple[object, ...]) -> None:
+        shutil.copytree(learned_once(*commands), ccvd_home)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def captioned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, with an encoder of captions: a base that `ccvd evaluate` can measure by itself."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    folder = Path(shutil.copytree(tiny, tmp_path / "captioned"))
+    folder = Path(shutil.copytree(tiny, tmp_path_factory.mktemp("bases") / "captioned"))
     config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
     config.projection_dim = 24
     CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +18,12 @@ FEW = ("--steps", 1, "--frames", 4, "--count", 2)
 
 
 @pytest.fixture
-def taught(ccvd: Ccvd, captioned: Path, photos: Path, clips: Path) -> Path:
+def taught(learned: Callable[..., None], captioned: Path, photos: Path, clips: Path) -> Path:
     """A base that can read captions, with a subject V1 and a motion V2 on it."""
-    for line in (
-        ("learn-subject", "--images", photos, "--class-noun", "dog"),
-        ("learn-motion", "--videos", clips, "--class-noun", "tai chi"),
-    ):
-        run = ccvd(*line, "--base", captioned, *QUICK)
-        assert run.code == 0, run.err
+    learned(
+        ("learn-subject", "--images", photos, "--class-noun", "dog", "--base", captioned, *QUICK),
+        ("learn-motion", "--videos", clips, "--class-noun", "tai chi", "--base", captioned, *QUICK),
+    )
     return captioned
 
 
@@ -165,9 +162,10 @@ def test_what_cannot_be_measured_is_told_before_anything_is_made(
     assert not (cwd / "evaluation").exists()
 
 
-def test_a_base_without_an_encoder_of_captions_is_told(ccvd: Ccvd, taught: Path, cwd: Path) -> None:
-    shutil.rmtree(taught / "caption_encoder")
-    run = ccvd("evaluate", "V1", "--base", taught)
+def test_a_base_without_an_encoder_of_captions_is_told(
+    ccvd: Ccvd, taught: Path, tiny: Path, cwd: Path
+) -> None:
+    run = ccvd("evaluate", "V1", "--base", tiny)
     assert run.code == 2 and "caption_encoder" in run.err and not (cwd / "evaluation").exists()
 
 

@@ -37,11 +37,12 @@ BROKEN: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture
-def taught(ccvd: Ccvd, tiny: Path, photos: Path, clips: Path) -> Path:
+def taught(learned: Callable[..., None], tiny: Path, photos: Path, clips: Path) -> Path:
     """A registry with the subject V1 and the motion V2, both of the tiny base."""
-    shared = ("--base", tiny, *QUICK, "--no-preview", "--quiet")
-    assert ccvd("learn-subject", "--images", photos, "--class-noun", "dog", *shared).code == 0
-    assert ccvd("learn-motion", "--videos", clips, "--frames", 4, *shared).code == 0
+    learned(
+        ("learn-subject", "--images", photos, "--class-noun", "dog", "--base", tiny, *QUICK),
+        ("learn-motion", "--videos", clips, "--frames", 4, "--base", tiny, *QUICK),
+    )
     return tiny
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ LEFT, RIGHT = "a <V1> dog @ 0,0,0.5,1", "a <V2> cat @ 0.5,0,1,1"
 
 
 @pytest.fixture
-def taught(ccvd: Ccvd, tiny: Path, photos: Path, clips: Path) -> Path:
+def taught(learned: Callable[..., None], tiny: Path, photos: Path, clips: Path) -> Path:
     """The subjects V1 and V2 and the motion V3, all of the tiny base."""
-    shared = ("--base", tiny, *QUICK, "--no-preview", "--quiet")
-    for noun in ("dog", "cat"):
-        assert ccvd("learn-subject", "--images", photos, "--class-noun", noun, *shared).code == 0
-    assert ccvd("learn-motion", "--videos", clips, "--frames", 4, *shared).code == 0
+    learned(
+        *(
+            ("learn-subject", "--images", photos, "--class-noun", noun, "--base", tiny, *QUICK)
+            for noun in ("dog", "cat")
+        ),
+        ("learn-motion", "--videos", clips, "--frames", 4, "--base", tiny, *QUICK),
+    )
     return tiny
 
 
