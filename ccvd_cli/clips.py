@@ -33,9 +33,8 @@ def sidecar_path(path: Path) -> Path:
 
 def frame_of(clip: Path, name: str) -> bool:
     """Whether a file is called as a frame of the .png `clip` is."""
-    return bool(re.fullmatch(rf"{re.escape(clip.stem)}_\d{{3,}}{re.escape(clip.suffix)}", name)) and (
-        clip.suffix.lower() == ".png"
-    )
+    numbered = rf"{re.escape(clip.stem)}_\d{{3,}}{re.escape(clip.suffix)}"
+    return clip.suffix.lower() == ".png" and re.fullmatch(numbered, name) is not None
 
 
 def default_scale(settings: SampleSettings) -> int:

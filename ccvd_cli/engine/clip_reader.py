@@ -112,7 +112,7 @@ def read_at(path: Path, shares: Sequence[float], side: int) -> list[tuple[int, P
     """The frames at shares of a clip's length, each once, numbered from 0; (height, width, 3), neither side above `side` pixels.
 
     Raises:
-        Unreadable: as `read_clip`.
+        Unreadable: as `read_clip`, but one frame is enough.
     """
     probe = _probe(path)
     scale = min(1.0, side / max(probe.height, probe.width))
@@ -121,7 +121,7 @@ def read_at(path: Path, shares: Sequence[float], side: int) -> list[tuple[int, P
     def pick(spans: Spans) -> npt.NDArray[np.int64]:
         return np.unique([round(share * (len(spans) - 1)) for share in shares])
 
-    picked, spans = _read(path, probe, (height, width), pick)
+    picked, spans = _read(path, probe, (height, width), pick, least=1)
     small = [np.asarray(Image.fromarray(x).resize((width, height))) for x in picked]
     return list(zip(pick(spans).tolist(), small, strict=True))
 
@@ -191,17 +191,21 @@ def _starts_as_mp4(path: Path) -> bool:
         return file.read(12)[4:8] == b"ftyp"
 
 
-def _read(path: Path, probe: _Probe, size: tuple[int, int], pick: Pick) -> tuple[Pixels, Spans]:
-    """The frames that `pick` chooses, upright and at least of `size`, and the spans of all."""
+def _read(
+    path: Path, probe: _Probe, size: tuple[int, int], pick: Pick, least: int = 2
+) -> tuple[Pixels, Spans]:
+    """The frames that `pick` chooses, upright and at least of `size`, and the spans of all, of which there are `least`."""
     try:
-        return _read_with_decord(path, probe, size, pick)
+        return _read_with_decord(path, probe, size, pick, least)
     except Unreadable:
         raise
     except Exception:  # decord raises its own errors, RuntimeError, IndexError ...: none is the last word
-        return _read_with_av(path, probe, size, pick)
+        return _read_with_av(path, probe, size, pick, least)
 
 
-def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], pick: Pick) -> tuple[Pixels, Spans]:
+def _read_with_decord(
+    path: Path, probe: _Probe, size: tuple[int, int], pick: Pick, least: int
+) -> tuple[Pixels, Spans]:
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -212,7 +216,7 @@ def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], pick: Pi
     spans = np.asarray(reader.get_frame_timestamp(range(count)), dtype=np.float64).reshape(count, 2)
     if not np.all(np.isfinite(spans)) or np.any(np.diff(spans[:, 0]) <= 0):  # no usable time stamps
         spans = (np.arange(count)[:, None] + [0, 1]) / float(reader.get_avg_fps())
-    _check_whole(spans, probe)
+    _check_whole(spans, probe, least)
     wanted, inverse = np.unique(pick(spans), return_inverse=True)
     pictures = np.asarray(reader.get_batch(wanted.tolist()).asnumpy())
     if pictures.shape != (len(wanted), height, width, 3):
@@ -220,13 +224,15 @@ def _read_with_decord(path: Path, probe: _Probe, size: tuple[int, int], pick: Pi
     return pictures[inverse], spans
 
 
-def _read_with_av(path: Path, probe: _Probe, size: tuple[int, int], pick: Pick) -> tuple[Pixels, Spans]:
+def _read_with_av(
+    path: Path, probe: _Probe, size: tuple[int, int], pick: Pick, least: int
+) -> tuple[Pixels, Spans]:
     """The slow way: decodes from the start, keeps only the wanted frames."""
     import av
 
     try:
         stamps, spans = _timeline_with_av(path)
-        _check_whole(spans, probe)
+        _check_whole(spans, probe, least)
         wanted = [stamps[i] for i in pick(spans)]
         kept = _frames_with_av(path, set(wanted), probe, size)
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -272,9 +278,9 @@ def _decode_size(probe: _Probe, size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(probe.height * scale)), max(1, round(probe.width * scale))
 
 
-def _check_whole(spans: Spans, probe: _Probe) -> None:
+def _check_whole(spans: Spans, probe: _Probe, least: int) -> None:
     """Raises Unreadable if frames are missing."""
-    if len(spans) < 2:
+    if len(spans) < least:
         raise Unreadable("has one frame" if len(spans) else "has no frames")
     there = spans.max() - spans[0, 0]
     if there < 0.9 * probe.seconds - 0.25:

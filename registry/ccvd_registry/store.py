@@ -59,12 +59,11 @@ class Registry:
                 place = place.parent
         if not place.is_dir():
             raise HomeNotWritable(self.home, f"{place} is not a folder")
-        inside = [path for path in (self.database, self.blobs.root) if place == self.home and path.exists()]
-        for path in (place, *inside):
-            if not os.access(path, os.W_OK | (os.X_OK if path.is_dir() else 0)):
-                raise HomeNotWritable(
-                    self.home, f"no permission to write {'in' if path.is_dir() else 'to'} {path}"
-                )
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise HomeNotWritable(self.home, f"no permission to write in {place}")
+        for path in (self.database, self.blobs.root):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise HomeNotWritable(self.home, f"no permission to write to {path}")
 
     def check_name(self, name: str) -> None:
         """Raises IllegalName or NameTaken, so that nobody learns for minutes in vain. `add` checks again."""

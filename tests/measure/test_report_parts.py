@@ -222,6 +222,12 @@ def test_pictures_are_shown_as_learning_reads_them(tmp_path: Path) -> None:
     assert part.pictures(tmp_path / "bad.mov", (0,)) == [] and tmp_path / "bad.mov" in media.unread
 
 
+def test_a_clip_of_one_frame_is_shown(tmp_path: Path) -> None:
+    write_clip(torch.rand(1, 3, 32, 48), tmp_path / "one.mp4", 5)
+    part = Media(10**6).part("it")
+    assert part.clip(tmp_path / "one.mp4") and len(part.pictures(tmp_path / "one.mp4", (0, 0.5, 1))) == 1
+
+
 def _turned() -> Image.Exif:
     """A phone held upright: the picture is stored lying down."""
     exif = Image.Exif()
