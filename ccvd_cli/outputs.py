@@ -98,6 +98,11 @@ def written_size(path: Path, size: tuple[int, int]) -> tuple[int, int]:
     return (size[0] + size[0] % 2, size[1] + size[1] % 2) if path.suffix.lower() == ".mp4" else size
 
 
+def as_written(path: Path) -> Path:
+    """How the files of a clip are found: for frames in PNG, a pattern."""
+    return path.with_name(f"{path.stem}_*{path.suffix}") if path.suffix.lower() == ".png" else path
+
+
 def frame_paths(path: Path, count: int) -> list[Path]:
     """The files that `count` PNG frames of `path` go to: name.png becomes name_000.png, name_001.png ..."""
     digits = max(3, len(str(count - 1)))

@@ -26,7 +26,8 @@ from ccvd_cli.measure.exact import Exact
 from ccvd_cli.registering import new_concept
 from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe, SampleSettings
 from ccvd_cli.world import heldout
-from ccvd_cli.world.judge import Judge, judges_folder
+from ccvd_cli.world.judge import Judge
+from ccvd_cli.world.judge_making import judges_folder
 from ccvd_cli.world.judge_material import WHOLE
 from ccvd_cli.world.parts import pixels
 from ccvd_registry import DataFile, Registry

@@ -12,7 +12,7 @@ from tiny_models import build_mini
 
 from ccvd_cli.measure.results import read, standings
 from ccvd_cli.settings import RECIPES, SAMPLING
-from ccvd_cli.world import judge
+from ccvd_cli.world import judge_making
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -20,8 +20,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Two steps of everything, judges of a moment; the folder of the tiny base."""
-    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
-    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
+    settings = judge_making.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
+    monkeypatch.setattr(judge_making, "JudgeSettings", lambda: settings)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for kind, recipe in RECIPES["mini"].items():
         short = {"token_steps": 1, "adapter_steps": 1, "batch_size": 1, "bottleneck": 0.1}

@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from ..errors import CcvdError, UsageError
 from ..output import date, emit, emit_facts, emit_json, emit_table, size
+from ..outputs import as_written
 from ..paths import expanded
 from ..session import Session
 from .history import histories, tell
@@ -93,7 +94,9 @@ def list_generations(
     if json:
         emit_json([asdict(generation) for generation in generations])
     elif generations:
-        rows = [(g.id, date(g.created), g.seed, g.base, g.prompt, g.output) for g in generations]
+        rows = [
+            (g.id, date(g.created), g.seed, g.base, g.prompt, as_written(Path(g.output))) for g in generations
+        ]
         emit_table(("ID", "CREATED", "SEED", "BASE", "PROMPT", "OUTPUT"), rows)
     else:
         session.say('No clips yet. Make one: ccvd generate "a dog on the beach"')

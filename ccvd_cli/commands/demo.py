@@ -18,17 +18,8 @@ from ..errors import UsageError
 from ..output import duration, emit
 from ..session import Session
 from . import generate, learn, world
-from .options import (
-    LARGEST_SEED,
-    BaseOptions,
-    ClipOptions,
-    LearnOptions,
-    MaskOptions,
-    MotionRecipeOptions,
-    RegionOptions,
-    SampleOptions,
-    SubjectRecipeOptions,
-)
+from .learn_options import LearnOptions, MaskOptions, MotionRecipeOptions, SubjectRecipeOptions
+from .options import LARGEST_SEED, BaseOptions, ClipOptions, RegionOptions, SampleOptions
 from .wiring import command
 
 if TYPE_CHECKING:

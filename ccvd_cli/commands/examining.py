@@ -246,7 +246,7 @@ def with_judges(
     kinds: of the concepts, by name.
     """
     from ..measure.known import Judges
-    from ..world.judge import judges_folder
+    from ..world.judge_making import judges_folder
 
     for name, kind in kinds.items():
         if not (name in held and held[name].truth):

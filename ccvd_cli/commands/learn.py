@@ -24,17 +24,18 @@ from ..progress import progress
 from ..prompts import is_noun
 from ..registering import new_concept
 from ..session import Session
-from .learned import files, report
-from .opening import find_base, open_base
-from .options import (
-    BaseOptions,
+from . import masking
+from .learn_options import (
     LearnOptions,
     MaskOptions,
     MotionRecipeOptions,
     PictureRecipeOptions,
-    SampleOptions,
     SubjectRecipeOptions,
+    one_each,
 )
+from .learned import files, report
+from .opening import find_base, open_base
+from .options import BaseOptions, SampleOptions
 from .previews import Previews, plan_previews
 from .request import base_of
 from .scoring import Plan, plan_scoring
@@ -109,8 +110,6 @@ def register(app: typer.Typer) -> None:
 
 _PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
 _HURRIED = 1.5  # times as fast as it was, a motion is worth a word
-AUTO, NONE = "auto", "none"  # instead of a folder of masks
-_OF_MASKS = ("outside_weight", "keep_weight", "attention_mask_weight", "attention_mask_level")
 
 
 def learn_subject(
@@ -215,7 +214,7 @@ def _plan(
 def _free_names(registry: Registry, wanted: Sequence[str] | None, count: int) -> list[str]:
     """One name for each of so many concepts: those that are asked for, or else the next free ones. Raises UsageError."""
     registry.check_writable()
-    names = list(_one_each(wanted, count, "--name") or ())
+    names = list(one_each(wanted, count, "--name") or ())
     for i, name in enumerate(names):
         registry.check_name(name)
         if name.lower() in (other.lower() for other in names[:i]):
@@ -223,17 +222,6 @@ def _free_names(registry: Registry, wanted: Sequence[str] | None, count: int) ->
     while len(names) < count:
         names.append(registry.next_name(besides=names))
     return names
-
-
-def _one_each(given: Sequence[str] | None, count: int, option: str) -> Sequence[str] | None:
-    """What was given for each of `count` folders; None if nothing was. Raises UsageError if it is neither."""
-    if given and len(given) != count:
-        folders = "one folder" if count == 1 else f"{count} folders"
-        raise UsageError(
-            f"{len(given)} {option} ({', '.join(given)}) for {folders} to learn from.",
-            f"Give {option} once for every folder, in the same order, or leave it out.",
-        )
-    return given or None
 
 
 def _register(
@@ -291,27 +279,27 @@ def _prepare(
     from .overrides import override
 
     count = len(folders)
-    nouns = [_noun(noun) for noun in _one_each(options.class_noun, count, "--class-noun") or [""] * count]
-    within = _masks_of_each(masks, count)
+    nouns = [_noun(noun) for noun in one_each(options.class_noun, count, "--class-noun") or [""] * count]
+    within = masking.sources(masks, count)
     found = find_base(source)
     family = found.family
     usual = RECIPES[family][kind]
     said = {field: value for field, value in overrides.items() if value is not None}
-    recipe = override(usual, {**_about_masks(usual, within), **said})
+    recipe = override(usual, {**masking.changes(usual, within), **said})
     pixels = {"height": options.height, "width": options.width}
     sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
     found.check_size(sampling.height, sampling.width)
     if kind == "subject":
-        _check_masks_are_of_use(recipe, overrides, within)
+        masking.check_of_use(recipe, overrides, within)
     lessons = []
     for name, noun, folder, mask in zip(names, nouns, folders, within, strict=True):
         loaded = _load(kind, folder, recipe, sampling)
-        lessons.append(Lesson(name, noun, loaded, _load_masks(loaded, mask, sampling)))
+        lessons.append(Lesson(name, noun, loaded, masking.load(loaded, mask, sampling)))
     for lesson in lessons:
         for path, reason in lesson.loaded.skipped:
             session.say(f"Skipped {path.name}: {reason}.")
         called = f"{lesson.name} ({lesson.class_noun})" if lesson.class_noun else lesson.name
-        within_masks = _said_of_masks(kind, lesson, recipe)
+        within_masks = masking.told(kind, lesson, recipe)
         session.say(f"Learning {kind} {called} from {files(lesson.loaded.used)}{within_masks}.")
         if kind == "motion":
             _say_hurried(session, lesson.loaded.used, recipe.frames / sampling.fps)
@@ -347,47 +335,6 @@ def _of_another_world(kind: Kind, source: str, folders: Sequence[Path], lessons:
     return not all(drawn(folder, kind, [p.name for p in lesson.loaded.used]) for folder, lesson in each)
 
 
-def _masks_of_each(given: Sequence[str] | None, count: int) -> Sequence[str]:
-    """Where the masks of each of so many folders come from, "" being nowhere in particular. Raises UsageError."""
-    if given and "" in given:
-        raise UsageError("--masks '': no folder.", f"Give a folder, alpha, {AUTO} or {NONE}.")
-    if given and len(given) == 1 and given[0] in (AUTO, NONE):
-        given = [*given] * count  # said once for all
-    each = _one_each(given, count, "--masks") or [""] * count
-    if AUTO in each and NONE in each:
-        raise UsageError(
-            f"--masks {AUTO} for one subject and {NONE} for another.", "Learn them one after the other."
-        )
-    return each
-
-
-def _about_masks(usual: Recipe, masks: Sequence[str]) -> dict[str, Any]:
-    """What masks change of a recipe: whether the base finds those that are not given, and keeps what is outside of these."""
-    if not any(masks):
-        return {}
-    if AUTO in masks and not usual.find_masks:
-        return {"find_masks": True, "keep_weight": 1.0}
-    return {"find_masks": AUTO in masks}
-
-
-def _check_masks_are_of_use(recipe: Recipe, overrides: Mapping[str, Any], masks: Sequence[str]) -> None:
-    """Raises UsageError if settings of masks are given where there will not be any."""
-    from .overrides import option_of
-
-    given = [field for field in _OF_MASKS if overrides[field] is not None]
-    if given and not recipe.find_masks and all(mask in ("", NONE) for mask in masks):
-        raise UsageError(
-            f"{option_of(given[0])} without masks.",
-            "Say where the subject is: --masks FOLDER, alpha, or auto.",
-        )
-
-
-def _said_of_masks(kind: Kind, lesson: Lesson, recipe: Recipe) -> str:
-    if lesson.masks:
-        return ", within their masks"
-    return ", within masks that the base finds" if kind == "subject" and recipe.find_masks else ""
-
-
 def _noun(given: str) -> str:
     noun = " ".join(given.split())
     if not is_noun(noun):
@@ -402,14 +349,6 @@ def _load(kind: Kind, folder: Path, recipe: Recipe, sampling: SampleSettings) ->
     if kind == "motion":
         return media.load_videos(folder, size=pixels, frames=recipe.frames, fps=sampling.fps)
     return media.load_images(folder, size=pixels)
-
-
-def _load_masks(photos: Loaded, source: str, sampling: SampleSettings) -> Masks | None:
-    from ..engine.masks import load_masks
-
-    if source in ("", AUTO, NONE):
-        return None
-    return load_masks(photos, source, size=(sampling.height, sampling.width))
 
 
 def _earlier(session: Session, registry: Registry, task: Task, base: Base) -> Earlier | None:

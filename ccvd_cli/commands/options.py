@@ -39,16 +39,6 @@ class Aggregation(str, Enum):
     off = "off"
 
 
-class TokenMode(str, Enum):
-    per_layer = "per-layer"
-    shared = "shared"
-
-
-class OrthogonalForm(str, Enum):
-    mean_abs = "mean-abs"
-    abs_trace = "abs-trace"
-
-
 class EditMethod(str, Enum):
     noise = "noise"
     ddim = "ddim"
@@ -59,17 +49,13 @@ class EstimateOf(str, Enum):
     box = "box"
 
 
-def _recipe(name: str, help: str) -> Any:
-    return Option(name, help=help, show_default=False, rich_help_panel="Recipe (defaults: those of the base)")
-
-
 def _sampling(name: str, help: str) -> Any:
     return Option(
         name, help=help, show_default=False, rich_help_panel="Sampling (defaults: those of the base)"
     )
 
 
-def _base(name: str, help: str, default: str, metavar: str | None = None) -> Any:
+def of_base(name: str, help: str, default: str, metavar: str | None = None) -> Any:
     return Option(name, help=help, show_default=default, metavar=metavar, rich_help_panel="Base model")
 
 
@@ -98,157 +84,17 @@ class BaseOptions:
 
     base: Annotated[
         str | None,
-        _base(
+        of_base(
             "--base",
             "The embedded base, or a folder or hub id.",
             "mini, or that of the concepts",
             "mini|FOLDER|ID",
         ),
     ] = None
-    device: Annotated[str | None, _base("--device", "Where to compute.", "auto", "auto|cpu|cuda|mps")] = None
-    dtype: Annotated[DType | None, _base("--dtype", "Precision of the base.", "auto")] = None
-
-
-@dataclass(frozen=True)
-class LearnOptions:
-    """What is learned and what is shown of it. Names and nouns: one for each folder, or none."""
-
-    name: Annotated[
-        list[str] | None,
-        Option("--name", metavar="NAME", help="What prompts call it.", show_default="the next free V<n>"),
-    ] = None
-    class_noun: Annotated[
-        list[str] | None,
-        Option(
-            "--class-noun",
-            metavar="NOUN",
-            help="The word for it: dog, playing guitar (a motion), ink painting (a style).",
-            show_default=False,
-        ),
-    ] = None
-    preview: Annotated[
-        Path | None,
-        Option(
-            "--preview", metavar="FILE", help="Where a clip of it goes.", show_default="<name>-preview.mp4"
-        ),
-    ] = None
-    no_preview: Annotated[bool, Option("--no-preview", help="Make no preview clip.")] = False
-    preview_every: Annotated[
-        int | None,
-        Option("--preview-every", min=1, metavar="N", help="A clip every N steps too.", show_default=False),
-    ] = None
-    evaluate: Annotated[
-        bool,
-        Option("--evaluate", help="Score it too, as `ccvd evaluate` would by the same files."),
-    ] = False
-    exact: Annotated[
-        bool,
-        Option("--exact", help="With --evaluate, on the embedded base: judges say what can be known, too."),
-    ] = False
-    height: Annotated[
-        int | None, _base("--height", "Pixels to learn at; generate at the same size.", "that of the base")
-    ] = None
-    width: Annotated[int | None, _base("--width", "As --height.", "that of the base")] = None
-    json: JsonOption = False
-
-
-@dataclass(frozen=True)
-class MaskOptions:
-    """Where in the photos the subject is: once for each folder, or left out."""
-
-    masks: Annotated[
-        list[str] | None,
-        Option(
-            "--masks",
-            metavar="FOLDER|alpha|auto|none",
-            help="Pictures named as the photos, white where it is; alpha: they are transparent elsewhere; auto: where the base sees its "
-            "noun; none: whole photos.",
-            show_default="auto on mini, else none",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
-class RecipeOptions:
-    """Overrides of a `settings.Recipe`, field by field; None keeps the recipe's value."""
-
-    adapter_steps: Annotated[int | None, _recipe("--steps", "Updates of the adapter.")] = None
-    token_steps: Annotated[
-        int | None, _recipe("--token-steps", "Updates of its tokens; 0 keeps the class noun's.")
-    ] = None
-    adapter_lr: Annotated[float | None, _recipe("--lr", "Learning rate of the adapter.")] = None
-    token_lr: Annotated[float | None, _recipe("--token-lr", "Learning rate of its tokens.")] = None
-    batch_size: Annotated[int | None, _recipe("--batch-size", "Samples per update.")] = None
-    text_dropout: Annotated[
-        float | None, _recipe("--text-dropout", "Chance that a caption is left empty.")
-    ] = None
-    tokens: Annotated[
-        TokenMode | None, _recipe("--tokens", "One token per text-conditioned layer, or one for all.")
-    ] = None
-    token_start: Annotated[
-        str | None, _recipe("--token-start", "Word that its tokens start from, instead of the class noun.")
-    ] = None
-    orthogonal_weight: Annotated[
-        float | None,
-        _recipe("--orthogonal", "Weight of staying apart from earlier concepts; 0 turns it off."),
-    ] = None
-    orthogonal_form: Annotated[
-        OrthogonalForm | None, _recipe("--orthogonal-form", "How overlap with them is measured.")
-    ] = None
-    only_sites: Annotated[
-        str | None,
-        _recipe("--only-sites", "Regular expression: adapt only layers in whose names it is found."),
-    ] = None
-    bottleneck: Annotated[
-        float | None, _recipe("--bottleneck", "Adapter's hidden width, as a share of the site's.")
-    ] = None
-    timestep_shift: Annotated[
-        float | None, _recipe("--timestep-shift", "Above 1, the adapter sees high noise more often.")
-    ] = None
-    token_shift: Annotated[float | None, _recipe("--token-shift", "As --timestep-shift, for its tokens.")] = (
+    device: Annotated[str | None, of_base("--device", "Where to compute.", "auto", "auto|cpu|cuda|mps")] = (
         None
     )
-    offset_noise: Annotated[
-        float | None, _recipe("--offset-noise", "Strength of the noise that a whole frame shares.")
-    ] = None
-    seed: Annotated[
-        int | None,
-        Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random.", show_default="0"),
-    ] = None
-
-
-@dataclass(frozen=True)
-class PictureRecipeOptions(RecipeOptions):
-    last_layers: Annotated[
-        int | None, _recipe("--last-layers", "Adapt the last N text-conditioned layers only; 0: all.")
-    ] = None
-    prior_share: Annotated[
-        float | None, _recipe("--prior-share", "Share of a batch that the base draws itself.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class SubjectRecipeOptions(PictureRecipeOptions):
-    outside_weight: Annotated[
-        float | None, _recipe("--outside-mask", "How much what photos show outside its mask counts, 0 to 1.")
-    ] = None
-    keep_weight: Annotated[
-        float | None, _recipe("--keep-outside", "Weight of staying there with what the base draws itself.")
-    ] = None
-    attention_mask_weight: Annotated[
-        float | None, _recipe("--attention-mask", "Weight of its name being read within its mask alone.")
-    ] = None
-    attention_mask_level: Annotated[
-        int | None, _recipe("--attention-mask-level", "Where: in layers of 1/N of the latents' sides.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class MotionRecipeOptions(RecipeOptions):
-    frames: Annotated[int | None, _recipe("--frames", "Frames taken from a clip.")] = None
-    debias_weight: Annotated[
-        float | None, _recipe("--debias", "Weight of MotionDirector's appearance-debiased loss, such as 1.")
-    ] = None
+    dtype: Annotated[DType | None, of_base("--dtype", "Precision of the base.", "auto")] = None
 
 
 @dataclass(frozen=True)

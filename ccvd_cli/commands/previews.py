@@ -13,7 +13,7 @@ from ..errors import CcvdError, UsageError
 from ..outputs import check_output
 from ..progress import progress
 from ..session import Session
-from .options import LearnOptions
+from .learn_options import LearnOptions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
@@ -71,7 +71,7 @@ class Previews:
 
     def on_step(self, base: Base, at: StepReport, sampling: SampleSettings) -> None:
         """Writes <preview>-adapter-000100.mp4 when another `every` steps are done."""
-        if self.path is None or self.every is None:
+        if self.path is None or self.every is None or at.snapshot is None:
             return
         stage, times = self._reached
         due = at.step // self.every > (times if stage == at.stage else 0)

@@ -1,4 +1,4 @@
-"""Methods of a benchmark beside each other on the screen: a column each, a row for every metric.
+"""Methods of a benchmark beside each other: on the screen, a column each and a row for every metric, and on a sheet of clips.
 
 Nine methods are wider than a terminal: as many as there is room for stand beside each other, the others below. A pipe has room for all.
 """
@@ -8,15 +8,19 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from ..metric_names import SAID
 from ..output import GAP, emit, emit_table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..estimates import Estimate
     from ..measure.forgetting import Forgetting
-    from ..measure.results import Standing
+    from ..measure.results import Result, Shot, Standing
 
 _TOGETHER = {
     "two": "two subjects",
@@ -24,6 +28,7 @@ _TOGETHER = {
     "subject+motion": "a subject and a motion",
     "subject+style": "a subject in a style",
 }
+_SHOWN, _SIDE, _COLUMNS = 4, 64, 3  # frames of a clip on a sheet, their pixels, and clips beside each other
 
 
 def tell(found: Sequence[Standing]) -> None:
@@ -36,6 +41,28 @@ def tell(found: Sequence[Standing]) -> None:
         if k:
             emit("")
         emit_table(head, rows)
+
+
+def draw(results: Sequence[Result], sheet: Path) -> None:
+    """The first prompt of a concept and of each way to say several, by every method. Raises UsageError if no two methods have clips."""
+    from ..engine.media import load_film
+    from ..engine.media_out import contact_sheet
+    from ..measure.report.benchmark import side_by_side
+
+    first: dict[tuple[str, str], dict[str, Shot]] = {}
+    for stream in dict.fromkeys(result.stream for result in results):
+        for shots in side_by_side([result for result in results if result.stream == stream]):
+            (one, *_) = shots.values()
+            first.setdefault((stream, one.composed), shots)
+    clips = [
+        (f"{name}: {shot.prompt}", shot.path) for shots in first.values() for name, shot in shots.items()
+    ]
+    if not clips:
+        raise UsageError(
+            f"--sheet '{sheet}': no two methods have clips of one prompt.", "Run another method into --out."
+        )
+    rows = [(label, _small(load_film(path, most=_SHOWN).frames)) for label, path in clips]
+    contact_sheet(rows, sheet, frames_per_row=_SHOWN, scale=1, columns=_COLUMNS)
 
 
 def _rows(stream: str, of: Sequence[Standing]) -> Iterator[tuple[str, ...]]:
@@ -101,4 +128,8 @@ def _lost(found: Forgetting | None) -> str:
     return "" if found is None else f"{found.since_first:+.3f} / {found.since_best:+.3f}"
 
 
-__all__ = ["tell"]
+def _small(frames: Tensor) -> Tensor:
+    """(F, 3, H, W) in [-1, 1] -> in [0, 1], of _SIDE to twice as many pixels."""
+    from torch.nn.functional import avg_pool2d
+
+    return avg_pool2d((frames + 1) / 2, max(1, min(frames.shape[-2:]) // _SIDE))

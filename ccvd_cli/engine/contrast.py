@@ -8,7 +8,7 @@ grows a little all around: a hat or a collar belongs to somebody's dog, and not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,14 @@ _THRESHOLDS = 40
 
 
 @torch.no_grad()
-def seen_by(base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0) -> list[Tensor]:
-    """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty."""
+def seen_by(
+    base: Base,
+    photos: Sequence[Tensor],
+    noun: str,
+    seed: int = 0,
+    on_noise: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Tensor]:
+    """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty. `on_noise` hears how many are done."""
     generator = torch.Generator().manual_seed(seed)
     latents = base.encode_video(torch.stack(list(photos))[:, None])
     count, moment = len(latents), torch.zeros(1, 1, dtype=torch.long)
@@ -32,13 +38,14 @@ def seen_by(base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0) -> l
     )
     contrast = torch.zeros(count, *latents.shape[-2:], device=latents.device)
     with base.still():
-        for _ in range(NOISES):
+        for i in range(NOISES):
             times = base.timesteps(count, generator)
             noise = torch.randn(latents.shape, generator=generator).to(latents.device)
             noisy, _ = base.noise_and_target(latents, noise, times)
             contrast += (
                 (base.predict(noisy, times, told) - base.predict(noisy, times, silent)).abs().mean((1, 2))
             )
+            on_noise(i + 1, NOISES)
     masks = torch.stack([(one >= threshold(one)).float() for one in contrast.cpu()])
     grown = F.max_pool2d(masks[:, None], 2 * MARGIN + 1, stride=1, padding=MARGIN)
     return list(F.interpolate(grown, size=photos[0].shape[-2:], mode="nearest"))

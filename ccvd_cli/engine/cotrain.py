@@ -116,7 +116,8 @@ def learn_subjects_together(
     if len(subjects) < 2:
         raise UsageError(f"{len(subjects) or 'no'} subject cannot be learned together", "give two or more")
     subjects = [
-        replace(s, masks=s.masks or found_masks(base, s.images, s.class_noun, recipe)) for s in subjects
+        replace(s, masks=s.masks or found_masks(base, s.images, s.class_noun, recipe, on_step))
+        for s in subjects
     ]
     pupils = []
     for s in subjects:
@@ -126,6 +127,7 @@ def learn_subjects_together(
             name=s.name,
             class_noun=s.class_noun,
             recipe=recipe,
+            on_step=on_step,
             earlier=earlier,
             masks=s.masks,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -15,7 +15,7 @@ from .concept import Learner
 from .contrast import seen_by
 from .lesson import WITHOUT_A_NOUN, Extra, Lesson
 from .lesson_prompts import motion_prompts, style_prompts, subject_prompt
-from .optimise import OnStep
+from .optimise import OnStep, StepReport
 from .prior import imagine
 from .retention import Earlier
 
@@ -50,23 +50,30 @@ def subject_lesson(
         earlier=earlier,
     )
     if kind == "subject":
-        masks = masks or found_masks(base, images, class_noun, recipe)
+        masks = masks or found_masks(base, images, class_noun, recipe, on_step)
     if masks:
         lesson.look_within(masks)
     if recipe.prior_share:
         shown = class_noun or ("picture" if kind == "style" else WITHOUT_A_NOUN["subject"])
         with base.still():
-            lesson.prior = imagine(base, f"a {shown}", lesson.latents.shape[1:], recipe.seed)
+            lesson.prior = imagine(
+                base, f"a {shown}", lesson.latents.shape[1:], recipe.seed, _preparing("prior", on_step)
+            )
     return lesson
 
 
-def found_masks(base: Base, images: Sequence[Tensor], class_noun: str, recipe: Recipe) -> Sequence[Tensor]:
+def found_masks(
+    base: Base, images: Sequence[Tensor], class_noun: str, recipe: Recipe, on_step: OnStep
+) -> Sequence[Tensor]:
     """Where the base sees a subject in its pictures, as masks (1, H, W); none if the recipe does not ask for them."""
-    return (
-        seen_by(base, images, class_noun or WITHOUT_A_NOUN["subject"], recipe.seed)
-        if recipe.find_masks
-        else ()
-    )
+    if not recipe.find_masks:
+        return ()
+    noun = class_noun or WITHOUT_A_NOUN["subject"]
+    return seen_by(base, images, noun, recipe.seed, _preparing("masks", on_step))
+
+
+def _preparing(stage: str, on_step: OnStep) -> Callable[[int, int], None]:
+    return lambda step, total: on_step(StepReport(stage, step, total))
 
 
 def learn_subject(

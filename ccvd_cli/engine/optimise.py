@@ -15,16 +15,17 @@ from .concept import Learner
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where a training run stands; `loss` is the mean since the last report.
+    """Where learning stands; `loss` is the mean since the last report.
 
     `snapshot` copies the concepts as they are now, mostly one. Sampling with the copy leaves the training, its random numbers too, as it is.
+    Both are None while there is only the material to prepare.
     """
 
     stage: str
     step: int
     total: int
-    loss: float
-    snapshot: Callable[[], list[Learner]]
+    loss: float | None = None
+    snapshot: Callable[[], list[Learner]] | None = None
 
 
 OnStep = Callable[[StepReport], None]

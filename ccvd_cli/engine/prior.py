@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +23,17 @@ class Prior:
     text: Tensor
 
 
-def imagine(base: Base, prompt: str, shape: Sequence[int], seed: int) -> Prior:
+def imagine(
+    base: Base,
+    prompt: str,
+    shape: Sequence[int],
+    seed: int,
+    on_step: Callable[[int, int], None] = lambda step, total: None,
+) -> Prior:
     """Pictures that the base makes of a prompt, kept as latents: rehearsing them keeps its other things as they are."""
     with torch.no_grad():
         told, empty = base.encode_text([prompt]), base.encode_text([""])
     text = torch.cat([empty, told]).repeat_interleave(PRIOR_PICTURES, 0)
     settings = SampleSettings(steps=PRIOR_STEPS, frames=1, seed=seed)
-    return Prior(
-        sample(base, guided(base, text, ClassifierFree(3.0)), (PRIOR_PICTURES, *shape), settings), told
-    )
+    estimate = guided(base, text, ClassifierFree(3.0))
+    return Prior(sample(base, estimate, (PRIOR_PICTURES, *shape), settings, on_step), told)

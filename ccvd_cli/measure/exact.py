@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..regions import Box
 from ..world import heldout
-from ..world.judge import Autoencoder, Judge, OnStep, accuracy_on, attribute_judge, identity_judge
+from ..world.judge import Judge
+from ..world.judge_making import Autoencoder, OnStep, accuracy_on, attribute_judge, identity_judge
 from ..world.judge_material import ATTRIBUTES, OTHER, WHOLE, Draw, one_of, ordinary
 from ..world.motions import HELDOUT_MOTIONS, MOTIONS
 from ..world.render import COLOURS, FRAMES, TEXTURES

@@ -23,7 +23,7 @@ from .exact import Boxes, Exact, Shown, is_subject, least, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
-    from ..world.judge import OnStep
+    from ..world.judge_making import OnStep
 
 Truth = Mapping[str, str]  # a field of `Shown` -> name
 CAPTIONS = "captions.jsonl"

@@ -15,7 +15,7 @@ from tiny_models import build_mini
 
 from ccvd_cli.__main__ import main
 from ccvd_cli.commands import learn
-from ccvd_cli.world import judge
+from ccvd_cli.world import judge_making
 from ccvd_registry import BaseFacts, NewConcept, Registry
 
 
@@ -142,5 +142,5 @@ def teach(ccvd_home: Path) -> Callable[..., None]:
 @pytest.fixture
 def junior(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judges of a moment."""
-    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=4)
-    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
+    settings = judge_making.JudgeSettings(clips=8, steps=1, batch=4, examined=4)
+    monkeypatch.setattr(judge_making, "JudgeSettings", lambda: settings)

@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from ccvd_cli.measure import streams
 from ccvd_cli.measure.methods.ewc import EwcSettings
-from ccvd_cli.world import judge
+from ccvd_cli.world import judge_making
 
 QUICK = ("--steps", 1, "--frames", 4, "--prompts", 1, "--effort", 0.005)
 
@@ -21,8 +21,8 @@ QUICK = ("--steps", 1, "--frames", 4, "--prompts", 1, "--effort", 0.005)
 @pytest.fixture
 def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A base that reads captions; judges of a moment, and a toy stream of two tasks."""
-    settings = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
-    monkeypatch.setattr(judge, "JudgeSettings", lambda: settings)
+    settings = judge_making.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
+    monkeypatch.setattr(judge_making, "JudgeSettings", lambda: settings)
     monkeypatch.setitem(streams.TOY, "toy10", streams.TOY["toy10"]._replace(tasks=2))
     folder = build_mini(tmp_path / "tiny")
     config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))

@@ -51,6 +51,7 @@ def test_concepts_compose_and_a_sidecar_gives_the_same_frames(ccvd: Ccvd, taught
     first = ccvd("generate", prompt, "--out", "a.png", "--seed", 7, *FEW, "--scheduler", "ddim")
     assert first.code == 0, first.err
     assert first.out.split() == ["a_000.png", "a_001.png", "a_002.png"]
+    assert ccvd("list", "generations").out.split()[-1] == str(cwd / "a_*.png")
     told = json.loads((cwd / "a.png.json").read_text())
     assert (told["prompt"], told["seed"], told["scale"], told["device"]) == (prompt, 7, 4, "cpu")
     assert (told["settings"]["scheduler"], told["settings"]["frames"]) == ("ddim", 3)

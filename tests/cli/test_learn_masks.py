@@ -12,6 +12,7 @@ from PIL import Image
 from tiny_models import build_unet3d
 
 from ccvd_cli.engine import bases, learn
+from ccvd_cli.engine.contrast import NOISES
 
 
 def draw(folder: Path, name: str, size: tuple[int, int] = (50, 40), white: int = 255) -> None:
@@ -71,6 +72,7 @@ def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: P
         run = ccvd(*shared, "--name", name, *more)
         assert run.code == 0, run.err
         assert ("within masks that the base finds" in run.err) == (name != "none")
+        assert (f"masks {NOISES}/{NOISES}" in run.err) == (name != "none")
         told.append(json.loads(ccvd("show", name, "--json").out))
     assert told[0]["digests"]["adapter"] == told[1]["digests"]["adapter"]  # what mini does by itself
     assert len({one["digests"]["adapter"] for one in told}) == 3

@@ -12,7 +12,7 @@ from cli_material import Ccvd
 
 from ccvd_cli.engine import media_out
 from ccvd_cli.engine.media import load_images, load_videos
-from ccvd_cli.world import heldout, judge
+from ccvd_cli.world import heldout, judge_making
 from ccvd_cli.world.judge_material import ATTRIBUTES
 
 
@@ -166,8 +166,8 @@ def test_pretraining_goes_on_where_it_stopped(ccvd: Ccvd, cwd: Path, monkeypatch
 def test_adherence_prints_a_table_and_draws_a_sheet(
     ccvd: Ccvd, cwd: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, ccvd_home: Path
 ) -> None:
-    quick = judge.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
-    monkeypatch.setattr(judge, "JudgeSettings", lambda: quick)
+    quick = judge_making.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
+    monkeypatch.setattr(judge_making, "JudgeSettings", lambda: quick)
     options = ("--base", tiny, "--count", 3, "--steps", 1, "--frames", 2, "--sheet", "sheet.png")
     run = ccvd("world", "adherence", *options, "--height", 32, "--width", 32)
     assert run.code == 0, run.err

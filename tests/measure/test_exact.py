@@ -133,7 +133,7 @@ def test_judges_are_examined_on_clips_of_as_many_frames(
         asked.append((count, frames))
         return {"scene": 0.5, "motion": 0.98}
 
-    monkeypatch.setattr("ccvd_cli.world.judge.examine", examine)
+    monkeypatch.setattr("ccvd_cli.world.judge_making.examine", examine)
     shown = Shown(scene="snow", motion="jumping")
     assert exact.accuracies(shown) == {"scene": 0.99, "motion_class": 0.99} and not asked
     for _ in range(2):

@@ -248,7 +248,7 @@ def test_c_lora_minds_only_what_was_changed_before(split: int, seed: int) -> Non
 
 def test_c_lora_starts_at_random_and_says_no_noun(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_for: list[str] = []
-    monkeypatch.setattr(c_lora, "found_masks", lambda _, images, noun, recipe: looked_for.append(noun) or ())
+    monkeypatch.setattr(c_lora, "found_masks", lambda _, images, noun, *how: looked_for.append(noun) or ())
     one = method("c-lora", base)
     last = {kind: recipe.model_copy(update={"last_layers": 1}) for kind, recipe in one.common.recipes.items()}
     one.common = replace(one.common, recipes=last)  # it changes every layer all the same

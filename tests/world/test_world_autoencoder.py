@@ -8,7 +8,7 @@ from pathlib import Path
 from tiny_models import build_mini
 
 from ccvd_cli.engine.bases import open_base
-from ccvd_cli.world.judge import Autoencoder
+from ccvd_cli.world.judge_making import Autoencoder
 
 
 def test_another_autoencoder_has_another_digest_and_another_denoiser_has_not(tmp_path: Path) -> None:

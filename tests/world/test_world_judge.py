@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ccvd_cli.engine.bases import open_base
-from ccvd_cli.world import heldout
+from ccvd_cli.world import heldout, judge_making
 from ccvd_cli.world import judge as judging
-from ccvd_cli.world.judge import (
+from ccvd_cli.world.judge import Judge
+from ccvd_cli.world.judge_making import (
     Autoencoder,
-    Judge,
     JudgeSettings,
     attribute_judge,
     identity_judge,
@@ -192,7 +192,7 @@ def test_the_embedded_base_comes_with_judges_of_this_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are found by what the world looks like now and by the base's own autoencoder: none has to be trained."""
-    monkeypatch.setattr(judging, "_train", lambda *_: pytest.fail("a judge had to be trained"))
+    monkeypatch.setattr(judge_making, "_train", lambda *_: pytest.fail("a judge had to be trained"))
     autoencoder = Autoencoder.of(open_base("mini", device="cpu"))
     shipped = (
         attribute_judge(autoencoder, tmp_path),

@@ -98,7 +98,7 @@ class CLora(Method):
             lesson = motion_lesson(self.base, material, **how)
         else:
             if task.kind == "subject":  # the base may know where it is; no prompt says it
-                how["masks"] = found_masks(self.base, material, task.noun, recipe)
+                how["masks"] = found_masks(self.base, material, task.noun, recipe, self.common.on_step)
             lesson = subject_lesson(self.base, material, kind=task.kind, **how)
         lesson.start, lesson.extra = self._random_token(task.order), self
         changes: dict[Any, Any] = self._fresh(task)
