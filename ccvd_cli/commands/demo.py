@@ -93,7 +93,7 @@ def demo(
     emit(str(sheet))
     session.say(f"Done in {duration(time.monotonic() - started)}. Look at {sheet}, then try:")
     for line in (
-        tour.session.command("generate", f"a <V1> {one.noun} spinning under the sea"),
+        tour.session.command("generate", f"a <V1> {one.noun} jumping under the sea"),
         tour.session.command("list", "concepts"),
         "ccvd learn-subject --images YOUR-PHOTOS/ --class-noun dog --base A-REAL-BASE",
     ):
