@@ -43,11 +43,13 @@ class _Pace:
     stage: str = ""
     begun: float = 0.0
     first: int = 0
+    last: int = 0
     loss: float | None = None
 
     def update(self, stage: str, step: int, loss: float | None) -> bool:
-        """Whether a new stage begins with this step."""
-        fresh = stage != self.stage
+        """Whether a new stage begins with this step, perhaps one of the same name."""
+        fresh = stage != self.stage or step <= self.last
+        self.last = step
         if fresh:
             self.stage, self.begun, self.first, self.loss = stage, time.monotonic(), step, None
         if loss is not None:

@@ -153,7 +153,7 @@ def benchmark(
     if options.sheet:
         check_sheet(options.sheet)
     if options.table:
-        check_table(options)
+        check_table(options, sampling, base)
     else:
         _run(session, options, sampling, base)
     results, wrong = read(options.out)

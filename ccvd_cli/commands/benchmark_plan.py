@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from ..measure.streams import Stream
     from ..settings import SampleSettings
     from .benchmark import BenchmarkOptions
+    from .options import BaseOptions, SampleOptions
 
 _WHICH = ("stream", "methods", "out", "sheet", "table", "json")
 
 
-def check_table(options: BenchmarkOptions) -> None:
+def check_table(options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions) -> None:
     """Raises UsageError for an option that says how to run."""
     from .overrides import option_of
 
-    for field in fields(options):
-        if field.name not in _WHICH and (given := getattr(options, field.name)) != field.default:
+    every = [(bundle, field) for bundle in (options, sampling, base) for field in fields(bundle)]
+    for bundle, field in every:
+        if field.name not in _WHICH and (given := getattr(bundle, field.name)) != field.default:
             said = " ".join(given) if isinstance(given, list) else given
             raise UsageError(
                 f"{option_of(field.name)} {said}: --table runs nothing.", "Leave one of them out."
@@ -35,14 +37,14 @@ def asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Resu
     """Of the stream and the methods that are named, or all. Raises UsageError if there are none."""
     streams = {Path(options.stream).stem} if options.stream else {r.stream for r in results}
     found = [r for r in results if r.stream in streams]
+    if options.stream and not found:
+        raise UsageError(
+            f"--stream {options.stream}: '{options.out}' holds no results of it.", "Run it, or name another."
+        )
     if options.methods and options.methods != "all":
         named = {r.method: r.method.partition(" ")[0] for r in found}
         methods = _listed(options.methods, sorted(set(named.values())), "--methods")
         found = [r for r in found if named[r.method] in methods]
-    elif options.stream and not found:
-        raise UsageError(
-            f"--stream {options.stream}: '{options.out}' holds no results of it.", "Run it, or name another."
-        )
     return found
 
 

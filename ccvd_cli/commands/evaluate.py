@@ -103,8 +103,9 @@ def _forgotten(registry: Registry, report: Sequence[examining.Measured]) -> dict
     from ..measure.forgetting import forgetting
 
     histories: dict[str, dict[str, list[float]]] = {}
+    every = registry.evaluations()
     for row in report:
-        alike = [past for past in registry.evaluations(row.concept) if past.how == row.how]
+        alike = [past for past in every if (past.concept, past.how) == (row.concept, row.how)]
         for past in by_task(alike):
             for metric, score in past.scores.items():
                 histories.setdefault(metric, {}).setdefault(row.concept, []).append(score["mean"])

@@ -170,7 +170,7 @@ def _learn(
     started = time.monotonic()
     with session.registry() as registry:
         names = _free_names(registry, options.name, len(folders))
-        previews = plan_previews(names, options)
+        previews = plan_previews(session, names, options)
         source = where.base or base_of(registry.list()[-1:])
         plan = _plan(kind, names, folders, source, options, where)
         task = _prepare(session, kind, names, folders, source, options, overrides, masks)
@@ -186,7 +186,7 @@ def _learn(
         with scoring.going_on(session, concepts) if scoring else nullcontext():
             took = time.monotonic() - started
             try:
-                previews.final(session, base, learners, task.sampling)
+                previews.final(base, learners, task.sampling)
                 if scoring:
                     scoring.score(session, registry, concepts)
             finally:  # they are learned, shown and scored or not

@@ -12,14 +12,6 @@ if TYPE_CHECKING:
     from ..engine.bases import Found
     from ..engine.bases.contract import Base
 
-# The libraries' own chatter would garble the progress.
-_HUSH = {
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-
 
 def find_base(source: str) -> Found:
     """Where the base `source` is and of what family. Raises UsageError if there is no such base."""
@@ -35,8 +27,7 @@ def open_base(session: Session, source: str, device: str | None, dtype: DType | 
         UsageError: there is no such base, or this machine has no such device.
         CcvdError: its weights cannot be loaded.
     """
-    for name, value in _HUSH.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns of processes that fork later
     from ..engine import bases
 
     where = bases.choose_device(device or "auto")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +38,12 @@ def example_prompt(concepts: Sequence[ConceptView | Learner]) -> str:
     return " and ".join(f"a <{c.name}> {c.class_noun}".rstrip() for c in concepts) + " on the beach"
 
 
-def plan_previews(names: Sequence[str], options: LearnOptions) -> Previews:
+def plan_previews(session: Session, names: Sequence[str], options: LearnOptions) -> Previews:
     """Where the previews of these concepts, which are learned together, will go. Raises UsageError if they cannot be written there."""
     if options.no_preview:
         if options.preview or options.preview_every:
             raise UsageError("--no-preview contradicts --preview and --preview-every.", "Choose one.")
-        return Previews(None, None)
+        return Previews(session, None, None)
     path = options.preview or _usual(names)
     try:
         check_output(path)
@@ -51,7 +51,7 @@ def plan_previews(names: Sequence[str], options: LearnOptions) -> Previews:
         if options.preview:
             raise
         raise UsageError(error.message, "Name another file with --preview, or give --no-preview.") from error
-    return Previews(path, options.preview_every, named=options.preview is not None)
+    return Previews(session, path, options.preview_every, named=options.preview is not None)
 
 
 def _usual(names: Sequence[str]) -> Path:
@@ -62,6 +62,7 @@ def _usual(names: Sequence[str]) -> Path:
 class Previews:
     """`path` None: no previews at all; `named`: it was asked for. `files` are those written so far."""
 
+    session: Session
     path: Path | None
     every: int | None
     named: bool = False
@@ -78,12 +79,10 @@ class Previews:
         self._reached = (at.stage, at.step // self.every)
         if due and at.step < at.total:  # the last one is the final preview
             stem = f"{self.path.stem}-{at.stage}-{at.step:06}{self.path.suffix}"
-            with suppress(*_NO_PREVIEW):  # no reason to lose the training
+            with self._may_fail(f" of step {at.step}"):
                 self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
 
-    def final(
-        self, session: Session, base: Base, learners: Sequence[Learner], sampling: SampleSettings
-    ) -> None:
+    def final(self, base: Base, learners: Sequence[Learner], sampling: SampleSettings) -> None:
         """The clip at the end, called as they are now. The concepts are safe by then, so a full disk or memory is only a remark."""
         if self.path is None:
             return
@@ -91,11 +90,18 @@ class Previews:
             not self.named
         ):  # the names it was planned for may have been taken meanwhile, and their previews be others'
             self.path = _usual([learner.name for learner in learners])
-        with progress(quiet=session.quiet) as report:
-            try:
-                self._write(base, learners, sampling, self.path, lambda i, n: report("preview", i, n))
-            except _NO_PREVIEW as error:
-                session.say(f"No preview: {(str(error).strip().splitlines() or ['out of memory'])[0]}")
+        with progress(quiet=self.session.quiet) as report, self._may_fail():
+            self._write(base, learners, sampling, self.path, lambda i, n: report("preview", i, n))
+
+    @contextmanager
+    def _may_fail(self, which: str = "") -> Iterator[None]:
+        """A clip that cannot be made is no reason to lose the training, only a remark."""
+        try:
+            yield
+        except _NO_PREVIEW as error:
+            self.session.say(
+                f"No preview{which}: {(str(error).strip().splitlines() or ['out of memory'])[0]}"
+            )
 
     @contextmanager
     def undone_unless_kept(self) -> Iterator[None]:

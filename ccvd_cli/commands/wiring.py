@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -50,6 +51,8 @@ def _flat(function: Callable[..., None]) -> Callable[..., None]:
         shared = _bundle(SharedOptions, values)
         session = (ctx.obj or Session()).with_options(**dataclasses.asdict(shared))
         bundled = {name: _bundle(kind, values) for name, kind in bundles.items()}
+        if session.quiet:  # the hub's bars too; it reads this when it is imported
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         function(session, **values, **bundled)
 
     flat.__name__, flat.__doc__ = function.__name__, inspect.getdoc(function)

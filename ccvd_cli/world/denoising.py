@@ -7,18 +7,22 @@ text encoder of this size, nouns are not learned. What a caption and a moment sa
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..engine.attention import install_processors
 from ..engine.bases.mini import at_frames, still
+from ..engine.hub import fingerprint
 from ..engine.told import Atlas, Clock, load
+from ..outputs import whole
 from . import models
 from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
 from .captions import tells_place
@@ -39,24 +43,35 @@ CURRICULUM = ((0.55, 0, 0, 0), (0.75, 3, 24, 6), (1.01, 2, 12, 16))
 
 
 def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tensor, list[str], list[Clip]]:
-    """The denoiser's material: fp16 latents (N, F, C, h, w), captions, and the clips; drawn and encoded once, and kept in `folder`."""
-    from safetensors.torch import load_file, save_file
+    """The denoiser's material: fp16 latents (N, F, C, h, w), captions, and the clips.
 
+    Drawn and encoded once, and kept in `folder`; again where it is of another seed or another autoencoder.
+    """
     vae: Any = None
+    of = {"seed": str(seed), "vae": fingerprint(folder / "model", ["vae"])}
     latents: list[Tensor] = []
     captions: list[str] = []
     clips: list[Clip] = []
     for part in MATERIAL:
-        cache, texts = folder / f"{part.name}.safetensors", folder / f"{part.name}.json"
-        if not (cache.exists() and texts.exists()):
+        cache = folder / f"{part.name}.safetensors"
+        if not _is_of(cache, of):
             vae = vae or load_part(folder, "vae").to(device)
             corpus = described(part.count, part.seed + seed, strangers=part.strangers)
-            save_file({"latents": _encoded(vae, corpus.pixels, device)}, cache)
-            texts.write_text(json.dumps(corpus.captions))
-        latents.append(load_file(cache)["latents"])
-        captions += json.loads(texts.read_text())
+            told = {"latents": _encoded(vae, corpus.pixels, device)}
+            with whole(cache) as (written,):
+                save_file(told, written, {**of, "captions": json.dumps(corpus.captions)})
+        with safe_open(cache, "pt") as kept:
+            latents.append(kept.get_tensor("latents"))
+            captions += json.loads(kept.metadata()["captions"])
         clips += undrawn(part.count, part.seed + seed, strangers=part.strangers)
     return torch.cat(latents), captions, clips
+
+
+def _is_of(cache: Path, of: dict[str, str]) -> bool:
+    """Whether material was kept there, and of these."""
+    with suppress(OSError, SafetensorError), safe_open(cache, "pt") as kept:
+        return {key: (kept.metadata() or {}).get(key) for key in of} == of
+    return False
 
 
 @torch.no_grad()

@@ -60,9 +60,9 @@ def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, c
         assert ccvd("benchmark", "--table", *which).out == table.out
     tuned_alone = ccvd("benchmark", "--table", "--methods", "finetune")
     assert tuned_alone.out.splitlines()[0].split() == ["TOY10", "finetune"]
-    for which in (("--methods", "ewc"), ("--stream", "toy35")):
+    for which in (("--methods", "ewc"), ("--methods", "ccvd", "--stream", "toy35")):
         none = ccvd("benchmark", "--table", *which)
-        assert none.code == 2 and which[1] in none.err
+        assert none.code == 2 and f"{which[-2]} {which[-1]}: " in none.err
     head, *rows = table.out.splitlines()
     assert head.split() == ["TOY10", "ccvd", "without", "regions,", "noise", "finetune"]
     assert rows[0].split() == ["seeds", "1", "1"] and "TOGETHER: a subject in a style" in rows
@@ -125,6 +125,8 @@ def test_a_methods_own_settings_can_be_changed(ccvd: Ccvd, captioned: Path, cwd:
         (["--table", "--set", "ewc.weight=1"], "--set ewc.weight=1: --table runs nothing"),
         (["--table", "--seeds", "3"], "--seeds 3: --table runs nothing"),
         (["--table", "--ablate", "luck"], "--ablate luck: --table runs nothing"),
+        (["--table", "--steps", "5"], "--steps 5: --table runs nothing"),
+        (["--table", "--base", "mini"], "--base mini: --table runs nothing"),
         (["--out", "file"], "not a folder"),
         (["--sheet", "methods.png"], "ccvd would be alone on it"),
         (["--sheet", "methods.jpg"], "--sheet 'methods.jpg' is not a PNG"),

@@ -113,6 +113,20 @@ def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixtur
     assert "loss 0.5000" in lines[1] and "steps/s" in lines[1]
 
 
+def test_a_stage_that_comes_again_has_a_clock_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done between two rounds of the same name is no step of the second."""
+    clock = 0.0
+    monkeypatch.setattr("ccvd_cli.progress.time.monotonic", lambda: clock)
+    with progress(quiet=False) as report:
+        for begun in (0.0, 1000.0):
+            for step in range(1, 5):
+                clock = begun + step
+                report("scoring two", step, 4)
+    assert "1.0 steps/s" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_on_a_terminal_there_is_a_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

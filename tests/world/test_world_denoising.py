@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ccvd_cli.world import denoising
+from ccvd_cli.world.corpus import Part
 from ccvd_cli.world.denoising import Denoising
 
 CLIPS, MOST, FRAMES, TOKENS = 5, 3, 4, 2
@@ -109,3 +112,37 @@ def test_captions_alone_are_of_clips_whose_place_they_tell(
     rows = one._rows(64, boxed=True)
     assert set(rows.tolist()) == set(range(CLIPS))
     assert sum(r in (1, 2, 4) for r in rows.tolist()) >= 32
+
+
+def test_material_that_was_kept_is_of_its_seed_and_its_autoencoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else captions and boxes would be those of other clips than the latents."""
+    drawn: list[int] = []
+
+    def described(count: int, seed: int, **_: bool) -> SimpleNamespace:
+        drawn.append(seed)
+        return SimpleNamespace(pixels=np.zeros((count, 1)), captions=[f"{seed}: {i}" for i in range(count)])
+
+    monkeypatch.setattr(denoising, "MATERIAL", [Part("familiar", 2, 100), Part("strangers", 1, 200)])
+    monkeypatch.setattr(denoising, "described", described)
+    monkeypatch.setattr(denoising, "undrawn", lambda count, seed, **_: [seed] * count)
+    monkeypatch.setattr(denoising, "_encoded", lambda *a: torch.full((len(a[1]), 1), float(len(drawn))))
+    monkeypatch.setattr(denoising, "load_part", lambda *_: torch.nn.Identity())
+    weights = tmp_path / "model" / "vae" / "config.json"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("{}")
+
+    def material(seed: int) -> tuple[list[float], list[str], list[int]]:
+        latents, captions, clips = denoising.corpus_latents(tmp_path, torch.device("cpu"), seed)
+        return latents[:, 0].tolist(), captions, clips  # type: ignore[return-value]
+
+    first = material(0)
+    assert first == ([1, 1, 2], ["100: 0", "100: 1", "200: 0"], [100, 100, 200])
+    assert material(0) == first and drawn == [100, 200]
+    assert material(7) == ([3, 3, 4], ["107: 0", "107: 1", "207: 0"], [107, 107, 207])
+    weights.write_text('{"other": 1}')
+    assert material(7)[0] == [5, 5, 6]
+    for cache in tmp_path.glob("*.safetensors"):
+        cache.write_bytes(b"cut off")
+    assert material(7)[0] == [7, 7, 8]

@@ -92,13 +92,20 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
     """Everything about the registry's concepts. Clips of `evaluation` and source images of `references` are shown if they are there."""
     concepts, rows = registry.list(), registry.generations(LOOKED_AT)
     made = _sidecars(rows[:GENERATIONS])
-    its = {c.name: [row for row in rows if {"name": c.name, **c.digests} in row.concepts] for c in concepts}
+    its: dict[str, list[GenerationView]] = {concept.name: [] for concept in concepts}
+    now = {_key({"name": concept.name, **concept.digests}): concept.name for concept in concepts}
+    for row in rows:
+        for name in {now[key] for named in row.concepts if (key := _key(named)) in now}:
+            its[name].append(row)
+    evaluated: dict[str, list[EvaluationView]] = {}
+    for found in registry.evaluations():
+        evaluated.setdefault(found.concept, []).append(found)
     for concept in concepts:  # everybody's first, before anybody's second
         _previews(concept, its[concept.name], evaluation, part, 1)
     wrong: list[str] = []
     cards = []
     for concept in concepts:
-        past = _alike(registry.evaluations(concept.name))
+        past = _alike(evaluated.get(concept.name, []))
         read = [(float(e.after), _scores(e, wrong)) for e in past]
         histories: dict[str, list[tuple[float, float]]] = {}
         for after, scores in read:
@@ -118,6 +125,11 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
         )
     placed = (shown for path, about in made if (shown := _placed(path, about, part)))
     return Gathered(cards, relevance([about for _, about in made]), list(islice(placed, PLACED)), wrong)
+
+
+def _key(named: object) -> str:
+    """Of a concept as a generation names it, by its name and its digests: the same for the same."""
+    return json.dumps(named, sort_keys=True)
 
 
 def _alike(past: Sequence[EvaluationView]) -> list[EvaluationView]:
