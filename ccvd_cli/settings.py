@@ -7,27 +7,27 @@ Defaults for `mini` were found by measuring (examples/FINDINGS.md); those for `u
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from .choices import (
+    Aggregation,
+    EditMethod,
+    EstimateOf,
+    Family,
+    Kind,
+    OrthogonalForm,
+    SchedulerName,
+    TokenMode,
+)
 from .regions import Region
 from .schedule import weights
-
-Kind = Literal["subject", "motion", "style"]
-Family = Literal["mini", "unet3d"]
-SchedulerName = Literal["dpm++", "ddim"]
-TokenMode = Literal["per-layer", "shared"]
-Aggregation = Literal["named", "relevance", "mean", "off"]
-OrthogonalForm = Literal["mean-abs", "abs-trace"]
-EditMethod = Literal["noise", "ddim"]
-EstimateOf = Literal["frame", "box"]
 
 
 class Settings(BaseModel):
     """Immutable and strict: an unknown field is an error, not a silent default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Recipe(Settings):
@@ -126,7 +126,7 @@ class SampleSettings(Settings):
     """How a clip is sampled."""
 
     steps: int = Field(default=25, ge=1, le=1000)
-    guidance_scale: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    guidance_scale: float = Field(default=5.0, ge=0)
     frames: int = Field(default=16, ge=1, le=128)
     fps: int = Field(default=8, ge=1, le=120)
     height: int = Field(default=64, ge=8)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 
 from . import __version__
+from .choices import Family
 from .clips import frame_of, sidecar_path
 from .errors import UsageError
 from .outputs import whole
 from .paths import as_text
 from .prompts import named
-from .settings import EditSettings, Family, SampleSettings, Settings
+from .settings import EditSettings, SampleSettings, Settings
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, Registry

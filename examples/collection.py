@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ccvd_cli.choices import Kind
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.cotrain import Subject, learn_subjects_together
@@ -24,7 +25,7 @@ from ccvd_cli.engine.retention import Earlier, stored_subspaces
 from ccvd_cli.estimates import Rate
 from ccvd_cli.measure.exact import Exact
 from ccvd_cli.registering import new_concept
-from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe, SampleSettings
+from ccvd_cli.settings import RECIPES, SAMPLING, Recipe, SampleSettings
 from ccvd_cli.world import heldout
 from ccvd_cli.world.judge import Judge
 from ccvd_cli.world.judge_making import judges_folder

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from collection import Bench, Measurement, measure
 
-from ccvd_cli.engine.sample import generate, generate_batch
+from ccvd_cli.engine.compose import generate, generate_batch
 from ccvd_cli.estimates import estimate
 from ccvd_cli.measure.metrics import image_alignment
 from ccvd_cli.prompts import told_apart

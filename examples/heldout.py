@@ -19,8 +19,8 @@ import torch
 from collection import Bench, measure
 from torch import Tensor
 
+from ccvd_cli.engine.compose import generate_batch
 from ccvd_cli.engine.contrast import seen_by
-from ccvd_cli.engine.sample import generate_batch
 from ccvd_cli.estimates import estimate
 from ccvd_cli.measure.metrics import image_alignment
 from ccvd_cli.world import heldout

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from ccvd_cli.engine.bases import EMBEDDED, open_base
 from ccvd_cli.engine.bases.contract import Base
-from ccvd_cli.engine.sample import generate
+from ccvd_cli.engine.compose import generate
 from ccvd_cli.settings import SAMPLING
 
 

@@ -203,11 +203,11 @@ def _in_a_way(way: str, request: Request, width: int) -> Request:
 
 
 def _made(session: Session, way: str, request: Request, opened: Any) -> Tensor:
-    from ..engine import sample
+    from ..engine import compose
 
     session.say(f"Generating, {way}: {request.prompt}")
     with progress(quiet=session.quiet) as report:
-        return sample.generate(
+        return compose.generate(
             opened.base,
             request.prompt,
             opened.learners,

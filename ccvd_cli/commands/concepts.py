@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from ..choices import Kind
 from ..errors import CcvdError, UsageError
 from ..output import date, emit, emit_facts, emit_json, emit_table, size
 from ..outputs import as_written
 from ..paths import expanded
 from ..session import Session
 from .history import histories, tell
-from .options import JsonOption, Kind
+from .options import JsonOption
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def register(app: typer.Typer) -> None:
 def list_concepts(session: Session, options: ListOptions) -> None:
     """The concepts in the order of learning."""
     with session.registry() as registry:
-        concepts, home = registry.list(kind=options.kind.value if options.kind else None), registry.home
+        concepts, home = registry.list(kind=options.kind), registry.home
     if options.base is not None:
         concepts = [concept for concept in concepts if _is_on(concept, options.base)]
     if options.json:
@@ -69,7 +70,7 @@ def list_concepts(session: Session, options: ListOptions) -> None:
         ]
         emit_table(("NAME", "KIND", "CLASS NOUN", "BASE", "TASK", "SIZE", "CREATED"), rows)
     elif options.kind or options.base:
-        kind = options.kind.value if options.kind else "concept"
+        kind = options.kind or "concept"
         session.say(f"No {kind}{f' on {options.base}' * bool(options.base)} in {home}.")
     else:
         session.say(

@@ -17,7 +17,7 @@ from ..paths import as_text
 from ..progress import progress
 from ..session import Session
 from . import placing
-from .options import BaseOptions, EditOptions, OutOptions, PictureOptions, RegionOptions, Scheduler
+from .options import BaseOptions, EditOptions, OutOptions, PictureOptions, RegionOptions
 from .request import (
     Opened,
     Request,
@@ -161,9 +161,9 @@ def _how(options: EditOptions, sampling: PictureOptions) -> EditSettings:
             f"--source-prompt '{how.source_prompt}': the base alone reads the clip, without concepts.",
             "Say in ordinary words what it shows, or nothing.",
         )
-    if how.method == "ddim" and sampling.scheduler not in (None, Scheduler.ddim):
+    if how.method == "ddim" and sampling.scheduler not in (None, "ddim"):
         raise UsageError(
-            f"--method ddim goes back by ddim, not by --scheduler {sampling.scheduler.value}.",
+            f"--method ddim goes back by ddim, not by --scheduler {sampling.scheduler}.",
             "Leave it out.",
         )
     return how

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json as jsonlib
 import shlex
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
+from ..choices import Stage
 from ..errors import UsageError
 from ..output import emit, emit_json, emit_table
 from ..outputs import check_sheet
@@ -37,14 +37,6 @@ _OF_CONCEPTS = (
     "noise_guidance",
     "estimate_of",
 )
-
-
-class Stage(str, Enum):
-    vae = "vae"
-    text = "text"
-    image = "image"
-    video = "video"
-    captions = "captions"
 
 
 def register(world: typer.Typer) -> None:
@@ -91,34 +83,34 @@ def pretrain(
     import torch
 
     torch.manual_seed(seed)
-    session.say(f"Training {stage.value} for {minutes:g} minutes on {where}.")
-    STAGES[stage.value](folder, torch.device(where), minutes, seed)
+    session.say(f"Training {stage} for {minutes:g} minutes on {where}.")
+    STAGES[stage](folder, torch.device(where), minutes, seed)
     emit(str(folder / "model"))
 
 
 def _checkpoint(stage: Stage, folder: Path) -> Path:
-    return folder / f"{stage.value}.state.safetensors"
+    return folder / f"{stage}.state.safetensors"
 
 
 def _check_stage(stage: Stage, folder: Path) -> None:
     """Raises UsageError if an earlier stage, which this one starts from, has not been."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"'{folder}' is not a folder.", "Choose another --folder.")
-    needs = {Stage.image: (Stage.vae,), Stage.video: (Stage.vae, Stage.image)}
+    needs: dict[Stage, tuple[Stage, ...]] = {"image": ("vae",), "video": ("vae", "image")}
     for before in needs.get(stage, ()):
-        shipped = folder / "model" / ("vae" if before is Stage.vae else "unet")
+        shipped = folder / "model" / ("vae" if before == "vae" else "unet")
         starts = (shipped, _checkpoint(before, folder), _checkpoint(stage, folder))
         if not any(start.exists() for start in starts):
             raise UsageError(
-                f"Stage {stage.value} starts from stage {before.value}, which is not in '{folder}'.",
-                f"First: ccvd world pretrain --stage {before.value} --folder {shlex.quote(str(folder))}",
+                f"Stage {stage} starts from stage {before}, which is not in '{folder}'.",
+                f"First: ccvd world pretrain --stage {before} --folder {shlex.quote(str(folder))}",
             )
 
 
 def _so_far(stage: Stage, folder: Path) -> str:
     path = _checkpoint(stage, folder)
     if not path.exists():
-        return f"Nothing of stage {stage.value} is in {folder} yet: it starts from random weights."
+        return f"Nothing of stage {stage} is in {folder} yet: it starts from random weights."
     try:
         with path.open("rb") as file:  # a safetensors header: its length, then JSON
             length = int.from_bytes(file.read(8), "little")
@@ -129,7 +121,7 @@ def _so_far(stage: Stage, folder: Path) -> str:
         raise UsageError(
             f"'{path}' is no checkpoint of this program.", "Move it away to start anew, or restore it."
         ) from error
-    return f"Stage {stage.value} goes on from step {facts['step']}, after {minutes:.1f} minutes."
+    return f"Stage {stage} goes on from step {facts['step']}, after {minutes:.1f} minutes."
 
 
 def adherence(

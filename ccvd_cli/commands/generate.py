@@ -19,7 +19,7 @@ from ..row import without_row
 from ..session import Session
 from . import placing
 from .opening import find_base
-from .options import BaseOptions, ClipOptions, DType, PictureOptions, RegionOptions, SampleOptions
+from .options import BaseOptions, ClipOptions, PictureOptions, RegionOptions, SampleOptions
 from .request import (
     Opened,
     Request,
@@ -192,7 +192,7 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         fingerprint=told.base.fingerprint,
         settings=settings,
         device=given.base.device or told.device,
-        dtype=given.base.dtype or DType(told.dtype),
+        dtype=given.base.dtype or told.dtype,
         scale=given.clips.scale or told.scale,
         closed=(asked.aggregation, asked.relevance_threshold, asked.top_k) == (None, None, None),
         paths=_paths(told.prompt, settings, given.clips),
@@ -219,11 +219,11 @@ def _make(
 ) -> tuple[Sidecar, list[Path]]:
     """One clip: its frames, the files they go to, and the sidecar."""
     from .. import sidecar
-    from ..engine import media, sample
+    from ..engine import compose, media
 
     session.say(f"Generating {path.name} with seed {settings.seed}.")
     with progress(quiet=session.quiet) as report:
-        frames = sample.generate(
+        frames = compose.generate(
             opened.base,
             request.prompt,
             opened.learners,

@@ -44,12 +44,13 @@ from .wiring import command
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, DataFile, Registry
 
+    from ..choices import Kind
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
     from ..engine.masks import Masks
     from ..engine.media import Loaded
     from ..engine.retention import Earlier
-    from ..settings import Kind, Recipe, SampleSettings
+    from ..settings import Recipe, SampleSettings
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
+from ..choices import OrthogonalForm, TokenMode
 from ..errors import UsageError
 from .options import LARGEST_SEED, JsonOption, of_base
-
-
-class TokenMode(str, Enum):
-    per_layer = "per-layer"
-    shared = "shared"
-
-
-class OrthogonalForm(str, Enum):
-    mean_abs = "mean-abs"
-    abs_trace = "abs-trace"
 
 
 def _recipe(name: str, help: str) -> Any:

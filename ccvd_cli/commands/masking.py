@@ -9,9 +9,10 @@ from ..errors import UsageError
 from .learn_options import one_each
 
 if TYPE_CHECKING:
+    from ..choices import Kind
     from ..engine.masks import Masks
     from ..engine.media import Loaded
-    from ..settings import Kind, Recipe, SampleSettings
+    from ..settings import Recipe, SampleSettings
     from .learn import Lesson
 
 AUTO, NONE = "auto", "none"  # instead of a folder of masks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..choices import DType
 from ..session import Session
-from .options import DType
 
 if TYPE_CHECKING:
     from ..engine.bases import Found
@@ -32,4 +32,4 @@ def open_base(session: Session, source: str, device: str | None, dtype: DType | 
 
     where = bases.choose_device(device or "auto")
     session.say(f"Loading base {source} on {where} ...")
-    return bases.open_base(source, device=where, dtype=dtype.value if dtype else None)
+    return bases.open_base(source, device=where, dtype=dtype)

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
+from ..choices import Aggregation, DType, EditMethod, EstimateOf, SchedulerName
+
 LARGEST_SEED = 2**32 - 1
 
 # Typer reads these annotations at run time, `int | None` included: Python 3.10 can.
-
-
-class Kind(str, Enum):
-    subject = "subject"
-    motion = "motion"
-    style = "style"
-
-
-class DType(str, Enum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Scheduler(str, Enum):
-    dpm = "dpm++"
-    ddim = "ddim"
-
-
-class Aggregation(str, Enum):
-    named = "named"
-    relevance = "relevance"
-    mean = "mean"
-    off = "off"
-
-
-class EditMethod(str, Enum):
-    noise = "noise"
-    ddim = "ddim"
-
-
-class EstimateOf(str, Enum):
-    frame = "frame"
-    box = "box"
 
 
 def _sampling(name: str, help: str) -> Any:
@@ -115,7 +81,7 @@ class PictureOptions:
             "Frames larger than the base's own are made in windows of that size; several subjects have one each.",
         ),
     ] = None
-    scheduler: Annotated[Scheduler | None, _sampling("--scheduler", "How noise is taken away.")] = None
+    scheduler: Annotated[SchedulerName | None, _sampling("--scheduler", "How noise is taken away.")] = None
     subject_schedule: Annotated[
         str | None,
         _sampling(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -31,10 +29,7 @@ def override(defaults: S, options: Mapping[str, Any]) -> S:
     Raises:
         UsageError: a value is out of range; names the option as it was typed.
     """
-    given = {field: _value(value) for field, value in options.items() if value is not None}
-    for field, value in given.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{option_of(field)} {value}: not a finite number.")
+    given = {field: value for field, value in options.items() if value is not None}
     try:
         return type(defaults).model_validate({**defaults.model_dump(), **given})
     except ValidationError as error:
@@ -52,7 +47,3 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
 def option_of(field: str) -> str:
     """'--orthogonal' of orthogonal_weight: how a field of settings is typed."""
     return _SHORT.get(field, "--" + field.replace("_", "-"))
-
-
-def _value(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value

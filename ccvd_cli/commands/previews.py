@@ -124,7 +124,7 @@ class Previews:
         path: Path,
         on_step: Callable[[int, int], None] = lambda step, total: None,
     ) -> None:
-        from ..engine import media, sample
+        from ..engine import compose, media
 
-        frames = sample.generate(base, example_prompt(learners), learners, sampling, on_step)
+        frames = compose.generate(base, example_prompt(learners), learners, sampling, on_step)
         self.files += media.write_clip(frames, path, sampling.fps, scale=default_scale(sampling))

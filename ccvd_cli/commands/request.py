@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import prompts
+from ..choices import DType
 from ..errors import UsageError
 from ..paths import as_text
 from ..session import Session
 from .opening import find_base, open_base
-from .options import BaseOptions, DType, RegionOptions
+from .options import BaseOptions, RegionOptions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView, Registry
@@ -185,7 +186,7 @@ def _uninvited(registry: Registry, base: Base, request: Request) -> list[Concept
 
 
 def _shares(base: Base, request: Request, learners: Sequence[Learner]) -> list[SidecarShare]:
-    from ..engine.sample import taking_part
+    from ..engine.compose import taking_part
     from ..sidecar import SidecarShare
 
     rows = taking_part(base, request.prompt, learners, request.settings)

@@ -107,7 +107,7 @@ def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) ->
         "--width": plan.sampling.width,
         "--base": plan.where.base,
         "--device": plan.where.device,
-        "--dtype": plan.where.dtype and plan.where.dtype.value,
+        "--dtype": plan.where.dtype,
     }
     for option, value in given.items():
         words += [option, str(value)] if value is not None else []

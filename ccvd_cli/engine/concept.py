@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ..choices import Kind
 from ..errors import CcvdError
-from ..settings import Kind
 from .adapters import Bottleneck
 from .bases.contract import Base, Site, TokenVectors
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..settings import EditSettings, SampleSettings
 from .bases.contract import Base
+from .compose import generate_batch
 from .concept import Learner
-from .sample import ClassifierFree, Start, generate_batch, guided, seeded_noise, windowed
+from .sample import ClassifierFree, Start, guided, seeded_noise, windowed
 
 
 def first_step(strength: float, steps: int) -> int:

@@ -8,7 +8,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from ..settings import Kind, Recipe
+from ..choices import Kind
+from ..settings import Recipe
 from .adapters import Bottleneck
 from .bases.contract import Base, Site
 from .concept import Learner

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..choices import Kind
 from ..errors import UsageError
-from ..settings import Kind, Recipe
+from ..settings import Recipe
 from .adapters import Bottleneck, Placed, attached
 from .attention_maps import layers_at, watching
 from .bases.contract import Base, Places, Site, SiteKind, TokenVectors

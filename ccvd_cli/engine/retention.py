@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ..choices import OrthogonalForm
 from ..errors import CcvdError
-from ..settings import OrthogonalForm
 from .adapters import Bottleneck
 from .bases.contract import Site
 from .concept import Stored, readable

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ..errors import CcvdError
-from ..prompts import named
-from ..schedule import weights
 from ..settings import SampleSettings
-from .adapters import Wide, attached
-from .aggregate import Share, candidates, fold, speaking, weigh
-from .bases.contract import Base, Site
-from .concept import Learner
-from .regions import FIRST, PROMPT, Layout, RegionGuidance, Stage, Voices, boxes_of, spoken
-from .windows import Estimate, Window, blended, through, windows
+from .bases.contract import Base
+from .windows import Estimate, Window, blended, windows
 
 OnStep = Callable[[int, int], None]
-Row = tuple[str, Sequence[Share]]  # a prompt, and who takes part in it
 
 
 class Start(NamedTuple):
@@ -31,7 +22,7 @@ class Start(NamedTuple):
     first: int
 
 
-def _ignore(*_: int) -> None: ...
+def ignore(*_: int) -> None: ...
 
 
 class Guidance(Protocol):
@@ -71,10 +62,10 @@ def guided(base: Base, text: Tensor, guidance: Guidance) -> Estimate:
 
 def windowed(base: Base, shape: Sequence[int], settings: SampleSettings, estimate: Estimate) -> Estimate:
     """The same in every window of latents (.., h, w), if they are denoised in windows."""
-    return blended([(window, estimate) for window in _windows(base, shape, settings)])
+    return blended([(window, estimate) for window in windows_of(base, shape, settings)])
 
 
-def _windows(base: Base, shape: Sequence[int], settings: SampleSettings) -> list[Window]:
+def windows_of(base: Base, shape: Sequence[int], settings: SampleSettings) -> list[Window]:
     return windows(shape[-2], shape[-1], base.own_cells if settings.windows else None, base.device)
 
 
@@ -89,8 +80,8 @@ def sample(
     estimate: Estimate,
     shape: tuple[int, ...],
     settings: SampleSettings,
-    on_step: OnStep = _ignore,
-    before_step: Callable[[int], None] = _ignore,
+    on_step: OnStep = ignore,
+    before_step: Callable[[int], None] = ignore,
     start: Start | None = None,
 ) -> Tensor:
     """Latents (B, C, F, h, w) from noise, or from `start`. Timesteps are known beforehand: nothing in the loop waits for the device."""
@@ -108,196 +99,3 @@ def sample(
         latents = scheduler.step(estimate(seen, on_device[i]), t, latents).prev_sample
         on_step(i + 1 - first, settings.steps - first)
     return latents
-
-
-@torch.no_grad()
-def generate_batch(
-    base: Base,
-    prompts: Sequence[str],
-    learners: Sequence[Learner],
-    settings: SampleSettings,
-    on_step: OnStep = _ignore,
-    start: Start | None = None,
-) -> Tensor:
-    """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise.
-
-    Raises:
-        UsageError: a size that the base cannot make.
-        CcvdError: what comes out is not a number.
-        ValueError: several prompts with regions.
-    """
-    if settings.regions:
-        if len(prompts) > 1:
-            raise ValueError(f"regions belong to one prompt, not to {list(prompts)}")
-        (prompt,) = prompts
-        return _in_regions(base, prompt, learners, settings, on_step, start)
-    shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
-    told = base.encode_text(prompts, [x.token_vectors() for x in learners])
-    shares = weigh(base, prompts, told, candidates(learners), settings)
-    text = torch.cat([base.encode_text([""]).expand(len(prompts), -1, -1, -1), told])
-    rows: list[Row] = [("", [])] * len(prompts) + [(prompt, shares) for prompt in prompts]
-    text = _told(base, rows, text, learners, settings)
-    adapters = fold(base, learners, shares)
-    follow = _schedule((w for s, w in adapters.items() if s.kind == "spatial"), settings)
-    estimate = guided(base, text, ClassifierFree(settings.guidance_scale))
-    estimate = windowed(base, shape, settings, estimate)
-    with _as_clip(base, settings), attached(base.denoiser, adapters):
-        latents = sample(base, estimate, shape, settings, on_step, follow, start)
-    return _shown(base, latents)
-
-
-def _in_regions(
-    base: Base,
-    prompt: str,
-    learners: Sequence[Learner],
-    settings: SampleSettings,
-    on_step: OnStep,
-    start: Start | None,
-) -> Tensor:
-    """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
-    shape = base.latent_shape(settings.frames, settings.height, settings.width)
-    rows, states = _cast(base, prompt, learners, settings)
-    text = _told(base, rows, states, learners, settings)
-    said_at = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
-    concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
-    adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
-    views = _windows(base, shape, settings)
-    parts = [
-        (window, *_heard(base, window, boxes, text, concepts, adapters, settings))
-        for window, boxes in zip(
-            views, through(views, boxes_of(settings.regions, settings.frames)), strict=True
-        )
-    ]
-    stage = Stage(parts[0][1])
-    estimates = [
-        (window, stage.heard(voices, guided(base, said, RegionGuidance(voices, settings.guidance_scale))))
-        for window, voices, said in parts
-    ]
-    follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
-    with (
-        _as_clip(base, settings),
-        spoken(base, stage, adapters) as regional,
-        attached(base.denoiser, regional),
-    ):
-        latents = sample(base, blended(estimates), (1, *shape), settings, on_step, follow, start)
-    return _shown(base, latents)
-
-
-def _heard(
-    base: Base,
-    window: Window,
-    boxes: Tensor,
-    text: Tensor,
-    concepts: Tensor,
-    adapters: Sequence[dict[Site, Wide]],
-    settings: SampleSettings,
-) -> tuple[Voices, Tensor]:
-    """What a window hears of the regions, whose boxes (K, F, 4) are empty where it hears nothing; and the text of its rows."""
-    own = (boxes[..., 2:] > boxes[..., :2]).all(-1).any(-1).nonzero().flatten().tolist()  # in any frame
-    placed = base.situate(text[[FIRST + k for k in own]], boxes[own])
-    height, width = window.share.shape
-    voices = Voices(
-        Layout(boxes[own], height, width, base.device),
-        placed,
-        concepts[own],
-        [adapters[0], *(adapters[1 + k] for k in own)],
-        attend=settings.region_attention,
-        guided=settings.noise_guidance,
-        elsewhere=text[:1] if settings.estimate_of == "box" else None,
-    )
-    # Where there is no region, nothing guides; where there is nothing else, the prompt's estimate is the region's own.
-    voices.guided &= bool(own) and not (voices.attend and voices.alone)
-    told = text[:FIRST]
-    if placed.ndim > told.ndim:  # frames read their own boxes, then
-        told = told[:, :, None].expand(-1, -1, settings.frames, -1, -1)
-    return voices, torch.cat([told, placed])[: voices.rows]
-
-
-@torch.no_grad()
-def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings) -> list[Row]:
-    """The rows of a clip in regions: the empty prompt, the prompt and each region's, and who takes part in them.
-
-    In a region these are the concepts of its prompt; and motions and styles that no region names, which act everywhere, as do those that the
-    clip's prompt and all regions name, and whoever may join though nobody named them. They are weighed by what the region's prompt and the
-    clip's say together.
-
-    Raises:
-        ValueError: a region names nobody, or somebody who is not among the learners.
-    """
-    return _cast(base, prompt, learners, settings)[0]
-
-
-def _cast(
-    base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings
-) -> tuple[list[Row], Tensor]:
-    """The rows of `taking_part`, and their text states (R, L, T, D)."""
-    rows = ["", prompt, *(r.prompt for r in settings.regions)]
-    within, known = [set(r.names) for r in settings.regions], {x.name for x in learners}
-    for region, own in zip(settings.regions, within, strict=True):
-        if not own or own - known:
-            raise ValueError(
-                f"the region '{region}' names {sorted(own) or 'nobody'}; known are {sorted(known)}"
-            )
-    pictured = {x.name for x in learners if x.kind != "subject"}
-    alone = known - set().union(*within)
-    anywhere = alone & pictured
-    alone |= pictured.intersection(named(prompt), *within)
-    anywhere |= known.difference(named(prompt), *within)
-    states = base.encode_text(rows, [x.token_vectors() for x in learners])
-    shares: list[list[Share]] = [[]]
-    for i, names in enumerate([alone, *(anywhere | own for own in within)], 1):
-        # Where others join, who has a box has a share of the prompt too, and is silent outside of it: else they would have all of it there.
-        counted = known if settings.open_to_others and i == PROMPT else names
-        who = candidates([x for x in learners if x.name in counted])
-        weighed = weigh(base, [rows[i], prompt], states[[i, 1]], who, settings)
-        shares.append([share for share in weighed if share.name in names])
-    return list(zip(rows, shares, strict=True)), states
-
-
-def _shown(base: Base, latents: Tensor) -> Tensor:
-    """Frames in [0, 1] on the CPU. Raises CcvdError if they are not numbers: written out, that would be black."""
-    frames = (base.decode_video(latents).cpu() + 1) / 2
-    if not frames.isfinite().all():
-        precision = str(base.dtype).removeprefix("torch.")
-        raise CcvdError(
-            f"what base {base.name} made in {precision} is not a number",
-            "try --dtype float32; if that does not help, learn again what the prompt names, with a smaller --lr",
-        )
-    return frames
-
-
-def _told(
-    base: Base, rows: Sequence[Row], text: Tensor, learners: Sequence[Learner], settings: SampleSettings
-) -> Tensor:
-    """What frames read of rows. A picture has no moment."""
-    if settings.frames == 1:
-        return text
-    prompts, shares = [prompt for prompt, _ in rows], [who for _, who in rows]
-    with attached(base.denoiser, speaking(base, prompts, learners, shares)):
-        return base.tell(text, torch.arange(settings.frames)[None])
-
-
-def _as_clip(base: Base, settings: SampleSettings) -> AbstractContextManager[None]:
-    return base.still() if settings.frames == 1 else nullcontext()
-
-
-def _schedule(subjects: Iterable[Wide], settings: SampleSettings) -> Callable[[int], None]:
-    """Sets the strength of the subjects' adapters before every step."""
-    wides, strengths = list(subjects), weights(settings.subject_schedule, settings.steps)
-
-    def before_step(i: int) -> None:
-        for wide in wides:
-            wide.strength = strengths[i]
-
-    return before_step
-
-
-def generate(
-    base: Base,
-    prompt: str,
-    learners: Sequence[Learner],
-    settings: SampleSettings,
-    on_step: OnStep = _ignore,
-) -> Tensor:
-    """One clip, (F, 3, H, W) in [0, 1]. Raises UsageError for a size that the base cannot make."""
-    return generate_batch(base, [prompt], learners, settings, on_step)[0]

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import Kind
 from ..engine.bases.contract import Base
 from ..engine.concept import Learner
 from ..errors import CcvdError, UsageError
 from ..outputs import whole
-from ..settings import Kind, Recipe, SampleSettings
+from ..settings import Recipe, SampleSettings
 from . import streams
 from .composed import Asked, Composed, composed
 from .evaluate import FORMAT as SCORING

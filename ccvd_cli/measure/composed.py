@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
+from ..choices import Family
 from ..prompts import named, plainly, told_apart
 from ..regions import MOST, Box, Region
 from ..row import side_by_side
-from ..settings import Family
 from ..world.captions import TOGETHER, sentence
 from ..world.scenes import PLACES
 from .exact import Shown, shown_by

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ..clips import default_scale
 from ..engine.bases.contract import Base
+from ..engine.compose import generate_batch
 from ..engine.concept import Learner
 from ..engine.media_out import write_clip
-from ..engine.sample import generate_batch
 from ..errors import UNREADABLE, CcvdError
 from ..estimates import Estimate, estimate, rate
 from ..metric_names import SHARES, bounds_of

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import Family
 from ..errors import UsageError
 from ..prompts import check_kinds, named, plainly
-from ..settings import Family
 from ..world.motions import MOTIONS
 from ..world.render import COLOURS
 from ..world.scenes import PLACES

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from .. import prompts
+from ..choices import Family, Kind
 from ..errors import UNREADABLE, UsageError
 from ..paths import expanded
-from ..settings import Family, Kind, SampleSettings
+from ..settings import SampleSettings
 from ..world import heldout
 from .questions import Question, built_in
 

@@ -94,7 +94,7 @@ def adherence(
         on_clips: called with the answers and clips (B, F, 3, H, W) of every batch.
         on_step: called after every denoising step, with the count over all batches.
     """
-    from ..engine.sample import generate_batch
+    from ..engine.compose import generate_batch
 
     prompts = ordinary_prompts(count, seed=settings.seed)
     batches = [prompts[i : i + _AT_ONCE] for i in range(0, count, _AT_ONCE)]

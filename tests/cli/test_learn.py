@@ -304,7 +304,7 @@ def test_previews_on_the_way_are_gone_if_learning_fails(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(learn, "learn_subject", fails)
-    monkeypatch.setattr("ccvd_cli.engine.sample.generate", _black)
+    monkeypatch.setattr("ccvd_cli.engine.compose.generate", _black)
     run = ccvd(
         "learn-subject", "--images", photos, "--base", tiny, "--preview", "p.gif", "--preview-every", 10
     )
@@ -320,7 +320,7 @@ def test_a_preview_that_does_not_fit_into_memory_loses_nothing(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("ccvd_cli.engine.sample.generate", full)
+    monkeypatch.setattr("ccvd_cli.engine.compose.generate", full)
     line = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--preview-every", 1)
     run = ccvd(*line)
     assert (run.code, run.out) == (0, "V1\n"), run.err

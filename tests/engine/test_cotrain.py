@@ -13,12 +13,12 @@ from ccvd_cli.engine import cotrain
 from ccvd_cli.engine.adapters import attached
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.compose import generate
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.cotrain import Beside, Subject, learn_subjects_together
 from ccvd_cli.engine.losses import Within, diffusion_loss, noised
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.engine.retention import Earlier, stored_subspaces
-from ccvd_cli.engine.sample import generate
 from ccvd_cli.errors import UsageError
 from ccvd_cli.settings import Recipe
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.compose import generate
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.edit import edit, first_step, inverted, noised
 from ccvd_cli.engine.learn import learn_subject
-from ccvd_cli.engine.sample import ClassifierFree, generate, guided, sample
+from ccvd_cli.engine.sample import ClassifierFree, guided, sample
 from ccvd_cli.errors import UsageError
 from ccvd_cli.settings import EditSettings, Recipe, SampleSettings
 

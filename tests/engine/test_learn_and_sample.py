@@ -16,10 +16,10 @@ from ccvd_cli.engine.adapters import Placed, attached
 from ccvd_cli.engine.aggregate import Share, fold, guide
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
+from ccvd_cli.engine.compose import generate, generate_batch
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.optimise import StepReport
-from ccvd_cli.engine.sample import generate, generate_batch
 from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.row import side_by_side
 from ccvd_cli.settings import Recipe, SampleSettings

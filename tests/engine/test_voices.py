@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_aggregate import concept
 
+from ccvd_cli.engine import compose
 from ccvd_cli.engine import regions as engine
-from ccvd_cli.engine import sample as sampling
 from ccvd_cli.engine.aggregate import Share, fold, relevance, zeta
 from ccvd_cli.engine.attention import LayerTextAttention, attention_map
 from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.compose import generate, generate_batch, taking_part
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.regions import Layout, RegionGuidance, Stage, Voices, boxes_of, covered
-from ccvd_cli.engine.sample import generate, generate_batch, taking_part
 from ccvd_cli.regions import Region, parse
 from ccvd_cli.settings import SampleSettings
 
@@ -121,7 +121,7 @@ def test_outside_its_box_an_estimate_of_the_box_hears_the_empty_prompt(
     heard = []
     real = engine.spoken
     monkeypatch.setattr(
-        sampling, "spoken", lambda b, stage, a: heard.append(stage.voices) or real(b, stage, a)
+        compose, "spoken", lambda b, stage, a: heard.append(stage.voices) or real(b, stage, a)
     )
     for of in ("frame", "box"):
         generated(base, [concept(base, "V1")], regions=(LEFT,), frames=1, estimate_of=of)
@@ -334,9 +334,7 @@ def test_where_boxes_overlap_each_has_all_of_its_own_estimate(base: Base) -> Non
 def test_attention_is_read_at_the_regions_own_name(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     cast: list[Voices] = []
     real = engine.spoken
-    monkeypatch.setattr(
-        sampling, "spoken", lambda b, stage, a: cast.append(stage.voices) or real(b, stage, a)
-    )
+    monkeypatch.setattr(compose, "spoken", lambda b, stage, a: cast.append(stage.voices) or real(b, stage, a))
     generated(base, [concept(base, "V1"), concept(base, "V2")], regions=(LEFT, RIGHT), frames=1)
     assert [row.nonzero().flatten().tolist() for row in cast[0].concepts] == [[2], [2]]  # "a <V1> dog"
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_aggregate import concept
 
-from ccvd_cli.engine import sample as sampling
+from ccvd_cli.engine import compose
 from ccvd_cli.engine.bases.contract import Base
+from ccvd_cli.engine.compose import generate, generate_batch
 from ccvd_cli.engine.regions import boxes_of
-from ccvd_cli.engine.sample import Start, generate, generate_batch
+from ccvd_cli.engine.sample import Start
 from ccvd_cli.engine.windows import blended, through, windows
 from ccvd_cli.regions import parse
 from ccvd_cli.settings import SampleSettings
@@ -114,7 +115,7 @@ def wide(base: Base, **how: object) -> SampleSettings:
 
 def test_a_subject_in_a_window_is_drawn_as_it_is_alone(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one step, where no other window reaches."""
-    monkeypatch.setattr(sampling, "_shown", lambda base, latents: latents)
+    monkeypatch.setattr(compose, "_shown", lambda base, latents: latents)
     learners, texts = [concept(base, "V1"), concept(base, "V2")], ["a <V1> dog", "a <V2> cat"]
     settings = wide(base, steps=1)
     noise = torch.randn(1, *base.latent_shape(3, settings.height, settings.width))

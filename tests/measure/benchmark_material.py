@@ -8,6 +8,7 @@ from pathlib import Path
 from tiny_models import build_mini
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from ccvd_cli.choices import Kind
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run
@@ -17,7 +18,7 @@ from ccvd_cli.measure.methods.contract import Method
 from ccvd_cli.measure.methods.ewc import Ewc, EwcSettings
 from ccvd_cli.measure.methods.l2dm import L2dm, L2dmSettings
 from ccvd_cli.measure.streams import TOY, Stream, material, toy_tasks
-from ccvd_cli.settings import RECIPES, SAMPLING, Kind, Recipe
+from ccvd_cli.settings import RECIPES, SAMPLING, Recipe
 
 QUICK = {"token_steps": 1, "adapter_steps": 2, "batch_size": 1, "bottleneck": 0.2, "last_layers": 0}
 RECIPE: dict[Kind, Recipe] = {

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ccvd_cli.engine.adapters import Bottleneck
 from ccvd_cli.engine.aggregate import candidates, weigh
 from ccvd_cli.engine.bases.contract import Base, Site
+from ccvd_cli.engine.compose import generate_batch
 from ccvd_cli.engine.learn import motion_lesson, subject_lesson
-from ccvd_cli.engine.sample import generate_batch
 from ccvd_cli.measure.methods import METHODS, c_lora, ewc
 from ccvd_cli.measure.methods.c_lora import CLora, Lora
 from ccvd_cli.measure.methods.contract import Method, learner_tensors

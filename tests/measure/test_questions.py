@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from ccvd_cli.choices import Family
 from ccvd_cli.errors import UsageError
 from ccvd_cli.measure.questions import built_in, from_file
 from ccvd_cli.prompts import check_kinds, named
-from ccvd_cli.settings import Family
 
 CONCEPTS = {
     "V1": ("subject", "dog"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...choices import Family
 from ...errors import CcvdError, UsageError
-from ...settings import Family
 from ..hub import hub_id, model_folder
 
 if TYPE_CHECKING:

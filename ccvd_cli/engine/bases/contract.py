@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...settings import Family
+from ...choices import Family
 
 SiteKind = Literal["spatial", "temporal", "moment"]
 

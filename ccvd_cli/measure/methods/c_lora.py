@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...choices import Kind
 from ...engine.adapters import attached
 from ...engine.bases.contract import Site
 from ...engine.concept import Learner
 from ...engine.learn import found_masks, motion_lesson, subject_lesson
 from ...engine.lesson import Extra, Lesson, Stage, adapted_sites
 from ...prompts import named
-from ...settings import Kind, Recipe, Settings
+from ...settings import Recipe, Settings
 from ..streams import Task
 from .contract import WHERE, Common, Method, Part
 
@@ -36,7 +37,7 @@ class CLoraSettings(Settings):
     products of changes are smaller by many orders of magnitude, and want a weight that is as much larger.
     """
 
-    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, ge=0)
     rank: int = Field(default=16, ge=1, le=1024)
 
 

@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from ...choices import Kind
 from ...engine.concept import Learner
 from ...engine.retention import Earlier
-from ...settings import Kind, Recipe, Settings
+from ...settings import Recipe, Settings
 from ..streams import Task
 from .contract import Common, Method, Part
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...choices import Kind
 from ...engine.adapters import Bottleneck, attached
 from ...engine.bases.contract import Base, Site, SiteKind
 from ...engine.concept import Learner, read_adapters
@@ -24,7 +25,7 @@ from ...engine.optimise import StepReport
 from ...engine.retention import Earlier
 from ...prompts import named, told_apart
 from ...row import in_a_row
-from ...settings import Kind, Recipe, SampleSettings, Settings
+from ...settings import Recipe, SampleSettings, Settings
 from ..streams import Task
 
 # Subjects and styles share the adapters of the spatial layers; motions have those of the temporal ones, and beside the clock.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...settings import Kind, Recipe
+from ...choices import Kind
+from ...settings import Recipe
 from .contract import Method, Part
 
 

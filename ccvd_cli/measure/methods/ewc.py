@@ -29,7 +29,7 @@ class EwcSettings(Settings):
     samples: single ones that F is a mean over.
     """
 
-    weight: float = Field(default=1500.0, ge=0, allow_inf_nan=False)
+    weight: float = Field(default=1500.0, ge=0)
     samples: int = Field(default=32, ge=1, le=100_000)
 
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ...engine.adapters import Bottleneck
 from ...engine.bases.contract import Site
+from ...engine.compose import generate_batch
 from ...engine.concept import Learner
 from ...engine.lesson import Extra, Lesson, Stage
-from ...engine.sample import generate_batch
 from ...settings import SampleSettings, Settings
 from ..metrics import image_alignment
 from ..streams import Task
@@ -36,8 +36,8 @@ class L2dmSettings(Settings):
     candidates: int = Field(default=8, ge=1, le=1024)
     kept: int = Field(default=4, ge=1, le=1024)
     samples: int = Field(default=4, ge=1, le=1024)
-    replay: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    distillation: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    replay: float = Field(default=1.0, ge=0)
+    distillation: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
     def _drawn_before_kept(self) -> L2dmSettings:

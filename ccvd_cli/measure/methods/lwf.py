@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from ...choices import Kind
 from ...engine.adapters import Bottleneck
 from ...engine.bases.contract import Site
 from ...engine.lesson import Extra, Lesson, Stage
-from ...settings import Kind, Settings
+from ...settings import Settings
 from .finetune import Finetune
 from .rehearsal import Ask, answer, frozen_at
 
@@ -28,7 +29,7 @@ GENERIC: dict[Kind, str] = {"subject": "a thing", "motion": "a thing moving", "s
 class LwfSettings(Settings):
     """weight: lambda, the paper's 1; samples: of a batch that are compared, at most."""
 
-    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, ge=0)
     samples: int = Field(default=4, ge=1, le=1024)
 
 
