@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Kind = Literal["subject", "motion", "style"]
-Family = Literal["mini", "unet3d"]
+Family = Literal["mini", "unet3d", "wan"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 SchedulerName = Literal["dpm++", "ddim"]
 TokenMode = Literal["per-layer", "shared"]

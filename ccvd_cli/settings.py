@@ -1,7 +1,8 @@
 """Typed recipes: what to train, for how long, and how to sample, per base family and concept kind.
 
 Defaults for `mini` were found by measuring (examples/FINDINGS.md); those for `unet3d` are DreamVideo's
-(arXiv 2312.04433, section 4.1) and CIDM's (arXiv 2410.17594).
+(arXiv 2312.04433, section 4.1) and CIDM's (arXiv 2410.17594). For `wan` no paper has any: its are ours, as adapters of its size are commonly
+trained, and untried.
 """
 
 from __future__ import annotations
@@ -223,6 +224,20 @@ _UNET3D_PICTURES = Recipe(
     text_dropout=0.0,
 )
 
+# Flows are learned mostly where noise is high, as the base samples: its schedule has a shift of 3.
+_WAN_PICTURES = Recipe(
+    token_steps=500,
+    adapter_steps=800,
+    token_lr=1e-3,
+    adapter_lr=1e-4,
+    batch_size=2,
+    text_dropout=0.0,
+    bottleneck=0.25,
+    timestep_shift=3.0,
+    token_shift=3.0,
+    offset_noise=0.0,
+)
+
 RECIPES: dict[Family, dict[Kind, Recipe]] = {
     "mini": {
         "subject": _MINI_SUBJECT,
@@ -253,6 +268,19 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
         ),
         "style": _UNET3D_PICTURES,
     },
+    "wan": {
+        "subject": _WAN_PICTURES,
+        "motion": _WAN_PICTURES.model_copy(
+            update={
+                "token_steps": 0,
+                "adapter_steps": 1000,
+                "batch_size": 1,
+                "text_dropout": 0.5,
+                "frames": 33,
+            }
+        ),
+        "style": _WAN_PICTURES,
+    },
 }
 
 # Of prompts that name concepts. On `mini` strong guidance melts what adapters draw; without it, what prompts say is not obeyed. In boxes
@@ -262,8 +290,9 @@ SAMPLING: dict[Family, SampleSettings] = {
     "unet3d": SampleSettings(
         steps=50, guidance_scale=9.0, frames=32, height=256, width=256, scheduler="ddim"
     ),
+    "wan": SampleSettings(steps=50, guidance_scale=5.0, frames=33, fps=16, height=480, width=832),
 }
-_PLAIN: dict[Family, dict[str, float]] = {"mini": {"guidance_scale": 5.0}, "unet3d": {}}
+_PLAIN: dict[Family, dict[str, float]] = {"mini": {"guidance_scale": 5.0}, "unet3d": {}, "wan": {}}
 
 
 def sampling_of(family: Family, *, concepts: bool) -> SampleSettings:

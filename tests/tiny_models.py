@@ -135,6 +135,48 @@ def build_unet3d(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def build_wan(folder: Path, seed: int = 0) -> Path:
+    """Wan 2.1's own parts in small: three blocks over patches of 1 x 2 x 2 cells, a cell being 4 frames of 4 x 4 pixels, and a UMT5."""
+    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
+    from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(seed)
+    WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=3,
+        rope_max_seq_len=32,
+    ).save_pretrained(folder / "transformer")
+    AutoencoderKLWan(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 0.7, 1.0, 2.0],
+        scale_factor_spatial=4,
+    ).save_pretrained(folder / "vae")
+    words = ["a", "dog", "cat", "red", "jumping", "and", "on", "the", "beach"]
+    pieces = [("▁", -4.0), *((f"▁{word}", -1.0) for word in words)]
+    pieces += [(letter, -6.0) for letter in "abcdefghijklmnopqrstuvwxyz<>0123456789"]
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    tokenizer = T5TokenizerFast(vocab=[*special, *pieces], extra_ids=2, model_max_length=24)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "text_encoder")
+    UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    ).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "WanPipeline"}))
+    return folder
+
+
 def build_dino(folder: Path) -> Path:
     """DINO's class and preprocessing, in small."""
     from transformers import ViTConfig, ViTImageProcessor, ViTModel

@@ -111,7 +111,7 @@ def settings_of(source: str, sampling: SampleOptions, options: EvaluateOptions) 
 
     found = find_base(source)
     settings = sample_settings(SAMPLING[found.family], sampling, options.seed)
-    found.check_size(settings.height, settings.width)
+    found.check_size(settings.height, settings.width, settings.frames)
     if settings.frames < 2:
         raise UsageError("--frames 1: a picture does not move.", "Measure clips of 2 frames or more.")
     return settings

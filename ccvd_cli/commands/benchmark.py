@@ -204,7 +204,7 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
         )
     check_output(options.out / "clip.mp4")
     check_encoders(source, options.clip)
-    found.check_size(settings.height, settings.width)
+    found.check_size(settings.height, settings.width, settings.frames)
     opened = open_base(session, source, base.device, base.dtype)
     _share_cores(opened, shard[1])
     opened.latent_shape(settings.frames, settings.height, settings.width)

@@ -143,7 +143,7 @@ def adherence(
     source = base.base or "mini"
     place = find_base(source)
     settings = override(sampling_of(place.family, concepts=False), {**asdict(sampling), "seed": seed})
-    place.check_size(settings.height, settings.width)
+    place.check_size(settings.height, settings.width, settings.frames)
     _check_adherence(sampling, settings)
     if sheet is not None:
         check_sheet(sheet)

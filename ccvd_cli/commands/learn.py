@@ -289,7 +289,7 @@ def _prepare(
     recipe = override(usual, {**masking.changes(usual, within), **said})
     pixels = {"height": options.height, "width": options.width}
     sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
-    found.check_size(sampling.height, sampling.width)
+    found.check_size(sampling.height, sampling.width, recipe.frames if kind == "motion" else 1)
     if kind == "subject":
         masking.check_of_use(recipe, overrides, within)
     lessons = []

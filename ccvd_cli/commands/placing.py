@@ -43,13 +43,20 @@ def placed(
         _tell_of_room(session, request, settings)
     elif automatic if options.auto_regions is None else options.auto_regions:
         settings = _in_a_row(session, request, settings)
-    return check_fit(settings, request.source)
+    return check_fit(settings, request.source, whole=automatic)
 
 
-def check_fit(settings: SampleSettings, source: str) -> SampleSettings:
-    """The same settings. Raises UsageError for a size that the base `source` cannot make, and for regions that do not fit it."""
+def check_fit(settings: SampleSettings, source: str, *, whole: bool = True) -> SampleSettings:
+    """The same settings. Raises UsageError for a size that the base `source` cannot make, and for regions that do not fit it.
+
+    whole: whether its length counts too; that of a clip that is edited need not be one that the base can make.
+    """
     base = find_base(source)
-    base.check_size(settings.height, settings.width)
+    base.check_size(settings.height, settings.width, settings.frames if whole else 1)
+    if settings.windows and base.own_size is None:
+        raise UsageError(
+            f"--windows: base {base.name} does not say what its own size is.", "Leave --windows out."
+        )
     if settings.regions:
         from .. import regions
 

@@ -14,9 +14,9 @@ from torch import Tensor
 class LayerTextAttention:
     """Cross-attention of one layer to its own slice of the text states.
 
-    Queries are (B * F, N, C). `encoder_hidden_states` is (B, T, D); or (B, L, T, D), of which layer `layer` takes its slice; or
-    (B, L, F, T, D), where every frame reads its own. Where all frames of a sample read the same text, they are folded into the query axis
-    and the text is projected once per sample. `attention_mask` (B, N, T): true where a query may read a token.
+    Queries are (B * F, N, C), or (B, F * N, C). `encoder_hidden_states` is (B, T, D); or (B, L, T, D), of which layer `layer` takes its
+    slice; or (B, L, F, T, D), where every frame reads its own. Where all frames of a sample read the same text, they are folded into the
+    query axis and the text is projected once per sample. `attention_mask` (B, N, T): true where a query may read a token.
     """
 
     def __init__(self, layer: int, plain: bool = False) -> None:
@@ -28,22 +28,20 @@ class LayerTextAttention:
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        **_: object,
+        *_: object,
+        **__: object,
     ) -> Tensor:
         if encoder_hidden_states is None:
             raise ValueError("a text-conditioned attention was called without text states")
         text = self.slice(encoder_hidden_states)
         rows, tokens, _width = hidden_states.shape
-        batch = len(text)
-
-        def split(x: Tensor) -> Tensor:
-            return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
-
-        q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(text)), split(attn.to_v(text))
+        q, k = _queries_and_keys(attn, hidden_states, text)
+        v = _by_head(attn.to_v(text), len(text), attn.heads)
         mask = None if attention_mask is None else attention_mask[:, None]
-        out = _attend(q, k, v, attn.scale, plain=self.plain and text.shape[1] <= _SHORT, mask=mask)
+        plain = self.plain and text.shape[1] <= _SHORT
+        out = _attend(q, k, v, q.shape[-1] ** -0.5, plain=plain, mask=mask)
         out = out.transpose(1, 2).reshape(rows, tokens, -1)
-        return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
+        return attn.to_out[1](attn.to_out[0](out)) / getattr(attn, "rescale_output_factor", 1.0)
 
     def slice(self, text: Tensor) -> Tensor:
         """What this layer reads of text states: (B, T, D), or (B * F, T, D) where every frame reads its own."""
@@ -54,13 +52,20 @@ class LayerTextAttention:
 
 def attention_map(attn: Any, hidden_states: Tensor, text: Tensor) -> Tensor:
     """softmax(QK^T), the mean over heads: queries of rows (R, N, C) folded as in `LayerTextAttention`, text (B, T, D) -> (B, R * N / B, T)."""
-    batch = len(text)
+    q, k = _queries_and_keys(attn, hidden_states, text)
+    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1).mean(1)
 
-    def split(x: Tensor) -> Tensor:
-        return x.reshape(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2)
 
-    q, k = split(attn.to_q(hidden_states)), split(attn.to_k(text))
-    return ((q * attn.scale) @ k.transpose(-1, -2)).softmax(-1).mean(1)
+def _queries_and_keys(attn: Any, hidden_states: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """By head, (B, heads, R * N / B, d) and (B, heads, T, d); normed over all heads where the family does so."""
+    q, k = attn.to_q(hidden_states), attn.to_k(text)
+    if getattr(attn, "norm_q", None) is not None:
+        q, k = attn.norm_q(q), attn.norm_k(k)
+    return _by_head(q, len(text), attn.heads), _by_head(k, len(text), attn.heads)
+
+
+def _by_head(x: Tensor, batch: int, heads: int) -> Tensor:
+    return x.reshape(batch, -1, heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 class PlainSelfAttention:

@@ -26,7 +26,8 @@ def watching(denoiser: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, T
 
     def watch(name: str) -> Any:
         def look(attn: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
-            hidden, text = args[0], attn.processor.slice(kwargs["encoder_hidden_states"])
+            said = kwargs["encoder_hidden_states"] if len(args) < 2 else args[1]
+            hidden, text = args[0], attn.processor.slice(said)
             maps[name] = attention_map(attn, hidden, text).float().reshape(*hidden.shape[:2], -1)
 
         return denoiser.get_submodule(name).register_forward_pre_hook(look, with_kwargs=True)

@@ -75,11 +75,12 @@ def _in_regions(
     concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
     adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
     views = windows_of(base, shape, settings)
+    # Some bases keep several frames in one of the latents'.
+    at = torch.linspace(0, settings.frames - 1, shape[1]).round().long()
+    boxes = boxes_of(settings.regions, settings.frames)[:, at]
     parts = [
         (window, *_heard(base, window, boxes, text, concepts, adapters, settings))
-        for window, boxes in zip(
-            views, through(views, boxes_of(settings.regions, settings.frames)), strict=True
-        )
+        for window, boxes in zip(views, through(views, boxes), strict=True)
     ]
     stage = Stage(parts[0][1])
     estimates = [

@@ -111,7 +111,7 @@ def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
     """A registered concept's tokens. Raises CcvdError if they do not fit the base."""
     with readable(stored):
         tokens = load_file(stored.embedding_path)["tokens"].float()
-    _check(stored, base, "tokens", tokens, (base.text_layers, base.text_width))
+    _check(stored, base, "tokens", tokens, (base.text_layers, base.token_width))
     return TokenVectors(f"<{stored.name}>", tokens.to(base.device))
 
 

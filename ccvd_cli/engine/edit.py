@@ -81,9 +81,11 @@ def edit(
     Raises:
         UsageError: a size, or so many frames, that the base cannot make.
     """
-    count, _, height, width = frames.shape
+    given, _, height, width = frames.shape
+    count = base.frames_for(given)
     base.latent_shape(count, height, width)
     settings = settings.model_copy(update={"frames": count, "height": height, "width": width})
+    frames = torch.cat([frames, frames[-1:].expand(count - given, -1, -1, -1)])  # it stands still at the end
     latents = base.encode_video(frames[None])
     if how.method == "ddim":
         settings = settings.model_copy(update={"scheduler": "ddim"})
@@ -100,4 +102,4 @@ def edit(
     sampled = generate_batch(
         base, [prompt], learners, settings, lambda step, total: on_step("sampling", step, total), start
     )
-    return sampled[0]
+    return sampled[0][:given]

@@ -113,6 +113,10 @@ class Voices:
     def rows(self) -> int:
         return FIRST + (self.layout.voices - 1 if self.guided else 0)
 
+    def by_frame(self, h: Tensor) -> Tensor:
+        """Of all rows of a batch, (R * F, N, C) or (R, F * N, C) -> (R, F, N, C); a view."""
+        return h.view(self.rows, self.layout.frames, -1, h.shape[-1])
+
     def own_row(self, voice: int) -> int | None:
         """The row of a batch that is a region's own estimate; the prompt has none."""
         return FIRST + voice - 1 if voice and self.guided else None
@@ -141,7 +145,7 @@ class Stage:
 
 
 class RegionalAdapter(nn.Module):
-    """The adapters of one site, each where its voice is heard. h (R * F, N, C) at spatial sites, (R * N, F, C) at temporal ones."""
+    """The adapters of one site, each where its voice is heard. h: R clips, in rows of frames, of cells, or whole (see `Site`)."""
 
     def __init__(self, stage: Stage, site: Site) -> None:
         super().__init__()
@@ -149,7 +153,8 @@ class RegionalAdapter(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
         voices = self.stage.voices
-        parts = h.unflatten(0, (voices.rows, -1))  # (R, F, N, C) or (R, N, F, C)
+        # (R, F, N, C), or of cells (R, N, F, C)
+        parts = h.unflatten(0, (voices.rows, -1)) if self.site.by_cell else voices.by_frame(h)
         out = torch.zeros_like(parts)
         for voice, adapters in enumerate(voices.adapters):
             wide = adapters.get(self.site)
@@ -161,12 +166,12 @@ class RegionalAdapter(nn.Module):
                 acts = _each(wide, parts[own : own + 1])[0]
                 everywhere = voices.elsewhere is None
                 out[own] += acts if everywhere else (self._share(voice, parts.shape) > 0) * acts
-        return out.flatten(0, 1)
+        return out.reshape(h.shape)
 
     def _share(self, voice: int, shape: torch.Size) -> Tensor:
-        cells = shape[2] if self.site.kind == "spatial" else shape[1]
+        cells = shape[1] if self.site.by_cell else shape[2]
         share = self.stage.voices.layout.shares(cells)[voice]  # (F, N)
-        return (share if self.site.kind == "spatial" else share.T)[..., None]
+        return (share.T if self.site.by_cell else share)[..., None]
 
 
 def _each(wide: Wide, rows: Tensor) -> Tensor:
@@ -182,13 +187,17 @@ class RegionAttention:
         self.plain, self.stage = plain, stage
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        *more: Any,
+        **named: Any,
     ) -> Tensor:
-        out = self.plain(attn, hidden_states, encoder_hidden_states, **more)
+        out = self.plain(attn, hidden_states, encoder_hidden_states, *more, **named)
         voices = self.stage.voices
         count = voices.layout.voices - 1
-        parts = hidden_states.unflatten(0, (voices.rows, -1))  # (R, F, N, C)
-        rows = out.unflatten(0, (voices.rows, -1))
+        parts, rows = voices.by_frame(hidden_states), voices.by_frame(out)
         shares = voices.layout.shares(parts.shape[2])[..., None]  # (V, F, N, 1)
         if voices.attend and count:
             asked = parts[PROMPT].repeat(count, 1, 1)

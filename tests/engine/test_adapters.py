@@ -21,7 +21,7 @@ def trained(width: int, hidden: int, condition: int = 0) -> Bottleneck:
 
 def inputs(base: Base) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return (
-        torch.randn(2, *base.latent_shape(4, 32, 32)),
+        torch.randn(2, *base.latent_shape(5, 32, 32)),
         torch.tensor([300, 700]),
         base.encode_text(["a dog", "a cat"]),
     )

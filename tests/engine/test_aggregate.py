@@ -20,7 +20,7 @@ PLAIN = SampleSettings()
 
 def concept(base: Base, name: str, kind: str = "subject") -> Learner:
     """Untrained tokens, random adapters."""
-    tokens = torch.randn(base.text_layers, base.text_width)
+    tokens = torch.randn(base.text_layers, base.token_width)
     sites = base.sites_of("temporal", "moment") if kind == "motion" else base.sites_of("spatial")
     return Learner(
         name,

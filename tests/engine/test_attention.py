@@ -117,7 +117,7 @@ def test_only_a_base_that_brings_one_has_a_clock(mini_folder: Path, tmp_path: Pa
     assert told.fingerprint != silent.fingerprint
     text, moments = silent.encode_text(["a dog"]), torch.arange(4)[None]
     assert silent.tell(text, moments) is text
-    x, t = torch.randn(1, *silent.latent_shape(4, 32, 32)), torch.tensor([500])
+    x, t = torch.randn(1, *silent.latent_shape(5, 32, 32)), torch.tensor([500])
     assert torch.allclose(silent.predict(x, t, text), told.predict(x, t, text), atol=1e-5)
     assert not torch.allclose(
         silent.predict(x, t, text), told.predict(x, t, told.tell(text, moments)), atol=1e-5

@@ -18,24 +18,24 @@ from ccvd_cli.engine.hub import fingerprint
 from ccvd_cli.errors import CcvdError, UsageError
 
 
-def small(base: Base, frames: int = 4) -> tuple[int, int, int, int]:
+def small(base: Base, frames: int = 5) -> tuple[int, int, int, int]:
     return base.latent_shape(frames, 32, 32)
 
 
-def test_sites_are_where_dreamvideo_puts_them(base: Base) -> None:
-    spatial, temporal = base.sites_of("spatial"), base.sites_of("temporal")
-    assert [s.name for s in base.sites_of("moment")] == ["clock.told"] * base.tells_moments  # one of our own
+def test_sites_are_where_dreamvideo_puts_them(unet: Base) -> None:
+    spatial, temporal = unet.sites_of("spatial"), unet.sites_of("temporal")
+    assert [s.name for s in unet.sites_of("moment")] == ["clock.told"] * unet.tells_moments  # one of our own
     assert all(".attentions." in s.name and s.name.endswith("attn2") for s in spatial)
-    assert [s.layer for s in spatial] == list(range(base.text_layers))
+    assert [s.layer for s in spatial] == list(range(unet.text_layers))
     assert not any(".attentions." in s.name for s in temporal)
     assert {s.name.rpartition(".")[2] for s in temporal} == {"attn1", "attn2", "ff"}
-    if base.family == "unet3d":  # ModelScope's layout: 16 spatial cross-attentions, 17 temporal blocks
+    if unet.family == "unet3d":  # ModelScope's layout: 16 spatial cross-attentions, 17 temporal blocks
         assert len(spatial) == 16 and len(temporal) == 17 * 3
 
 
-def test_temporal_sites_follow_the_spatial_layer_beside_them(base: Base) -> None:
-    layers = {s.name.removesuffix(".transformer_blocks.0.attn2"): s.layer for s in base.sites_of("spatial")}
-    for site in base.sites_of("temporal"):
+def test_temporal_sites_follow_the_spatial_layer_beside_them(unet: Base) -> None:
+    layers = {s.name.removesuffix(".transformer_blocks.0.attn2"): s.layer for s in unet.sites_of("spatial")}
+    for site in unet.sites_of("temporal"):
         block = site.name.split(".transformer_blocks")[0]
         beside = block.replace("motion_modules", "attentions").replace("temp_attentions", "attentions")
         if beside in layers:
@@ -43,9 +43,9 @@ def test_temporal_sites_follow_the_spatial_layer_beside_them(base: Base) -> None
 
 
 def test_encode_decode_shapes_and_range(base: Base) -> None:
-    frames = torch.rand(2, 3, 3, 32, 32) * 2 - 1
+    frames = torch.rand(2, 5, 3, 32, 32) * 2 - 1
     latents = base.encode_video(frames)
-    assert latents.shape == (2, *small(base, 3))
+    assert latents.shape == (2, *small(base))
     seen = base.decode_video(latents)
     assert seen.shape == frames.shape and seen.abs().max() <= 1
 
@@ -60,21 +60,21 @@ def test_each_layer_gets_its_own_token_vector(base: Base) -> None:
     same = base.noun_vector("dog").expand(base.text_layers, -1).clone()
     plain = base.encode_text(["a <V1> dog"], [TokenVectors("<V1>", same)])
     changed = same.clone()
-    changed[1] += torch.randn(base.text_width)  # a constant would be lost in the layer norms
+    changed[1] += torch.randn(base.token_width)  # a constant would be lost in the layer norms
     text = base.encode_text(["a <V1> dog"], [TokenVectors("<V1>", changed)])
     differs = [(plain[0, i] - text[0, i]).abs().max().item() > 1e-4 for i in range(base.text_layers)]
     assert differs == [i == 1 for i in range(base.text_layers)]
 
 
-def test_a_placeholder_started_from_a_noun_reads_as_that_noun(base: Base) -> None:
-    vectors = base.noun_vector("dog").expand(base.text_layers, -1)
-    told = base.encode_text(["a <V7> on the beach"], [TokenVectors("<V7>", vectors)])
-    assert torch.allclose(told, base.encode_text(["a dog on the beach"]), atol=1e-5)
+def test_a_placeholder_started_from_a_noun_reads_as_that_noun(unet: Base) -> None:
+    vectors = unet.noun_vector("dog").expand(unet.text_layers, -1)
+    told = unet.encode_text(["a <V7> on the beach"], [TokenVectors("<V7>", vectors)])
+    assert torch.allclose(told, unet.encode_text(["a dog on the beach"]), atol=1e-5)
 
 
 def test_placeholders_are_told_apart_by_case_and_number(base: Base) -> None:
     tokens = [
-        TokenVectors(p, torch.randn(base.text_layers, base.text_width)) for p in ("<V1>", "<V11>", "<v1>")
+        TokenVectors(p, torch.randn(base.text_layers, base.token_width)) for p in ("<V1>", "<V11>", "<v1>")
     ]
     states = [base.encode_text([f"a {t.placeholder}"], tokens)[0, 0] for t in tokens]
     twin = base.encode_text(["a <V7>"], [TokenVectors("<V7>", tokens[1].vectors)])[0, 0]
@@ -83,18 +83,18 @@ def test_placeholders_are_told_apart_by_case_and_number(base: Base) -> None:
 
 
 def test_token_gradients_reach_every_layer(base: Base) -> None:
-    vectors = torch.zeros(base.text_layers, base.text_width, requires_grad=True)
+    vectors = torch.zeros(base.text_layers, base.token_width, requires_grad=True)
     text = base.encode_text(["a <V1> dog"], [TokenVectors("<V1>", vectors)])
     latents = torch.randn(1, *small(base))
     base.predict(latents, torch.tensor([500]), text).square().mean().backward()
     assert vectors.grad is not None and (vectors.grad.abs().amax(1) > 0).all()
 
 
-def test_layer_states_reach_their_layer_and_only_spatial_cross_attention(base: Base) -> None:
+def test_layer_states_reach_their_layer_and_only_spatial_cross_attention(unet: Base) -> None:
     """Each spatial cross-attention must read its own slice; temporal attention must never see text."""
     seen: dict[str, torch.Tensor | None] = {}
     handles = []
-    for name, module in base.denoiser.named_modules():
+    for name, module in unet.denoiser.named_modules():
         if name.endswith((".attn1", ".attn2")):
 
             def note(m: torch.nn.Module, args: tuple, kwargs: dict, out: object, name: str = name) -> None:
@@ -102,45 +102,45 @@ def test_layer_states_reach_their_layer_and_only_spatial_cross_attention(base: B
 
             handles.append(module.register_forward_hook(note, with_kwargs=True))
     keys: dict[int, torch.Tensor] = {}
-    for site in base.sites_of("spatial"):
+    for site in unet.sites_of("spatial"):
 
         def catch(m: torch.nn.Module, args: tuple, layer: int = site.layer) -> None:
             keys[layer] = args[0]
 
-        handles.append(base.denoiser.get_submodule(f"{site.name}.to_k").register_forward_pre_hook(catch))
-    text = torch.randn(1, base.text_layers, 24, base.text_width)
-    latents = torch.randn(1, *small(base))
-    told = base.tell(text, torch.arange(latents.shape[2])[None])
-    base.predict(latents, torch.tensor([300]), told)
+        handles.append(unet.denoiser.get_submodule(f"{site.name}.to_k").register_forward_pre_hook(catch))
+    text = torch.randn(1, unet.text_layers, 24, unet.text_width)
+    latents = torch.randn(1, *small(unet))
+    told = unet.tell(text, torch.arange(latents.shape[2])[None])
+    unet.predict(latents, torch.tensor([300]), told)
     for handle in handles:
         handle.remove()
-    spatial = {s.name for s in base.sites_of("spatial")}
+    spatial = {s.name for s in unet.sites_of("spatial")}
     assert {n for n, value in seen.items() if value is not None} == spatial
     for i in range(
-        base.text_layers
+        unet.text_layers
     ):  # UNet3D repeats the text for every frame; mini tells each frame its own
-        mine = told[0, i] if base.tells_moments else text[:, i]
+        mine = told[0, i] if unet.tells_moments else text[:, i]
         assert torch.allclose(keys[i], mine.expand(len(keys[i]), -1, -1), atol=1e-6)
 
 
-def test_a_concept_speaks_at_its_name_and_at_the_end(base: Base) -> None:
+def test_a_concept_speaks_at_its_name_and_at_the_end(unet: Base) -> None:
     """A name is one token, whatever the vocabulary; behind the end token all is padding."""
     names = ["<V1>", "<V3>"]
     prompts = ["<V1> <V3>", "<V3> <V1>", "<V1>", "a dog", ""]
-    length = base.encode_text([""]).shape[2]
+    length = unet.encode_text([""]).shape[2]
 
     def speaks(*places: int) -> list[bool]:
         return [place in places for place in range(length)]
 
-    base.encode_text(
-        prompts, [TokenVectors(n, torch.zeros(base.text_layers, base.text_width)) for n in names]
+    unet.encode_text(
+        prompts, [TokenVectors(n, torch.zeros(unet.text_layers, unet.token_width)) for n in names]
     )
     end = speaks(*range(3, length))
-    named, ended = base.places(prompts, "<V3>")
+    named, ended = unet.places(prompts, "<V3>")
     assert named.tolist() == [speaks(2), speaks(1), speaks(), speaks(), speaks()]
     assert ended.tolist() == [end, end, speaks(), speaks(), speaks()]
-    assert base.places(prompts, "<V1>").ended.tolist()[2] == speaks(*range(2, length))
-    words = base.words(prompts).tolist()
+    assert unet.places(prompts, "<V1>").ended.tolist()[2] == speaks(*range(2, length))
+    words = unet.words(prompts).tolist()
     assert words == [speaks(1, 2), speaks(1, 2), speaks(1), speaks(1, 2), speaks()]
 
 
@@ -153,13 +153,13 @@ def test_text_matters_and_samples_do_not_mix(base: Base) -> None:
     assert not torch.allclose(base.predict(latents[1:], torch.tensor([400]), text[:1]), alone, atol=1e-4)
 
 
-def test_noise_and_target_are_consistent(base: Base) -> None:
+def test_noise_and_target_are_consistent(unet: Base) -> None:
     """Undoing the target from the noisy latents gives the clean ones back."""
-    x, noise = torch.randn(2, *small(base)), torch.randn(2, *small(base))
+    x, noise = torch.randn(2, *small(unet)), torch.randn(2, *small(unet))
     t = torch.tensor([100, 700])
-    noisy, target = base.noise_and_target(x, noise, t)
-    alpha = base._training.alphas_cumprod[t].view(-1, 1, 1, 1, 1)  # type: ignore[attr-defined]
-    if base._training.config.prediction_type == "v_prediction":  # type: ignore[attr-defined]
+    noisy, target = unet.noise_and_target(x, noise, t)
+    alpha = unet._training.alphas_cumprod[t].view(-1, 1, 1, 1, 1)  # type: ignore[attr-defined]
+    if unet._training.config.prediction_type == "v_prediction":  # type: ignore[attr-defined]
         again = alpha.sqrt() * noisy - (1 - alpha).sqrt() * target
     else:
         again = (noisy - (1 - alpha).sqrt() * target) / alpha.sqrt()
@@ -174,26 +174,26 @@ def test_shift_moves_training_towards_noise(base: Base) -> None:
 
 @pytest.mark.parametrize("name", ["dpm++", "ddim", "ddim-inverse"])
 @pytest.mark.parametrize("steps", [1, 7, 61, 103, 227, 999])
-def test_schedulers_take_the_asked_steps(base: Base, name: str, steps: int) -> None:
+def test_schedulers_take_the_asked_steps(unet: Base, name: str, steps: int) -> None:
     """Of 61 and some other numbers of steps diffusers makes one too many, at -1."""
-    made = base.scheduler(name, steps)
+    made = unet.scheduler(name, steps)
     assert len(made.timesteps) == len(set(made.timesteps.tolist())) == made.num_inference_steps == steps
     assert 0 <= made.timesteps.min() <= made.timesteps.max() < 1000
     if name == "dpm++":
         assert len(made.sigmas) == steps + 1 and (made.sigmas.diff() < 0).all()
 
 
-def test_more_steps_than_noise_levels_are_refused(base: Base) -> None:
-    if base.family == "mini":
-        assert len(base.scheduler("dpm++", 1000).timesteps) == 1000
+def test_more_steps_than_noise_levels_are_refused(unet: Base) -> None:
+    if unet.family == "mini":
+        assert len(unet.scheduler("dpm++", 1000).timesteps) == 1000
     else:
         with pytest.raises(UsageError, match="--steps 1000"):
-            base.scheduler("dpm++", 1000)
+            unet.scheduler("dpm++", 1000)
 
 
 def test_odd_sizes_are_refused_with_a_way_out(base: Base) -> None:
     with pytest.raises(UsageError, match="height 50"):
-        base.latent_shape(4, 50, 64)
+        base.latent_shape(5, 50, 64)
 
 
 def test_more_frames_than_positions_are_refused(mini_folder: Path) -> None:
@@ -211,14 +211,14 @@ def test_still_passes_by_the_motion_modules(mini_folder: Path) -> None:
     assert torch.equal(base.predict(x, t, text), moving)
 
 
-def test_half_precision_on_cpus_answers_as_autocast_does(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_on_cpus_answers_as_autocast_does(unet: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit, though frozen weights are kept in it instead of copied at every pass; and so are the gradients of the text."""
     frames = torch.rand(1, 3, 3, 32, 32) * 2 - 1
-    x, t = torch.randn(2, *small(base, 3)), torch.tensor([200, 700])
-    text = base.encode_text(["a dog", "a cat"])
+    x, t = torch.randn(2, *small(unet, 3)), torch.tensor([200, 700])
+    text = unet.encode_text(["a dog", "a cat"])
 
     def answers() -> list[torch.Tensor]:
-        half = open_base(base.location, device="cpu", dtype="bfloat16")
+        half = open_base(unet.location, device="cpu", dtype="bfloat16")
         told = text.clone().requires_grad_()
         predicted = half.predict(x, t, told)
         predicted.square().sum().backward()
@@ -260,7 +260,7 @@ def test_text_is_projected_once_however_many_frames_read_it(
     monkeypatch.delattr(Shared, "repeat_interleave")  # as the denoiser has it by itself
     rows.clear()
     assert torch.allclose(base.predict(latents, times, text), answer, atol=1e-5)
-    assert rows == [2 * 4] * base.text_layers
+    assert rows == [2 * 5] * base.text_layers
 
 
 def test_a_fingerprint_minds_no_weights_that_nobody_loads(mini_folder: Path, tmp_path: Path) -> None:

@@ -27,15 +27,15 @@ def test_the_threshold_parts_two_groups(low: float, gap: float, few: int, many: 
     assert float(values[:many].max()) < threshold(values) <= float(values[many:].min())
 
 
-def test_photos_have_masks_of_their_size_and_none_is_empty(base: Base) -> None:
+def test_photos_have_masks_of_their_size_and_none_is_empty(unet: Base) -> None:
     photos = list(torch.rand(2, 3, 32, 32) * 2 - 1)
-    masks = seen_by(base, photos, "dog")
+    masks = seen_by(unet, photos, "dog")
     assert [m.shape for m in masks] == [(1, 32, 32)] * 2
     for mask in masks:
         assert set(mask.unique().tolist()) <= {0.0, 1.0} and mask.any()
-    assert all(torch.equal(a, b) for a, b in zip(masks, seen_by(base, photos, "dog"), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(masks, seen_by(unet, photos, "dog"), strict=True))
     assert any(
-        not torch.equal(a, b) for a, b in zip(masks, seen_by(base, photos, "dog", seed=1), strict=True)
+        not torch.equal(a, b) for a, b in zip(masks, seen_by(unet, photos, "dog", seed=1), strict=True)
     )
 
 

@@ -58,7 +58,7 @@ def test_each_has_tokens_and_adapters_of_its_own(base: Base, learned: list[Learn
         assert all(not torch.equal(row, start) for row in learner.tokens)
         assert all(a.up.weight.abs().sum() > 0 for a in learner.adapters.values())
     assert learned[0].adapter_bytes() != learned[1].adapter_bytes()
-    assert generate(base, "a <V1> dog and a <V2> cat", learned, CLIP).shape == (4, 3, 32, 32)
+    assert generate(base, "a <V1> dog and a <V2> cat", learned, CLIP).shape == (5, 3, 32, 32)
 
 
 def test_the_same_seed_learns_the_same_bytes(base: Base, learned: list[Learner]) -> None:

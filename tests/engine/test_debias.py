@@ -38,7 +38,7 @@ def loss(base: Base, frames: int, debias: float) -> float:
 
 
 def test_it_is_added_to_the_loss_of_clips_and_not_of_pictures(base: Base) -> None:
-    plain, once, twice = (loss(base, 4, weight) for weight in (0.0, 1.0, 2.0))
+    plain, once, twice = (loss(base, 5, weight) for weight in (0.0, 1.0, 2.0))
     assert once > plain and twice - once == pytest.approx(once - plain, rel=1e-3)
     assert loss(base, 1, 1.0) == loss(base, 1, 0.0)
 
@@ -57,17 +57,17 @@ def test_a_motion_learns_otherwise_and_a_subject_does_not(base: Base) -> None:
     assert learned("subject", 1.0) == learned("subject", 0.0)
 
 
-def test_any_frame_may_be_the_anchor(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_frame_may_be_the_anchor(unet: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     anchors: list[int] = []
     monkeypatch.setattr(
         losses, "debiased", lambda e, chosen: anchors.extend(chosen.tolist()) or debiased(e, chosen)
     )
-    monkeypatch.setattr(type(base), "predict", lambda self, x, *_: torch.zeros_like(x))
+    monkeypatch.setattr(type(unet), "predict", lambda self, x, *_: torch.zeros_like(x))
     chance = torch.Generator().manual_seed(0)
-    latents, text = torch.randn(8, *base.latent_shape(4, 32, 32)), base.encode_text(["a dog"])
+    latents, text = torch.randn(8, *unet.latent_shape(5, 32, 32)), unet.encode_text(["a dog"])
     for _ in range(5):
-        diffusion_loss(base, noised(base, latents, chance), text, chance, debias=1.0)
-    assert set(anchors) == {0, 1, 2, 3}
+        diffusion_loss(unet, noised(unet, latents, chance), text, chance, debias=1.0)
+    assert set(anchors) == {0, 1, 2, 3, 4}
 
 
 def test_offset_noise_is_one_value_for_each_sample_channel_and_frame(

@@ -14,18 +14,18 @@ from ccvd_cli.engine.sample import ClassifierFree, guided, sample
 from ccvd_cli.errors import UsageError
 from ccvd_cli.settings import EditSettings, Recipe, SampleSettings
 
-CLIP = SampleSettings(steps=10, frames=4, height=32, width=32, guidance_scale=3.0, seed=3)
+CLIP = SampleSettings(steps=10, frames=5, height=32, width=32, guidance_scale=3.0, seed=3)
 
 
 @pytest.fixture
 def clip() -> torch.Tensor:
     """(F, 3, H, W) in [-1, 1]."""
-    return torch.rand(4, 3, 32, 32) * 2 - 1
+    return torch.rand(5, 3, 32, 32) * 2 - 1
 
 
 def unit_latents(base: Base) -> torch.Tensor:
     """As spread as those of a trained autoencoder."""
-    return torch.randn(1, *base.latent_shape(4, 32, 32))
+    return torch.randn(1, *base.latent_shape(5, 32, 32))
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_at_full_strength_nothing_of_the_clip_is_left(base: Base, clip: torch.Te
 
 
 @pytest.mark.parametrize("scheduler", ["dpm++", "ddim"])
-def test_the_noise_is_that_of_the_step_it_starts_at(base: Base, scheduler: str) -> None:
+def test_the_noise_is_that_of_the_step_it_starts_at(unet: Base, scheduler: str) -> None:
     """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, at the timestep of the first step that is taken."""
     settings = CLIP.model_copy(update={"scheduler": scheduler})
     latents = torch.ones(1, 4, 4, 8, 8)
-    start = noised(base, latents, settings, 0.6)
+    start = noised(unet, latents, settings, 0.6)
     assert start is not None and start.first == 4
-    schedule = base.scheduler(scheduler, settings.steps)
+    schedule = unet.scheduler(scheduler, settings.steps)
     alpha = float(schedule.alphas_cumprod[int(schedule.timesteps[4])])
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(3))
     wanted = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
@@ -76,7 +76,7 @@ def test_the_noise_is_that_of_the_step_it_starts_at(base: Base, scheduler: str) 
 def test_a_seed_is_a_clip(base: Base, clip: torch.Tensor) -> None:
     how = EditSettings(strength=0.5)
     first = edit(base, clip, "a dog", [], CLIP, how)
-    assert first.shape == (4, 3, 32, 32) and first.min() >= 0 and first.max() <= 1
+    assert first.shape == (5, 3, 32, 32) and first.min() >= 0 and first.max() <= 1
     assert torch.equal(edit(base, clip, "a dog", [], CLIP, how), first)
     assert not torch.equal(edit(base, clip, "a dog", [], CLIP.model_copy(update={"seed": 4}), how), first)
     assert not torch.equal(edit(base, clip, "a cat", [], CLIP, how), first)
@@ -156,13 +156,13 @@ def test_sizes_that_the_base_cannot_make(base: Base) -> None:
         edit(base, torch.zeros(4, 3, 30, 32), "a dog", [], CLIP, EditSettings())
 
 
-def test_every_frame_of_a_clip_is_read_at_its_own_moment(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_frame_of_a_clip_is_read_at_its_own_moment(unet: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[list[int]] = []
-    real = type(base).tell
+    real = type(unet).tell
     monkeypatch.setattr(
-        type(base),
+        type(unet),
         "tell",
         lambda self, text, moments: told.append(moments.flatten().tolist()) or real(self, text, moments),
     )
-    inverted(base, unit_latents(base), "a dog", CLIP.model_copy(update={"steps": 2}), 0.5)
-    assert told == [[0, 1, 2, 3]]
+    inverted(unet, unit_latents(unet), "a dog", CLIP.model_copy(update={"steps": 2}), 0.5)
+    assert told == [[0, 1, 2, 3, 4]]

@@ -25,9 +25,9 @@ from ccvd_cli.row import side_by_side
 from ccvd_cli.settings import Recipe, SampleSettings
 
 QUICK = Recipe(
-    token_steps=6, adapter_steps=8, token_lr=1e-2, adapter_lr=1e-2, batch_size=2, text_dropout=0.1, frames=4
+    token_steps=6, adapter_steps=8, token_lr=1e-2, adapter_lr=1e-2, batch_size=2, text_dropout=0.1, frames=5
 )
-CLIP = SampleSettings(steps=3, frames=4, height=32, width=32, guidance_scale=3.0)
+CLIP = SampleSettings(steps=3, frames=5, height=32, width=32, guidance_scale=3.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def pictures(n: int = 3) -> list[torch.Tensor]:
 
 
 def clips(n: int = 2) -> list[torch.Tensor]:
-    return [torch.rand(4, 3, 32, 32) * 2 - 1 for _ in range(n)]
+    return [torch.rand(5, 3, 32, 32) * 2 - 1 for _ in range(n)]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def motion(base: Base) -> Learner:
 
 
 def test_a_subject_is_tokens_and_spatial_adapters(base: Base, subject: Learner) -> None:
-    assert subject.tokens.shape == (base.text_layers, base.text_width)
+    assert subject.tokens.shape == (base.text_layers, base.token_width)
     assert set(subject.adapters) == {s.name for s in base.sites_of("spatial")}
     assert subject.text_prototypes.shape == (base.text_layers, base.text_width)
     assert subject.image_prototypes.shape == (3, base.image_width)
@@ -163,7 +163,7 @@ def test_prior_pictures_take_their_share(base: Base, monkeypatch: pytest.MonkeyP
 
 
 def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
-    base: Base, monkeypatch: pytest.MonkeyPatch
+    unet: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where text says which frame it is; elsewhere from whole clips, as its adapters always are."""
     seen: list[tuple[int, int]] = []
@@ -174,43 +174,43 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
         lambda b, x, *a, **k: seen.append((x.noisy.shape[0], x.noisy.shape[2])) or real(b, x, *a, **k),
     )
     recipe = QUICK.model_copy(update={"token_steps": 2, "adapter_steps": 1})
-    learn_motion(base, clips(), name="V2", class_noun="spinning", recipe=recipe)
-    frames = (2 * lesson.FRAMES_FOR_A_CLIP, 1) if base.tells_moments else (2, 4)
+    learn_motion(unet, clips(), name="V2", class_noun="spinning", recipe=recipe)
+    frames = (2 * lesson.FRAMES_FOR_A_CLIP, 1) if unet.tells_moments else (2, 4)
     assert seen == [frames, frames, (2, 4)]
 
 
-def test_adapters_join_the_sites_that_the_recipe_names(base: Base) -> None:
+def test_adapters_join_the_sites_that_the_recipe_names(unet: Base) -> None:
     recipe = QUICK.model_copy(update={"only_sites": r"^up_blocks\.", "token_steps": 0, "adapter_steps": 1})
-    learner = learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe)
-    assert set(learner.adapters) == {s.name for s in base.sites_of("spatial") if s.name.startswith("up_")}
+    learner = learn_subject(unet, pictures(), name="V1", class_noun="dog", recipe=recipe)
+    assert set(learner.adapters) == {s.name for s in unet.sites_of("spatial") if s.name.startswith("up_")}
     with pytest.raises(UsageError, match="nowhere"):
         nowhere = recipe.model_copy(update={"only_sites": "nowhere"})
-        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=nowhere)
+        learn_subject(unet, pictures(), name="V1", class_noun="dog", recipe=nowhere)
 
 
-def test_adapters_join_the_last_layers_of_the_denoiser(base: Base) -> None:
+def test_adapters_join_the_last_layers_of_the_denoiser(unet: Base) -> None:
     """In the order in which latents pass them: what comes last is not what is listed last."""
     passed: list[str] = []
-    sites = base.sites_of("spatial")
+    sites = unet.sites_of("spatial")
     hooks = [
-        base.denoiser.get_submodule(s.name).register_forward_pre_hook(
+        unet.denoiser.get_submodule(s.name).register_forward_pre_hook(
             lambda *_, name=s.name: passed.append(name)
         )
         for s in sites
     ]
-    x = torch.randn(1, *base.latent_shape(2, 16, 16))
-    base.predict(x, torch.tensor([500]), base.encode_text(["a dog"]))
+    x = torch.randn(1, *unet.latent_shape(2, 16, 16))
+    unet.predict(x, torch.tensor([500]), unet.encode_text(["a dog"]))
     for hook in hooks:
         hook.remove()
     assert passed == [s.name for s in sorted(sites, key=lambda s: s.depth)]
     few = {"last_layers": 2, "token_steps": 0, "adapter_steps": 1}
     learner = learn_subject(
-        base, pictures(), name="V1", class_noun="dog", recipe=QUICK.model_copy(update=few)
+        unet, pictures(), name="V1", class_noun="dog", recipe=QUICK.model_copy(update=few)
     )
     assert set(learner.adapters) == set(passed[-2:])
     with pytest.raises(UsageError, match="last 2 layers"):
         other = QUICK.model_copy(update={**few, "only_sites": "^down"})
-        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=other)
+        learn_subject(unet, pictures(), name="V1", class_noun="dog", recipe=other)
 
 
 def test_each_stage_has_its_own_noise(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_a_clip_is_what_its_seed_says(base: Base, subject: Learner, motion: Lear
     settings = CLIP.model_copy(update={"scheduler": scheduler})
     prompt, learners = "a <V1> dog performing <V2>", [subject, motion]
     first = generate(base, prompt, learners, settings)
-    assert first.shape == (4, 3, 32, 32) and first.min() >= 0 and first.max() <= 1
+    assert first.shape == (5, 3, 32, 32) and first.min() >= 0 and first.max() <= 1
     assert torch.equal(generate(base, prompt, learners, settings), first)
     assert not torch.equal(generate(base, prompt, learners, settings.model_copy(update={"seed": 1})), first)
 
@@ -356,20 +356,20 @@ def test_a_schedule_weighs_subjects_and_leaves_motions_alone(
 
 
 def test_every_frame_is_told_its_own_moment_and_a_picture_none(
-    base: Base, monkeypatch: pytest.MonkeyPatch
+    unet: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[int]] = []
     still: list[int] = []
-    tell, rest = type(base).tell, type(base).still
+    tell, rest = type(unet).tell, type(unet).still
     monkeypatch.setattr(
-        type(base),
+        type(unet),
         "tell",
         lambda self, x, moments: told.append(moments.flatten().tolist()) or tell(self, x, moments),
     )
-    monkeypatch.setattr(type(base), "still", lambda self: still.append(1) or rest(self))
-    generate(base, "a dog", [], CLIP.model_copy(update={"steps": 1}))
+    monkeypatch.setattr(type(unet), "still", lambda self: still.append(1) or rest(self))
+    generate(unet, "a dog", [], CLIP.model_copy(update={"steps": 1}))
     assert told == [[0, 1, 2, 3]] and not still
-    generate(base, "a dog", [], CLIP.model_copy(update={"steps": 1, "frames": 1}))
+    generate(unet, "a dog", [], CLIP.model_copy(update={"steps": 1, "frames": 1}))
     assert told == [[0, 1, 2, 3]] and still  # without the temporal layers
 
 
@@ -380,7 +380,7 @@ def test_the_same_prompt_twice_is_two_clips(base: Base) -> None:
 
 def test_a_batch_holds_each_prompt(base: Base) -> None:
     batch = generate_batch(base, ["a dog", "a cat", "a car"], [], CLIP)
-    assert batch.shape == (3, 4, 3, 32, 32)
+    assert batch.shape == (3, 5, 3, 32, 32)
     assert not torch.allclose(batch[0], batch[1], atol=1e-4)
 
 

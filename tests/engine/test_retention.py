@@ -146,7 +146,7 @@ def test_tokens_may_be_shared_by_all_layers(base: Base) -> None:
     for mode in ("per-layer", "shared"):
         recipe = QUICK.model_copy(update={"tokens": mode, "adapter_steps": 1})
         tokens = learn_subject(base, images, name="V1", class_noun="dog", recipe=recipe).tokens
-        assert tokens.shape == (base.text_layers, base.text_width)
+        assert tokens.shape == (base.text_layers, base.token_width)
         rows[mode] = len(tokens.unique(dim=0))
     assert rows == {"per-layer": base.text_layers, "shared": 1}
 

@@ -21,7 +21,7 @@ from ccvd_cli.engine.regions import Layout, RegionGuidance, Stage, Voices, boxes
 from ccvd_cli.regions import Region, parse
 from ccvd_cli.settings import SampleSettings
 
-CLIP = SampleSettings(steps=2, frames=4, height=32, width=32, guidance_scale=3.0)
+CLIP = SampleSettings(steps=2, frames=5, height=32, width=32, guidance_scale=3.0)
 LEFT, RIGHT = parse("a <V1> dog @ 0,0,0.5,1"), parse("a <V2> cat @ 0.5,0,1,1")
 CPU = torch.device("cpu")
 
@@ -156,11 +156,12 @@ def voiced(
         fold(base, learners, [alone(learners[k]), alone(learners[len(regions) + k])])
         for k in range(len(regions))
     ]
-    text = torch.randn(len(regions), base.text_layers, 4, 24, base.text_width)
+    layout = laid_out(regions, base.latent_shape(5, 32, 32))
+    frames = [] if base.family == "wan" else [layout.frames]  # which read their own there
+    text = torch.randn(len(regions), base.text_layers, *frames, 24, base.text_width)
     concepts = torch.zeros(len(regions), 24)
     for k in range(len(regions)):
         concepts[k, 2 + k : 4 + 2 * k] = 1
-    layout = laid_out(regions, base.latent_shape(4, 32, 32))
     return Voices(layout, text, concepts, [{}, *adapters], guided=guided, elsewhere=elsewhere)
 
 
@@ -175,11 +176,11 @@ def test_adapters_of_a_region_act_in_the_region_only(base: Base, of_box: bool) -
     masks = voices.layout.masks(voices.layout.height, voices.layout.width).flatten(2).bool()  # (K, F, N)
     for site in (base.sites_of("spatial")[0], base.sites_of("temporal")[0]):
         adapter = engine.RegionalAdapter(Stage(voices), site)
-        temporal = site.kind == "temporal"
-        inside = masks.transpose(1, 2) if temporal else masks  # as rows are: (N, F) or (F, N)
-        h = torch.randn(voices.rows * inside.shape[1], inside.shape[2], site.width)
-        out = adapter(h).unflatten(0, (voices.rows, -1))
-        own = [voices.adapters[k][site](h).unflatten(0, (voices.rows, -1)) for k in (1, 2)]
+        inside = masks.transpose(1, 2) if site.by_cell else masks  # as rows are: (N, F) or (F, N)
+        each = (voices.rows, *inside.shape[1:], site.width)
+        h = torch.randn(each).flatten(1, 2) if base.family == "wan" else torch.randn(each).flatten(0, 1)
+        out = adapter(h).view(each)
+        own = [voices.adapters[k][site](h).view(each) for k in (1, 2)]
         for row in (engine.EMPTY, engine.PROMPT):
             for k in (0, 1):
                 assert torch.allclose(out[row][inside[k]], own[k][row][inside[k]], atol=1e-5)
@@ -195,13 +196,14 @@ def test_pixels_listen_to_their_own_region_and_attention_is_read_at_its_concept(
     site = base.sites_of("spatial")[0]
     attn, frames = base.denoiser.get_submodule(site.name), voices.layout.frames
     cells = voices.layout.height * voices.layout.width
-    hidden = torch.randn(voices.rows * frames, cells, site.width)
+    each = (voices.rows, frames, cells, site.width)
+    hidden = torch.randn(each).flatten(1, 2) if base.family == "wan" else torch.randn(each).flatten(0, 1)
     text = torch.cat([torch.randn_like(voices.text[:2]), voices.text])
     plain = attn.processor
     assert isinstance(plain, LayerTextAttention)
-    out = engine.RegionAttention(plain, Stage(voices))(attn, hidden, text).unflatten(0, (voices.rows, -1))
-    usual = plain(attn, hidden, text).unflatten(0, (voices.rows, -1))
-    asked = hidden.unflatten(0, (voices.rows, -1))[engine.PROMPT]
+    out = engine.RegionAttention(plain, Stage(voices))(attn, hidden, text).view(each)
+    usual = plain(attn, hidden, text).view(each)
+    asked = hidden.view(each)[engine.PROMPT]
     masks = voices.layout.masks(voices.layout.height, voices.layout.width).flatten(2).bool()
     for k in (0, 1):
         told = plain(attn, asked, voices.text[k : k + 1])
@@ -209,19 +211,20 @@ def test_pixels_listen_to_their_own_region_and_attention_is_read_at_its_concept(
     for row in (engine.EMPTY, engine.FIRST, engine.FIRST + 1):
         assert torch.equal(out[row], usual[row])
     voices.elsewhere = text[:1]
-    boxed = engine.RegionAttention(plain, Stage(voices))(attn, hidden, text).unflatten(0, (voices.rows, -1))
+    boxed = engine.RegionAttention(plain, Stage(voices))(attn, hidden, text).view(each)
     assert torch.equal(boxed[: engine.FIRST], out[: engine.FIRST])
     for k in (0, 1):
         row = engine.FIRST + k
-        silent = plain(attn, hidden.unflatten(0, (voices.rows, -1))[row], text[:1])
+        silent = plain(attn, hidden.view(each)[row], text[:1])
         assert torch.equal(boxed[row][masks[k]], usual[row][masks[k]])
         assert torch.allclose(boxed[row][~masks[k]], silent[~masks[k]], atol=1e-5)
     found, again = voices.attention
     assert torch.equal(again, found)  # what is read within a box does not depend on what is heard elsewhere
     for k in (0, 1):
-        rows = hidden.unflatten(0, (voices.rows, -1))[engine.FIRST + k]
-        weights = attention_map(attn, rows, plain.slice(voices.text[k : k + 1]))[..., 2 + k : 4 + 2 * k]
-        assert torch.allclose(found[k], weights.mean(-1)[masks[k]].mean(), atol=1e-6)
+        rows = hidden.view(each)[engine.FIRST + k]
+        weights = attention_map(attn, rows, plain.slice(voices.text[k : k + 1])).view(frames, cells, -1)
+        heard = weights[..., 2 + k : 4 + 2 * k].mean(-1)[masks[k]].mean()
+        assert torch.allclose(found[k], heard, atol=1e-6)
 
 
 def test_who_takes_part_where(base: Base) -> None:
@@ -336,20 +339,21 @@ def test_attention_is_read_at_the_regions_own_name(base: Base, monkeypatch: pyte
     real = engine.spoken
     monkeypatch.setattr(compose, "spoken", lambda b, stage, a: cast.append(stage.voices) or real(b, stage, a))
     generated(base, [concept(base, "V1"), concept(base, "V2")], regions=(LEFT, RIGHT), frames=1)
-    assert [row.nonzero().flatten().tolist() for row in cast[0].concepts] == [[2], [2]]  # "a <V1> dog"
+    at = 1 if base.family == "wan" else 2  # behind CLIP's start token
+    assert [row.nonzero().flatten().tolist() for row in cast[0].concepts] == [[at], [at]]  # "a <V1> dog"
 
 
-def test_in_a_region_its_own_prompt_and_the_clips_say_how_much(base: Base) -> None:
-    learners = [concept(base, n) for n in ("V1", "V2")]
+def test_in_a_region_its_own_prompt_and_the_clips_say_how_much(unet: Base) -> None:
+    learners = [concept(unet, n) for n in ("V1", "V2")]
     both = "a <V1> dog and a <V2> cat"
     prompt = f"in the snow {both}"  # what comes before them changes how they are read
     region = parse(f"{both} @ 0,0,0.5,1")
-    *_, (_, shares) = taking_part(base, prompt, learners, CLIP.model_copy(update={"regions": (region,)}))
+    *_, (_, shares) = taking_part(unet, prompt, learners, CLIP.model_copy(update={"regions": (region,)}))
     prototypes = torch.stack([x.text_prototypes for x in learners])
 
     def asked(text: str) -> torch.Tensor:
-        states = base.encode_text([text], [x.token_vectors() for x in learners])
-        return relevance(states, base.words([text]), prototypes)
+        states = unet.encode_text([text], [x.token_vectors() for x in learners])
+        return relevance(states, unet.words([text]), prototypes)
 
     expected = zeta((asked(both) + asked(prompt)) / 2)
     assert torch.allclose(torch.stack([s.weights for s in shares]), expected, atol=1e-5)

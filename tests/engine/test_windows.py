@@ -113,19 +113,19 @@ def wide(base: Base, **how: object) -> SampleSettings:
     return CLIP.model_copy(update={"height": height, "width": 2 * width, "regions": regions, **how})
 
 
-def test_a_subject_in_a_window_is_drawn_as_it_is_alone(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subject_in_a_window_is_drawn_as_it_is_alone(unet: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one step, where no other window reaches."""
-    monkeypatch.setattr(compose, "_shown", lambda base, latents: latents)
-    learners, texts = [concept(base, "V1"), concept(base, "V2")], ["a <V1> dog", "a <V2> cat"]
-    settings = wide(base, steps=1)
-    noise = torch.randn(1, *base.latent_shape(3, settings.height, settings.width))
+    monkeypatch.setattr(compose, "_shown", lambda unet, latents: latents)
+    learners, texts = [concept(unet, "V1"), concept(unet, "V2")], ["a <V1> dog", "a <V2> cat"]
+    settings = wide(unet, steps=1)
+    noise = torch.randn(1, *unet.latent_shape(3, settings.height, settings.width))
     own = noise.shape[-1] // 2
     alone = settings.model_copy(update={"width": settings.width // 2, "regions": ()})
     for how in ({}, {"region_attention": False}, {"noise_guidance": False}):
         told = settings.model_copy(update=how)
-        (drawn,) = generate_batch(base, [" and ".join(texts)], learners, told, start=Start(noise, 0))
+        (drawn,) = generate_batch(unet, [" and ".join(texts)], learners, told, start=Start(noise, 0))
         for k, half in enumerate((noise[..., :own], noise[..., own:])):
-            (one,) = generate_batch(base, [texts[k]], [learners[k]], alone, start=Start(half, 0))
+            (one,) = generate_batch(unet, [texts[k]], [learners[k]], alone, start=Start(half, 0))
             there, kept = (
                 drawn[..., k * own : (k + 1) * own],
                 slice(own // 2) if k == 0 else slice(own // 2, None),
@@ -136,10 +136,10 @@ def test_a_subject_in_a_window_is_drawn_as_it_is_alone(base: Base, monkeypatch: 
             )  # else a tenth of the estimate is of the whole prompt
 
 
-def test_what_windows_change_and_what_they_leave(base: Base) -> None:
-    learners, prompt = [concept(base, "V1"), concept(base, "V2")], "a <V1> dog and a <V2> cat"
-    settings = wide(base)
-    clip = generate(base, prompt, learners, settings)
+def test_what_windows_change_and_what_they_leave(unet: Base) -> None:
+    learners, prompt = [concept(unet, "V1"), concept(unet, "V2")], "a <V1> dog and a <V2> cat"
+    settings = wide(unet)
+    clip = generate(unet, prompt, learners, settings)
     assert clip.shape == (3, 3, settings.height, settings.width)
     for how in (
         {"windows": False},
@@ -147,8 +147,8 @@ def test_what_windows_change_and_what_they_leave(base: Base) -> None:
         {"regions": settings.regions[:1]},
         {"estimate_of": "box"},
     ):
-        other = generate(base, prompt, learners, settings.model_copy(update=how))
+        other = generate(unet, prompt, learners, settings.model_copy(update=how))
         assert torch.isfinite(other).all() and not torch.allclose(clip, other, atol=1e-3)
-    small = wide(base, width=settings.height)
+    small = wide(unet, width=settings.height)
     without = small.model_copy(update={"windows": False})
-    assert torch.equal(*(generate(base, prompt, learners, s) for s in (small, without)))
+    assert torch.equal(*(generate(unet, prompt, learners, s) for s in (small, without)))

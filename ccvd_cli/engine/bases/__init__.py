@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,24 @@ from ...errors import CcvdError, UsageError
 from ..hub import hub_id, model_folder
 
 if TYPE_CHECKING:
+    import torch
+
     from .contract import Base
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "world" / "mini"
-_FAMILIES: dict[str, Family] = {"UNetMotionModel": "mini", "UNet3DConditionModel": "unet3d"}
+_FAMILIES: dict[str, Family] = {
+    "UNetMotionModel": "mini",
+    "UNet3DConditionModel": "unet3d",
+    "WanTransformer3DModel": "wan",
+}
+_SHARED = ("scheduler", "text_encoder", "tokenizer", "vae")
+PARTS: dict[Family, tuple[str, ...]] = {
+    "mini": ("unet", *_SHARED),
+    "unet3d": ("unet", *_SHARED),
+    "wan": ("transformer", *_SHARED),
+}
 _WANTED = ("*/*.json", "*/*.txt", "*/*.safetensors", "*.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
-_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -30,51 +42,71 @@ class Found:
     family: Family
     folder: Path
 
-    @property
+    @cached_property
+    def denoiser(self) -> dict[str, Any]:
+        """Its configuration."""
+        return self._config(PARTS[self.family][0])
+
+    @cached_property
     def stride(self) -> int:
-        """Pixels of a frame per cell of its latents, in each direction. Raises UsageError if the base does not say."""
-        try:
-            return stride(json.loads((self.folder / "vae" / "config.json").read_text()))
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"base {self.name!r}: vae/config.json cannot be read ({error})") from error
+        """Pixels of a frame per cell of its latents, in each direction: every level of the autoencoder but the first halves the picture.
+
+        Raises:
+            UsageError: the base does not say.
+        """
+        config = self._config("vae")
+        for key in ("block_out_channels", "encoder_block_out_channels", "dim_mult"):
+            if config.get(key):
+                return 2 ** (len(config[key]) - 1)
+        raise UsageError(f"base {self.name!r}: vae/config.json has no levels")
+
+    @cached_property
+    def frame_stride(self) -> int:
+        """Frames of a clip per frame of its latents, which begin with one alone."""
+        return int(2 ** sum(self._config("vae").get("temperal_downsample", ())))  # its spelling
+
+    @property
+    def own_cells(self) -> tuple[int, int] | None:
+        """Height and width of the latents that its denoiser was trained on, if it says."""
+        size = self.denoiser.get("sample_size")
+        if isinstance(size, int):
+            return size, size
+        return (int(size[0]), int(size[1])) if size else None
 
     @property
     def own_size(self) -> tuple[int, int] | None:
-        """Height and width of the frames that it was trained on, in pixels, if it says."""
-        cells = own_cells(self._unet)
+        """The same in pixels."""
+        cells = self.own_cells
         return (cells[0] * self.stride, cells[1] * self.stride) if cells else None
 
-    def check_size(self, height: int, width: int) -> None:
-        """Raises UsageError for a frame that the base cannot make."""
-        check_sides(self.stride, self._unet, height, width)
+    def check_size(self, height: int, width: int, frames: int = 1) -> None:
+        """Raises UsageError for a clip that the base cannot make: sides are in pixels."""
+        if self.family == "wan":
+            multiple = self.stride * int(self.denoiser["patch_size"][-1])
+        else:  # latents are halved at every level but the first
+            multiple = self.stride * 2 ** (len(self.denoiser["block_out_channels"]) - 1)
+        for side, value in (("height", height), ("width", width)):
+            if value % multiple:
+                near = max(multiple, round(value / multiple) * multiple)
+                raise UsageError(f"{side} {value} is not a multiple of {multiple}", f"try {near}")
+        longest = self.denoiser.get("motion_max_seq_length") or frames
+        if frames > longest:
+            raise UsageError(
+                f"{frames} frames are more than base {self.name} can make", f"ask for at most {longest}"
+            )
+        if (frames - 1) % self.frame_stride:
+            near = 1 + max(1, round((frames - 1) / self.frame_stride)) * self.frame_stride
+            raise UsageError(
+                f"{frames} frames are not one more than a multiple of {self.frame_stride}", f"try {near}"
+            )
 
-    @property
-    def _unet(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "unet" / "config.json").read_text())
+    def _config(self, part: str) -> dict[str, Any]:
+        path = self.folder / part / "config.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"base {self.name!r}: {part}/config.json cannot be read ({error})") from error
         return found
-
-
-def own_cells(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the latents that a denoiser of this configuration was trained on, if it says."""
-    size = config.get("sample_size")
-    if isinstance(size, int):
-        return size, size
-    return (int(size[0]), int(size[1])) if size else None
-
-
-def stride(config: Mapping[str, Any]) -> int:
-    """That of an autoencoder's configuration: every level but the first halves the picture."""
-    levels = config.get("block_out_channels") or config["encoder_block_out_channels"]
-    return 2 ** (len(levels) - 1)
-
-
-def check_sides(stride: int, unet: Mapping[str, Any], height: int, width: int) -> None:
-    """Latents are halved at every level of the denoiser but the first. Raises UsageError for sides, in pixels, of which that leaves a rest."""
-    multiple = stride * 2 ** (len(unet["block_out_channels"]) - 1)
-    for side, value in (("height", height), ("width", width)):
-        if value % multiple:
-            near = max(multiple, round(value / multiple) * multiple)
-            raise UsageError(f"{side} {value} is not a multiple of {multiple}", f"try {near}")
 
 
 def find_base(source: str) -> Found:
@@ -84,22 +116,29 @@ def find_base(source: str) -> Found:
         UsageError: there is no such base, a part is missing, or its denoiser is of no known family.
     """
     folder = EMBEDDED if source == "mini" else model_folder(source, "base", _WANTED, "mini, ")
-    missing = [p for p in _PARTS if not (folder / p).is_dir()]
+    denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
+    missing = [p for p in (denoiser, *_SHARED) if not (folder / p).is_dir()]
     if missing:
         raise UsageError(
             f"base {source!r} has no folder {', '.join(missing)}",
-            f"a base in diffusers' layout holds {', '.join(_PARTS)}",
+            f"a base in diffusers' layout holds unet or transformer, {', '.join(_SHARED)}",
         )
     if not any((folder / "tokenizer" / name).is_file() for name in _VOCABULARIES):
         raise UsageError(
             f"base {source!r} has no words in its folder tokenizer", f"it holds {' or '.join(_VOCABULARIES)}"
         )
     try:
-        kind = json.loads((folder / "unet" / "config.json").read_text())["_class_name"]
+        config = json.loads((folder / denoiser / "config.json").read_text())
+        kind = config["_class_name"]
     except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"base {source!r}: unet/config.json cannot be read ({error})") from error
+        raise UsageError(f"base {source!r}: {denoiser}/config.json cannot be read ({error})") from error
     if kind not in _FAMILIES:
         raise UsageError(f"base {source!r} is a {kind}", f"known denoisers: {', '.join(_FAMILIES)}")
+    if (folder / "transformer_2").is_dir() or config.get("image_dim") is not None:
+        raise UsageError(
+            f"base {source!r} is another Wan than 2.1's text to video",
+            "take Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        )
     # A hub snapshot's folder is named after its commit; the id is what people know it by.
     name = "mini" if source == "mini" else hub_id(folder.absolute()) or folder.resolve().name
     return Found(name, _FAMILIES[kind], folder.resolve())
@@ -153,12 +192,8 @@ def open_base(source: str, *, device: str = "auto", dtype: str | None = None) ->
     where = choose_device(device)
     precision = getattr(torch, choose_dtype(dtype, where))
     _quiet()
-    if found.family == "mini":
-        from .mini import MotionModelBase as Family_
-    else:
-        from .unet3d import UNet3DBase as Family_  # type: ignore[assignment]
     try:
-        return Family_(found.folder, found.name, torch.device(where), precision)
+        return _class_of(found.family)(found, torch.device(where), precision)
     except (CcvdError, torch.OutOfMemoryError):
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -166,6 +201,20 @@ def open_base(source: str, *, device: str = "auto", dtype: str | None = None) ->
         raise CcvdError(
             f"base {source!r} cannot be loaded: {reason}", "its parts must be complete and in safetensors"
         ) from error
+
+
+def _class_of(family: Family) -> Callable[[Found, torch.device, torch.dtype], Base]:
+    if family == "mini":
+        from .mini import MotionModelBase
+
+        return MotionModelBase
+    if family == "unet3d":
+        from .unet3d import UNet3DBase
+
+        return UNet3DBase
+    from .wan import WanBase
+
+    return WanBase
 
 
 def _quiet() -> None:

@@ -28,7 +28,8 @@ class Site:
 
     name: the module beside which the adapter acts; norm: the normalisation in front of it, whose input is the block's hidden state;
     layer: the text-conditioned layer whose relevance weights it follows; width: channels of the hidden state; depth: of spatial ones, how many
-    others come before it in the denoiser.
+    others come before it in the denoiser; by_cell: whether the hidden state's rows are cells, each through all frames (B * N, F, C), and not
+    frames (B * F, N, C), or whole clips (B, F * N, C).
     """
 
     name: str
@@ -37,11 +38,12 @@ class Site:
     layer: int
     width: int
     depth: int = 0
+    by_cell: bool = False
 
 
 @dataclass(frozen=True)
 class TokenVectors:
-    """Learned input vectors of one concept's placeholder, (L, D): one per text-conditioned layer."""
+    """Learned vectors of one concept's placeholder, (L, token_width): one per text-conditioned layer."""
 
     placeholder: str
     vectors: Tensor
@@ -69,14 +71,15 @@ class Base(ABC):
     denoiser: nn.Module
     sites: tuple[Site, ...]
     text_layers: int
-    text_width: int
+    text_width: int  # of text states
+    token_width: int  # of the vectors that are learned for a name
     own_cells: tuple[int, int] | None  # (h, w) of the latents that it was trained on, if it says
     own_size: tuple[int, int] | None  # the same in pixels
     image_width: int  # of the image embedding that guides appearance; 0: this base has no image encoder
 
     @abstractmethod
     def noun_vector(self, noun: str) -> Tensor:
-        """The mean input embedding of a noun's tokens, (D,): where a concept's token starts."""
+        """The mean vector of a noun's tokens, (token_width,): where a concept's token starts."""
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> Tensor:
@@ -109,6 +112,10 @@ class Base(ABC):
     @abstractmethod
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, h, w) of a clip. Raises UsageError for sizes that this base cannot make."""
+
+    def frames_for(self, frames: int) -> int:
+        """The least number of frames that this base can make, so many or more."""
+        return frames
 
     @abstractmethod
     def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:

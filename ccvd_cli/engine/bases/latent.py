@@ -16,11 +16,12 @@ from ...errors import CcvdError, UsageError
 from .. import told
 from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
-from . import check_sides, own_cells, stride
+from . import PARTS, Found
 from .contract import Base, Places, Site, SiteKind, TokenVectors
+from .text import noun_ids, token_ids
 
-_PARTS = ("atlas", "clock", "image_encoder", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
-# part -> how its path under a temporal container maps to the spatial attention beside it
+_MORE = ("atlas", "clock", "image_encoder")  # parts that a base may have
+# What to replace, by what, in a temporal block's path, to find the spatial attention beside it.
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
 _PASSED = ("down_blocks", "mid_block", "up_blocks")  # the order in which a U-Net's blocks are
 
@@ -55,7 +56,7 @@ def find_sites(denoiser: nn.Module, spatial: Sequence[str], temporal: Sequence[s
         layer = next((i for i in near if i is not None), layer)
         width = modules[f"{block}.attn1"].query_dim
         for part, norm in (("attn1", "norm1"), ("attn2", "norm2"), ("ff", "norm3")):
-            sites.append(Site(f"{block}.{part}", f"{block}.{norm}", "temporal", layer, width))
+            sites.append(Site(f"{block}.{part}", f"{block}.{norm}", "temporal", layer, width, by_cell=True))
     for kind in ("spatial", "temporal"):
         if not any(s.kind == kind for s in sites):
             raise CcvdError(
@@ -70,15 +71,19 @@ class LatentBase(Base):
 
     temporal_containers: tuple[str, ...]
     denoiser: Any
+    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
-    def __init__(self, folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        self.name, self.location, self.device, self.dtype = name, str(folder), device, dtype
-        self.fingerprint = fingerprint(folder, _PARTS)
+    def __init__(self, found: Found, device: torch.device, dtype: torch.dtype) -> None:
+        folder = found.folder
+        self.name, self.location, self.device, self.dtype = found.name, str(folder), device, dtype
+        self._found = found
+        self.fingerprint = fingerprint(folder, sorted([*PARTS[self.family], *_MORE]))
         self.text_encoder, self.tokenizer = self._load_text(folder)
         self.vae = self._load_vae(folder)
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)
         self.image_encoder = self._load_image_encoder(folder)
-        self.text_width = int(self.text_encoder.config.hidden_size)
+        self.text_width = self.token_width = int(self.text_encoder.config.hidden_size)
         # Of a base that was trained to be told moments, and boxes.
         self.clock = told.load(told.Clock, folder / "clock", self.text_width)
         self.atlas = told.load(told.Atlas, folder / "atlas", self.text_width)
@@ -88,8 +93,7 @@ class LatentBase(Base):
         for part in (*models, self.clock, self.atlas):
             if part is not None:
                 part.to(device).eval().requires_grad_(False)
-        self.own_cells = cells = own_cells(self.denoiser.config)
-        self.own_size = (cells[0] * self._stride, cells[1] * self._stride) if cells else None
+        self.own_cells, self.own_size = found.own_cells, found.own_size
         self.text_layers = install_processors(self.denoiser, device)
         self.image_width = (
             int(self.image_encoder.config.projection_dim) if self.image_encoder is not None else 0
@@ -148,33 +152,11 @@ class LatentBase(Base):
     # -- text ---------------------------------------------------------------------------------------------------------------
 
     def _ids(self, prompts: Sequence[str], placeholders: Sequence[str]) -> Tensor:
-        """(B, T), on the CPU: what is asked of them is no device's business. Raises UsageError."""
-        from transformers import AddedToken
-
-        fresh = [p for p in placeholders if p not in self.tokenizer.get_added_vocab()]
-        if fresh:  # lower-casing would fold <V1> into <v1>
-            self.tokenizer.add_tokens([AddedToken(p, normalized=False, special=True) for p in fresh])
         length = int(self.text_encoder.config.max_position_embeddings)
-        encoded = self.tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        )
-        ids: Tensor = encoded.input_ids
-        known = self.tokenizer.get_added_vocab()
-        for prompt, row in zip(prompts, ids, strict=True):
-            lost = [p for p in placeholders if p in prompt and not (row == known[p]).any()]
-            if lost:
-                raise UsageError(
-                    f"{lost[0]} stands too late in '{prompt}': this base reads {length - 2} tokens",
-                    "shorten the prompt",
-                )
-        return ids
+        return token_ids(self.tokenizer, prompts, placeholders, length)
 
     def noun_vector(self, noun: str) -> Tensor:
-        ids = self.tokenizer(noun, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)
-        if ids.numel() == 0:
-            raise UsageError(
-                f"the class noun {noun!r} has no letters", "name the kind of thing, such as dog or toy"
-            )
+        ids = noun_ids(self.tokenizer, noun).to(self.device)
         embedding: Tensor = self.text_encoder.get_input_embeddings()(ids[0]).mean(0)
         return embedding.detach().clone()
 
@@ -248,9 +230,6 @@ class LatentBase(Base):
         embeds: Tensor = self.image_encoder(pixel_values=x.to(self._weights_dtype)).image_embeds
         return nn.functional.normalize(embeds.float(), dim=-1)
 
-    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-
     @torch.no_grad()
     def encode_video(self, frames: Tensor) -> Tensor:
         batch = frames.shape[0]
@@ -276,14 +255,10 @@ class LatentBase(Base):
             parts = [self.vae.decode(chunk).sample for chunk in z.split(16)]
         return torch.cat(parts).float().clamp(-1, 1).unflatten(0, (batch, -1))
 
-    @property
-    def _stride(self) -> int:
-        return stride(self.vae.config)
-
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        check_sides(self._stride, self.denoiser.config, height, width)
-        channels = int(self.denoiser.config["in_channels"])
-        return channels, frames, height // self._stride, width // self._stride
+        self._found.check_size(height, width, frames)
+        channels, stride = int(self.denoiser.config["in_channels"]), self._found.stride
+        return channels, frames, height // stride, width // stride
 
     # -- diffusion ----------------------------------------------------------------------------------------------------------
 

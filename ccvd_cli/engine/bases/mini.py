@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import UsageError
 from .latent import LatentBase
 
 
@@ -60,14 +59,6 @@ class MotionModelBase(LatentBase):
         from diffusers import UNetMotionModel
 
         return UNetMotionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
-
-    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        longest = int(self.denoiser.config["motion_max_seq_length"])
-        if frames > longest:
-            raise UsageError(
-                f"{frames} frames are more than base {self.name} can make", f"ask for at most {longest}"
-            )
-        return super().latent_shape(frames, height, width)
 
     def still(self) -> AbstractContextManager[None]:
         return still(self.denoiser)

@@ -1,0 +1,217 @@
+"""Wan's family: what it answers is what diffusers' own parts answer, and what of it is ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+from test_aggregate import concept
+from test_learn_and_sample import QUICK
+
+from ccvd_cli.engine.aggregate import candidates, weigh
+from ccvd_cli.engine.bases import find_base, open_base
+from ccvd_cli.engine.bases.contract import TokenVectors
+from ccvd_cli.engine.bases.wan import WanBase
+from ccvd_cli.engine.compose import generate
+from ccvd_cli.engine.edit import edit, inverted
+from ccvd_cli.engine.learn import learn_motion
+from ccvd_cli.engine.sample import ClassifierFree, guided, sample
+from ccvd_cli.errors import UsageError
+from ccvd_cli.regions import parse
+from ccvd_cli.settings import RECIPES, SAMPLING, EditSettings, SampleSettings
+
+CLIP = SampleSettings(steps=3, frames=5, height=32, width=32, guidance_scale=3.0)
+
+
+@pytest.fixture(scope="module")
+def wan(wan_folder: Path) -> WanBase:
+    return cast(WanBase, open_base(str(wan_folder), device="cpu", dtype="float32"))
+
+
+def test_the_answer_to_a_prompt_is_that_of_diffusers_own_parts(wan: WanBase, wan_folder: Path) -> None:
+    """Text per layer, projected beforehand, read by processors of our own."""
+    own = WanTransformer3DModel.from_pretrained(wan_folder / "transformer")
+    pipeline = WanPipeline(wan.tokenizer, wan.text_encoder, wan.vae, None, own)
+    prompts = ["a red dog jumping", ""]
+    said = pipeline._get_t5_prompt_embeds(prompts, max_sequence_length=24)
+    latents, times = torch.randn(2, *wan.latent_shape(9, 32, 48)), torch.tensor([3.5, 900.0])
+    with torch.no_grad():
+        expected = own(latents, times, said, return_dict=False)[0]
+        answer = wan.predict(latents, times, wan.encode_text(prompts))
+    assert torch.allclose(answer, expected, atol=1e-5)
+    assert not torch.allclose(answer[0], answer[1], atol=1e-2)
+
+
+def test_clips_become_latents_as_the_base_knows_them(wan: WanBase, wan_folder: Path) -> None:
+    """(z - mean) / std, the mean and the deviation of each channel; the pipeline undoes it before it decodes."""
+    own = AutoencoderKLWan.from_pretrained(wan_folder / "vae")
+    frames = torch.rand(2, 9, 3, 32, 32) * 2 - 1
+    latents = wan.encode_video(frames)
+    assert latents.shape == (2, *wan.latent_shape(9, 32, 32)) == (2, 4, 3, 8, 8)
+    with torch.no_grad():
+        z = own.encode(frames.transpose(1, 2)).latent_dist.mode()
+    for c, (mean, std) in enumerate(zip(own.config.latents_mean, own.config.latents_std, strict=True)):
+        assert torch.allclose(latents[:, c], (z[:, c] - mean) / std, atol=1e-5)
+    with torch.no_grad():
+        expected = own.decode(z).sample.transpose(1, 2)
+    assert torch.allclose(wan.decode_video(latents), expected, atol=1e-4)
+    (picture,) = wan.encode_video(frames[:1, :1])
+    assert torch.allclose(picture[:, 0], latents[0, :, 0], atol=1e-5)  # a clip begins with a picture
+
+
+def test_text_is_projected_once_and_not_at_every_step(wan: WanBase) -> None:
+    seen: list[int] = []
+    handle = wan.text_embedder.register_forward_hook(lambda *_: seen.append(1))
+    generate(wan, "a red dog", [], CLIP)
+    handle.remove()
+    assert len(seen) == 2  # the prompt, and the empty one
+
+
+def test_a_name_changes_what_is_read_at_its_place_alone(wan: WanBase) -> None:
+    """The encoder reads it as a word left out, whoever is named; a layer's own vector stands in what it answers."""
+    one, two = (TokenVectors("<V1>", torch.randn(wan.text_layers, wan.token_width)) for _ in range(2))
+    a, b = (wan.encode_text(["a <V1> dog", "a dog"], [t])[:, :, :] for t in (one, two))
+    assert torch.equal(a[1], wan.encode_text(["a dog"])[0]) and torch.equal(a[1], b[1])
+    differs = (a != b).any(-1)
+    assert differs[0].all(0).tolist() == [i == 1 for i in range(24)] == differs[0].any(0).tolist()
+    assert torch.allclose(a[0, :, 1], wan.text_embedder(one.vectors), atol=1e-6)
+    assert torch.equal(wan.token_states(one), wan.text_embedder(one.vectors))
+    other = wan.encode_text(["a <V7> dog"], [TokenVectors("<V7>", one.vectors)])
+    assert torch.equal(other[0], a[0])
+    left_out = wan.encode_text(["a <extra_id_0> dog"])[0]
+    assert torch.equal(left_out[:, 2], a[0, :, 2])
+
+
+def test_names_and_the_end_are_found(wan: WanBase) -> None:
+    named, ended = wan.places(["a <V1> dog", "a cat", " a   <V1>"], "<V1>")
+    assert [row.nonzero().flatten().tolist() for row in named] == [[1], [], [1]]
+    assert [row.nonzero().flatten().tolist() for row in ended] == [[3], [], [2]]
+    assert [row.nonzero().flatten().tolist() for row in wan.words(["a red dog", ""])] == [[0, 1, 2], []]
+    start = wan.noun_vector("dog")
+    assert start.shape == (wan.token_width,) and not torch.equal(start, wan.noun_vector("cat"))
+    with pytest.raises(UsageError, match="no letters"):
+        wan.noun_vector(" ")
+    with pytest.raises(UsageError, match="stands too late"):
+        wan.places(["a " * 30 + "<V1>"], "<V1>")
+
+
+def test_who_is_named_weighs_as_much_as_anybody_else_who_is(wan: WanBase) -> None:
+    """A name's state is the concept's own, whatever stands around it."""
+    learners = [concept(wan, "V1"), concept(wan, "V2")]
+    prompt = "a <V1> dog and a <V2> cat"
+    states = wan.encode_text([prompt], [x.token_vectors() for x in learners])
+    shares = weigh(wan, [prompt], states, candidates(learners), CLIP)
+    assert torch.allclose(torch.stack([s.weights for s in shares]), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++", "ddim"])
+def test_on_a_straight_path_every_step_is_right(wan: WanBase, scheduler: str) -> None:
+    """x_s = (1 - s) x_0 + s noise: whoever answers noise - x_0 is led to x_0, in however many steps."""
+    shape = (1, *wan.latent_shape(5, 32, 32))
+    settings = CLIP.model_copy(update={"scheduler": scheduler, "steps": 4, "seed": 5})
+    clean = torch.randn(shape)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(5))
+    made = sample(wan, lambda latents, t: noise - clean, shape, settings)
+    assert torch.allclose(made, clean, atol=1e-2)  # the first level is a hair below all noise
+    noisy, target = wan.noise_and_target(clean, noise, torch.tensor([250.0]))
+    assert torch.allclose(noisy, 0.75 * clean + 0.25 * noise) and torch.equal(target, noise - clean)
+
+
+def test_noise_levels_are_shifted_as_the_base_says(wan: WanBase) -> None:
+    """s' = k s / (1 + (k - 1) s), with k = 3 here; training's own shift does the same to times drawn evenly."""
+    for name in ("dpm++", "ddim"):
+        s = torch.linspace(1 - 1 / 1000, 0, 5)
+        assert torch.allclose(wan.scheduler(name, 4).sigmas, 3 * s / (1 + 2 * s), atol=1e-3)
+    up = wan.scheduler("ddim-inverse", 4)
+    assert torch.allclose(up.sigmas[:-1], wan.scheduler("ddim", 4).sigmas.flip(0)[:-1])
+    assert torch.allclose(up.timesteps, 1000 * up.sigmas[:-1]) and up.sigmas[-1] == 1
+    even = wan.timesteps(4000, torch.Generator().manual_seed(0))
+    high = wan.timesteps(4000, torch.Generator().manual_seed(0), shift=3.0)
+    assert torch.allclose(high, 1000 * 3 * even / (1000 + 2 * even), atol=1e-2)
+    with pytest.raises(UsageError, match="--steps 1000"):
+        wan.scheduler("dpm++", 1000)
+
+
+def test_inversion_climbs_the_levels_that_sampling_falls(wan: WanBase) -> None:
+    clean = torch.randn(1, *wan.latent_shape(5, 32, 32))
+    settings = CLIP.model_copy(update={"scheduler": "ddim", "steps": 20})
+    start = inverted(wan, clean, "a dog", settings, 0.5)
+    assert start.first == 10 and not torch.allclose(start.latents, clean, atol=0.1)
+    text = wan.encode_text(["a dog"])
+    back = sample(wan, guided(wan, text, ClassifierFree(1)), tuple(clean.shape), settings, start=start)
+    assert (back - clean).square().mean() < 0.02 * clean.square().mean()
+
+
+def test_a_clip_of_any_length_can_be_edited(wan: WanBase) -> None:
+    """It is made longer, standing still at its end, and cut again."""
+    assert [wan.frames_for(n) for n in (1, 2, 5, 6, 9)] == [1, 5, 5, 9, 9]
+    frames = torch.rand(6, 3, 32, 32) * 2 - 1
+    for method in ("noise", "ddim"):
+        how = EditSettings(method=method)  # type: ignore[arg-type]
+        assert edit(wan, frames, "a cat", [], CLIP, how).shape == (6, 3, 32, 32)
+
+
+def test_a_moving_box_is_where_it_is_in_the_frames_that_latents_keep(wan: WanBase) -> None:
+    learners = [concept(wan, "V1"), concept(wan, "V2")]
+    moving = parse("a <V1> dog @ 0: 0,0,0.5,1 ; 8: 0.5,0,1,1")
+    settings = CLIP.model_copy(update={"frames": 9, "regions": (moving, parse("a <V2> cat @ 0,0,1,0.5"))})
+    clip = generate(wan, "a <V1> dog and a <V2> cat", learners, settings)
+    assert clip.shape == (9, 3, 32, 32)
+    still = settings.model_copy(update={"regions": (parse("a <V1> dog @ 0,0,0.5,1"), settings.regions[1])})
+    assert not torch.allclose(clip, generate(wan, "a <V1> dog and a <V2> cat", learners, still), atol=1e-3)
+
+
+def test_a_motion_is_learned_beside_self_attention_and_feed_forward(wan: WanBase) -> None:
+    clips = [torch.rand(5, 3, 32, 32) * 2 - 1 for _ in range(2)]
+    before = {k: v.clone() for k, v in wan.denoiser.state_dict().items()}
+    learned = learn_motion(wan, clips, name="V3", class_noun="jumping", recipe=QUICK)
+    assert set(learned.adapters) == {f"blocks.{i}.{site}" for i in range(3) for site in ("attn1", "ffn")}
+    assert all(a.cond is None and a.up.weight.abs().sum() > 0 for a in learned.adapters.values())
+    assert all(torch.equal(v, before[k]) for k, v in wan.denoiser.state_dict().items())
+
+
+def test_half_precision_keeps_the_time_exact(wan: WanBase, wan_folder: Path) -> None:
+    """In bfloat16 996 and 1000 are one number."""
+    half = cast(WanBase, open_base(str(wan_folder), device="cpu", dtype="bfloat16"))
+    told: list[torch.Tensor] = []
+    handle = half.denoiser.condition_embedder.time_embedder.register_forward_hook(
+        lambda _, __, out: told.append(out)
+    )
+    latents, text = torch.randn(2, *half.latent_shape(5, 32, 32)), half.encode_text(["a dog", "a cat"])
+    answer = half.predict(latents, torch.tensor([996.0, 1000.0]), text)
+    handle.remove()
+    assert told[0].dtype == torch.float32 and not torch.equal(told[0][0], told[0][1])
+    near = wan.predict(latents, torch.tensor([996.0, 1000.0]), wan.encode_text(["a dog", "a cat"]))
+    assert answer.dtype == torch.float32 and (answer - near).abs().max() < 0.1 * near.abs().max()
+
+
+def test_lengths_and_sizes_are_told_before_anything_is_loaded(wan_folder: Path) -> None:
+    found = find_base(str(wan_folder))
+    assert (found.family, found.stride, found.frame_stride, found.own_size) == ("wan", 4, 4, None)
+    found.check_size(32, 40, 9)
+    for frames, near in ((16, 17), (4, 5), (2, 5), (31, 33)):
+        with pytest.raises(UsageError, match=f"{frames} frames") as refused:
+            found.check_size(32, 32, frames)
+        assert refused.value.hint == f"try {near}"
+    with pytest.raises(UsageError, match="width 36 is not a multiple of 8"):
+        found.check_size(32, 36)
+    usual = SAMPLING["wan"]
+    found.check_size(usual.height, usual.width, usual.frames)
+    assert all((recipe.frames - 1) % 4 == 0 for kind, recipe in RECIPES["wan"].items() if kind == "motion")
+
+
+@pytest.mark.parametrize("what", ["two experts", "pictures"])
+def test_other_wans_are_refused(wan_folder: Path, tmp_path: Path, what: str) -> None:
+    copy = Path(shutil.copytree(wan_folder, tmp_path / "copy"))
+    if what == "two experts":
+        (copy / "transformer_2").mkdir()
+    else:
+        config = copy / "transformer" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"image_dim": 1280}))
+    with pytest.raises(UsageError, match=r"another Wan than 2\.1's"):
+        find_base(str(copy))
