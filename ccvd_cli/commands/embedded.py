@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -108,20 +107,20 @@ def _check_stage(stage: Stage, folder: Path) -> None:
 
 
 def _so_far(stage: Stage, folder: Path) -> str:
+    from safetensors import SafetensorError, safe_open
+
     path = _checkpoint(stage, folder)
     if not path.exists():
         return f"Nothing of stage {stage} is in {folder} yet: it starts from random weights."
     try:
-        with path.open("rb") as file:  # a safetensors header: its length, then JSON
-            length = int.from_bytes(file.read(8), "little")
-            header = jsonlib.loads(file.read(min(length, path.stat().st_size)))
-        facts = header["__metadata__"]
-        minutes = float(facts["seconds"]) / 60
-    except (ValueError, LookupError, TypeError) as error:
+        with safe_open(path, "np") as file:
+            facts = file.metadata() or {}
+        step, minutes = facts["step"], float(facts["seconds"]) / 60
+    except (OSError, ValueError, LookupError, SafetensorError) as error:
         raise UsageError(
             f"'{path}' is no checkpoint of this program.", "Move it away to start anew, or restore it."
         ) from error
-    return f"Stage {stage} goes on from step {facts['step']}, after {minutes:.1f} minutes."
+    return f"Stage {stage} goes on from step {step}, after {minutes:.1f} minutes."
 
 
 def adherence(

@@ -207,31 +207,19 @@ def references_in(
     session: Session, folder: Path, kind: str, examiner: Examiner, settings: SampleSettings
 ) -> References:
     """What a concept of a kind was learned from. Raises UsageError if there is nothing of it in `folder`."""
-    import torch
-
     from ..engine import media
     from ..measure.evaluate import References
+    from ..measure.known import drawn
 
     size = (settings.height, settings.width)
     if kind == "motion":
         loaded = media.load_videos(folder, size=size, frames=settings.frames, fps=settings.fps)
-        clips = [(clip + 1) / 2 for clip in loaded.tensors]
-        references = References(_sum_of(loaded), clips=clips, truth=_truth(loaded, folder, kind))
     else:
         loaded = media.load_images(folder, size=size)
-        photos = (torch.stack(list(loaded.tensors)) + 1) / 2
-        encoders = [e for e in (examiner.clip, examiner.dino) if e]
-        seen = {e.digest: e.images(photos) for e in encoders}
-        references = References(_sum_of(loaded), seen, truth=_truth(loaded, folder, kind))
+    truth = drawn(folder, kind, [path.name for path in loaded.used])
     for path, reason in loaded.skipped:
         session.say(f"Skipped {path.name}: {reason}.")
-    return references
-
-
-def _truth(loaded: Loaded, folder: Path, kind: str) -> dict[str, str]:
-    from ..measure.known import drawn
-
-    return drawn(folder, kind, [path.name for path in loaded.used])
+    return References.of(kind, loaded.tensors, _sum_of(loaded), examiner.of_pictures, truth)
 
 
 def with_judges(

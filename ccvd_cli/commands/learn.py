@@ -5,7 +5,6 @@ Names, files and settings are checked before a base is loaded, and the registry 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,10 +18,8 @@ import typer
 from typer import Option
 
 from ..errors import UsageError
-from ..output import duration
 from ..progress import progress
 from ..prompts import is_noun
-from ..registering import new_concept
 from ..session import Session
 from . import masking
 from .learn_options import (
@@ -39,10 +36,11 @@ from .options import BaseOptions, SampleOptions
 from .previews import Previews, plan_previews
 from .request import base_of
 from .scoring import Plan, plan_scoring
+from .storing import store
 from .wiring import command
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView, DataFile, Registry
+    from ccvd_registry import Registry
 
     from ..choices import Kind
     from ..engine.bases.contract import Base
@@ -109,7 +107,6 @@ def register(app: typer.Typer) -> None:
     )
 
 
-_PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
 _HURRIED = 1.5  # times as fast as it was, a motion is worth a word
 
 
@@ -180,7 +177,7 @@ def _learn(
         began = datetime.now(timezone.utc)
         with previews.undone_unless_kept():
             learners = _train(session, base, task, _earlier(session, registry, task, base), previews)
-            concepts = _register(session, registry, learners, task, base, began)
+            concepts = store(session, registry, learners, task, base, began)
             previews.keep()
         held = " and ".join(concept.name for concept in concepts)
         session.say(f"{held} {'is' if len(concepts) == 1 else 'are'} in the registry.")
@@ -223,46 +220,6 @@ def _free_names(registry: Registry, wanted: Sequence[str] | None, count: int) ->
     while len(names) < count:
         names.append(registry.next_name(besides=names))
     return names
-
-
-def _register(
-    session: Session,
-    registry: Registry,
-    learners: Sequence[Learner],
-    task: Task,
-    base: Base,
-    began: datetime,
-) -> list[ConceptView]:
-    """Stores what was learned, all at once.
-
-    That a name was taken meanwhile is no reason to lose it: it gets the next free one. Nor is a full disk or a registry that another
-    process holds: there is some time to help it.
-    """
-    from ccvd_registry import HomeNotWritable, NameTaken, RegistryBusy
-
-    until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            news = zip(learners, task.lessons, strict=True)
-            made = [
-                new_concept(x, base, task.recipe, data=_data(lesson), started=began) for x, lesson in news
-            ]
-            return registry.add_all(made)
-        except NameTaken as taken:
-            learner = next(x for x in learners if x.name == taken.name)
-            learner.name = registry.next_name(besides=[x.name for x in learners])
-            session.say(f"{taken.name} was taken meanwhile, so this is {learner.name}.")
-        except (HomeNotWritable, RegistryBusy) as error:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise
-            print(
-                f"{error.message}; {error.hint}. What was learned is kept in memory and tried again "
-                f"every {_AGAIN:g} s, for {duration(left)}.",
-                file=sys.stderr,
-                flush=True,
-            )
-            time.sleep(min(_AGAIN, left))
 
 
 def _prepare(
@@ -399,11 +356,3 @@ def _trainer(kind: Kind) -> Callable[..., Learner]:
     if kind == "style":
         return partial(learn.learn_subject, kind=kind)
     return learn.learn_motion if kind == "motion" else learn.learn_subject
-
-
-def _data(lesson: Lesson) -> list[DataFile]:
-    """The files that it was learned from, masks included."""
-    used = list(zip(lesson.loaded.used, lesson.loaded.digests, strict=True))
-    if lesson.masks:
-        used += zip(lesson.masks.used, lesson.masks.digests, strict=True)
-    return [{"file": path.name, "sha256": digest} for path, digest in used]

@@ -79,7 +79,8 @@ class Lesson:
     """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept.
 
     masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `watched`: the layers whose attention follows them.
-    start (D,): where tokens start instead of at a word. resting: adapters that act while tokens are learned.
+    start (D,): where tokens start instead of at a word. resting: adapters that act while tokens are learned. empty (1, L, T, D): the text of
+    nothing; plain, if there are masks: of the class noun alone. curve: the losses so far.
     """
 
     base: Base
@@ -99,10 +100,14 @@ class Lesson:
     start: Tensor | None = None
     extra: Extra | None = None
     resting: Mapping[Site, Bottleneck] = field(default_factory=dict)
+    curve: list[float] = field(default_factory=list, init=False)
+    generator: torch.Generator = field(init=False)
+    empty: Tensor = field(init=False)
+    plain: Tensor = field(init=False)
+    places: dict[str, Places] = field(init=False)
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.recipe.seed)
-        self.curve: list[float] = []
         with torch.no_grad():
             self.empty = self.base.encode_text([""])
         self.places = {p: self.base.places([p], self.placeholder) for p in self.prompts}

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..choices import Kind
@@ -278,14 +277,9 @@ class Run:
     def _references_of(self, task: Task) -> References:
         if task.name not in self._references:
             shown = streams.material(task, self._learning(task.kind))
-            digest = _digest(shown)
-            if task.kind == "motion":
-                found = References(digest, clips=[(clip + 1) / 2 for clip in shown])
-            else:
-                photos = (torch.stack(shown) + 1) / 2
-                encoders = [e for e in (self.examiner.clip, self.examiner.dino) if e]
-                found = References(digest, {e.digest: e.images(photos) for e in encoders})
-            self._references[task.name] = found
+            self._references[task.name] = References.of(
+                task.kind, shown, _digest(shown), self.examiner.of_pictures
+            )
         return self._references[task.name]
 
     def _material(self, task: Task) -> list[Tensor]:

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,6 +56,22 @@ class References:
     clips: Sequence[Tensor] = ()
     truth: Truth = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        shown: Sequence[Tensor],
+        digest: str,
+        encoders: Sequence[ImageEncoder],
+        truth: Truth | None = None,
+    ) -> References:
+        """From what a concept of a kind was learned from: pictures (3, H, W) or clips (F, 3, H, W) in [-1, 1]."""
+        known = truth or {}
+        if kind == "motion":
+            return cls(digest, clips=[(clip + 1) / 2 for clip in shown], truth=known)
+        pictures = (torch.stack(list(shown)) + 1) / 2
+        return cls(digest, {e.digest: e.images(pictures) for e in encoders}, truth=known)
+
     @cached_property
     def paths(self) -> list[Array]:
         """Of the clips: followed once, however many are held against them."""
@@ -78,9 +95,13 @@ class Examiner:
     judges: Judges | None = None
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def of_pictures(self) -> list[ImageEncoder]:
+        return [encoder for encoder in (self.clip, self.dino) if encoder]
+
     def encoders(self, held: Sequence[Held] = ()) -> dict[str, str]:
         """Digests by name, those of judges too: rows that others judged stay apart."""
-        own = {encoder.name: encoder.digest for encoder in (self.clip, self.dino) if encoder}
+        own = {encoder.name: encoder.digest for encoder in self.of_pictures}
         return own | (self.judges.digests([h.references.truth for h in held]) if self.judges else {})
 
     def _text(self, prompt: str) -> Tensor:

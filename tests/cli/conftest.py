@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_models import build_mini
 
 from ccvd_cli.__main__ import main
-from ccvd_cli.commands import learn
+from ccvd_cli.commands import storing
 from ccvd_cli.world import judge_making
 from ccvd_registry import BaseFacts, NewConcept, Registry
 
@@ -22,8 +22,8 @@ from ccvd_registry import BaseFacts, NewConcept, Registry
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry that cannot be written to is not waited for, as somebody who learned for an hour would wait."""
-    monkeypatch.setattr(learn, "_PATIENCE", 0.2)
-    monkeypatch.setattr(learn, "_AGAIN", 0.05)
+    monkeypatch.setattr(storing, "_PATIENCE", 0.2)
+    monkeypatch.setattr(storing, "_AGAIN", 0.05)
 
 
 @pytest.fixture

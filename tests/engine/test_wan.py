@@ -16,7 +16,7 @@ from test_learn_and_sample import QUICK
 from ccvd_cli.engine.aggregate import candidates, weigh
 from ccvd_cli.engine.bases import find_base, open_base
 from ccvd_cli.engine.bases.contract import TokenVectors
-from ccvd_cli.engine.bases.wan import WanBase
+from ccvd_cli.engine.bases.wan import REMEMBERED, WanBase
 from ccvd_cli.engine.compose import generate
 from ccvd_cli.engine.edit import edit, inverted
 from ccvd_cli.engine.learn import learn_motion
@@ -64,12 +64,22 @@ def test_clips_become_latents_as_the_base_knows_them(wan: WanBase, wan_folder: P
     assert torch.allclose(picture[:, 0], latents[0, :, 0], atol=1e-5)  # a clip begins with a picture
 
 
-def test_text_is_projected_once_and_not_at_every_step(wan: WanBase) -> None:
-    seen: list[int] = []
-    handle = wan.text_embedder.register_forward_hook(lambda *_: seen.append(1))
+def test_a_prompt_is_read_once_and_not_at_every_step(wan_folder: Path) -> None:
+    """By the text encoder, and by what projects its answer; whoever is named in it."""
+    wan = cast(WanBase, open_base(str(wan_folder), device="cpu", dtype="float32"))
+    read: list[int] = []
+    wan.text_encoder.register_forward_hook(lambda *_: read.append(1))
     generate(wan, "a red dog", [], CLIP)
-    handle.remove()
-    assert len(seen) == 2  # the prompt, and the empty one
+    assert len(read) == 2  # the prompt, and the empty one
+    for name in ("V1", "V2"):
+        learn_motion(wan, [torch.rand(5, 3, 32, 32)], name=name, class_noun="jumping", recipe=QUICK)
+    asked = len(read)
+    texts = wan.encode_text(["a red dog", "", "a red dog"])
+    assert torch.equal(texts[0], texts[2]) and not torch.equal(texts[0], texts[1]) and len(read) == asked
+    prompts = [f"a {i}" for i in range(REMEMBERED + 5)]
+    many = wan.encode_text(prompts)
+    assert len(many) == len(prompts) and len(wan._answered) == REMEMBERED
+    assert torch.equal(wan.encode_text(prompts[:1])[0], many[0])
 
 
 def test_a_name_changes_what_is_read_at_its_place_alone(wan: WanBase) -> None:

@@ -26,6 +26,7 @@ from .text import noun_ids, token_ids
 
 LONGEST = 512  # tokens of a prompt; behind its end the text states are zero, and are read all the same
 LEFT_OUT = "<extra_id_0>"  # how UMT5 was shown, in its pretraining, that something is missing
+REMEMBERED = 64  # prompts
 TIMES = 1000  # what the denoiser is told of a share of noise of 1
 
 
@@ -84,6 +85,7 @@ class WanBase(Base):
         plan = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         self._shift = float(plan.get("flow_shift") or plan.get("shift") or 1.0)
         self._vocabulary = len(self.tokenizer)
+        self._answered: dict[tuple[int, ...], Tensor] = {}
         left_out = self.tokenizer.convert_tokens_to_ids(LEFT_OUT)
         self._left_out = left_out if left_out is not None else self.tokenizer.unk_token_id
 
@@ -102,9 +104,23 @@ class WanBase(Base):
     def _encode(self, ids: Tensor) -> Tensor:
         """(B, T) -> what the encoder answers, (B, T, token_width), float32; zero behind the end."""
         read = (ids != self.tokenizer.pad_token_id).to(self.device)
-        known = ids.masked_fill(ids >= self._vocabulary, self._left_out).to(self.device)
-        states: Tensor = self.text_encoder(input_ids=known, attention_mask=read.long()).last_hidden_state
+        states: Tensor = self.text_encoder(
+            input_ids=ids.to(self.device), attention_mask=read.long()
+        ).last_hidden_state
         return states.float() * read[..., None]
+
+    @torch.no_grad()
+    def _answers(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, text_width), projected. Of each prompt the encoder, the largest part, is asked once, whoever is named in it."""
+        rows = [tuple(row) for row in ids.masked_fill(ids >= self._vocabulary, self._left_out).tolist()]
+        found = []
+        for row in rows:
+            if row not in self._answered:
+                self._answered[row] = self.text_embedder(self._encode(torch.tensor([row])))[0]
+            found.append(self._answered[row])
+        while len(self._answered) > REMEMBERED:
+            self._answered.pop(next(iter(self._answered)))
+        return torch.stack(found)
 
     def noun_vector(self, noun: str) -> Tensor:
         ids = noun_ids(self.tokenizer, noun)
@@ -112,14 +128,13 @@ class WanBase(Base):
 
     def encode_text(self, prompts: Sequence[str], tokens: Sequence[TokenVectors] = ()) -> Tensor:
         ids = self._ids(prompts, [t.placeholder for t in tokens])
-        with torch.no_grad():
-            plain: Tensor = self.text_embedder(self._encode(ids))
-        text = plain[:, None].expand(-1, self.text_layers, -1, -1)
+        text = self._answers(ids)[:, None].expand(-1, self.text_layers, -1, -1)
         known = self.tokenizer.get_added_vocab()
         for t in tokens:
-            mine = (ids == known[t.placeholder]).to(self.device)
+            mine = ids == known[t.placeholder]
             if mine.any():
-                text = torch.where(mine[:, None, :, None], self.token_states(t)[None, :, None], text)
+                mine = mine.to(self.device)[:, None, :, None]
+                text = torch.where(mine, self.token_states(t)[None, :, None], text)
         return text
 
     def token_states(self, tokens: TokenVectors) -> Tensor:

@@ -1,0 +1,70 @@
+"""What was learned gets into the registry, whatever has happened meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..output import duration
+from ..registering import new_concept
+from ..session import Session
+
+if TYPE_CHECKING:
+    from ccvd_registry import ConceptView, DataFile, Registry
+
+    from ..engine.bases.contract import Base
+    from ..engine.concept import Learner
+    from .learn import Lesson, Task
+
+_PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
+
+
+def store(
+    session: Session,
+    registry: Registry,
+    learners: Sequence[Learner],
+    task: Task,
+    base: Base,
+    began: datetime,
+) -> list[ConceptView]:
+    """Stores what was learned, all at once.
+
+    That a name was taken meanwhile is no reason to lose it: it gets the next free one. Nor is a full disk or a registry that another
+    process holds: there is some time to help it.
+    """
+    from ccvd_registry import HomeNotWritable, NameTaken, RegistryBusy
+
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            news = zip(learners, task.lessons, strict=True)
+            made = [
+                new_concept(x, base, task.recipe, data=_data(lesson), started=began) for x, lesson in news
+            ]
+            return registry.add_all(made)
+        except NameTaken as taken:
+            learner = next(x for x in learners if x.name == taken.name)
+            learner.name = registry.next_name(besides=[x.name for x in learners])
+            session.say(f"{taken.name} was taken meanwhile, so this is {learner.name}.")
+        except (HomeNotWritable, RegistryBusy) as error:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+            print(
+                f"{error.message}; {error.hint}. What was learned is kept in memory and tried again "
+                f"every {_AGAIN:g} s, for {duration(left)}.",
+                file=sys.stderr,
+                flush=True,
+            )
+            time.sleep(min(_AGAIN, left))
+
+
+def _data(lesson: Lesson) -> list[DataFile]:
+    """The files that it was learned from, masks included."""
+    used = list(zip(lesson.loaded.used, lesson.loaded.digests, strict=True))
+    if lesson.masks:
+        used += zip(lesson.masks.used, lesson.masks.digests, strict=True)
+    return [{"file": path.name, "sha256": digest} for path, digest in used]
