@@ -233,7 +233,7 @@ def _prepare(
     masks: Sequence[str] | None,
 ) -> Task:
     """Everything that can be wrong with a request, before a model is loaded. Raises UsageError."""
-    from ..settings import RECIPES, SAMPLING
+    from ..settings import RECIPES, learning_of
     from .overrides import override
 
     count = len(folders)
@@ -245,7 +245,7 @@ def _prepare(
     said = {field: value for field, value in overrides.items() if value is not None}
     recipe = override(usual, {**masking.changes(usual, within), **said})
     pixels = {"height": options.height, "width": options.width}
-    sampling = override(SAMPLING[family], {**pixels, "seed": recipe.seed})
+    sampling = override(learning_of(family, kind), {**pixels, "seed": recipe.seed})
     found.check_size(sampling.height, sampling.width, recipe.frames if kind == "motion" else 1)
     if kind == "subject":
         masking.check_of_use(recipe, overrides, within)

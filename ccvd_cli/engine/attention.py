@@ -53,7 +53,13 @@ class LayerTextAttention:
 def attention_map(attn: Any, hidden_states: Tensor, text: Tensor) -> Tensor:
     """softmax(QK^T), the mean over heads: queries of rows (R, N, C) folded as in `LayerTextAttention`, text (B, T, D) -> (B, R * N / B, T)."""
     q, k = _queries_and_keys(attn, hidden_states, text)
-    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1).mean(1)
+    q, k = q * q.shape[-1] ** -0.5, k.transpose(-1, -2)
+    if len(text) * attn.heads * q.shape[2] * k.shape[-1] <= _LARGE or torch.is_grad_enabled():
+        return (q @ k).softmax(-1).mean(1)
+    total = (q[:, 0] @ k[:, 0]).softmax(-1)
+    for head in range(1, attn.heads):
+        total += (q[:, head] @ k[:, head]).softmax(-1)
+    return total / attn.heads
 
 
 def _queries_and_keys(attn: Any, hidden_states: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,6 +101,7 @@ class PlainSelfAttention:
 
 
 _SHORT = 256  # longer rows would need a matrix of their square
+_LARGE = 2**27  # numbers: maps of more are made head by head
 
 
 def _attend(

@@ -16,7 +16,7 @@ from .adapters import Wide, attached
 from .aggregate import Share, candidates, fold, speaking, weigh
 from .bases.contract import Base, Site
 from .concept import Learner
-from .regions import FIRST, PROMPT, Layout, RegionGuidance, Stage, Voices, boxes_of, spoken
+from .regions import FIRST, PROMPT, Layout, RegionGuidance, Stage, Voices, boxes_of, in_latents, spoken
 from .sample import ClassifierFree, OnStep, Start, guided, ignore, sample, windowed, windows_of
 from .windows import Window, blended, through
 
@@ -75,9 +75,7 @@ def _in_regions(
     concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
     adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
     views = windows_of(base, shape, settings)
-    # Some bases keep several frames in one of the latents'.
-    at = torch.linspace(0, settings.frames - 1, shape[1]).round().long()
-    boxes = boxes_of(settings.regions, settings.frames)[:, at]
+    boxes = in_latents(boxes_of(settings.regions, settings.frames), shape[1])
     parts = [
         (window, *_heard(base, window, boxes, text, concepts, adapters, settings))
         for window, boxes in zip(views, through(views, boxes), strict=True)

@@ -45,6 +45,14 @@ def boxes_of(regions: Sequence[Region], frames: int) -> Tensor:
     return torch.tensor([[r.box_at(f) for f in range(frames)] for r in regions])
 
 
+def in_latents(boxes: Tensor, frames: int) -> Tensor:
+    """Boxes (K, F, 4) of a clip in as many frames of latents: where these hold several, as all but the first then do, their mean."""
+    if boxes.shape[1] == frames:
+        return boxes
+    later = boxes[:, 1:].unflatten(1, (frames - 1, -1)).mean(2)
+    return torch.cat([boxes[:, :1], later], 1)
+
+
 class Layout:
     """Which voice is heard where: voice 0 is the prompt's, voice k that of box k. Computed once for every resolution of the denoiser."""
 

@@ -10,20 +10,27 @@ from typing import cast
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+from safetensors.torch import load_file, save_file
+from test_adapters import trained
 from test_aggregate import concept
 from test_learn_and_sample import QUICK
 
+from ccvd_cli.engine import attention
+from ccvd_cli.engine.adapters import attached
 from ccvd_cli.engine.aggregate import candidates, weigh
+from ccvd_cli.engine.attention import LayerTextAttention, attention_map
+from ccvd_cli.engine.attention_maps import watching
 from ccvd_cli.engine.bases import find_base, open_base
 from ccvd_cli.engine.bases.contract import TokenVectors
-from ccvd_cli.engine.bases.wan import REMEMBERED, WanBase
+from ccvd_cli.engine.bases.wan import REMEMBERED, WanBase, run_again
 from ccvd_cli.engine.compose import generate
 from ccvd_cli.engine.edit import edit, inverted
-from ccvd_cli.engine.learn import learn_motion
+from ccvd_cli.engine.learn import learn_motion, learn_subject
+from ccvd_cli.engine.regions import in_latents
 from ccvd_cli.engine.sample import ClassifierFree, guided, sample
-from ccvd_cli.errors import UsageError
+from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.regions import parse
-from ccvd_cli.settings import RECIPES, SAMPLING, EditSettings, SampleSettings
+from ccvd_cli.settings import RECIPES, SAMPLING, EditSettings, SampleSettings, learning_of
 
 CLIP = SampleSettings(steps=3, frames=5, height=32, width=32, guidance_scale=3.0)
 
@@ -93,8 +100,11 @@ def test_a_name_changes_what_is_read_at_its_place_alone(wan: WanBase) -> None:
     assert torch.equal(wan.token_states(one), wan.text_embedder(one.vectors))
     other = wan.encode_text(["a <V7> dog"], [TokenVectors("<V7>", one.vectors)])
     assert torch.equal(other[0], a[0])
-    left_out = wan.encode_text(["a <extra_id_0> dog"])[0]
-    assert torch.equal(left_out[:, 2], a[0, :, 2])
+    left_out = wan.encode_text(["a <extra_id_0> dog and <extra_id_1>"])[0]
+    several = wan.encode_text(["a <V1> dog and <V7>"], [one, TokenVectors("<V7>", two.vectors)])[0]
+    kept = [0, 2, 3, 5]  # all but the names; the second of them is the second word that is left out
+    assert torch.equal(left_out[:, kept], several[:, kept])
+    assert not torch.equal(left_out[:, 1], several[:, 1])
 
 
 def test_names_and_the_end_are_found(wan: WanBase) -> None:
@@ -137,14 +147,16 @@ def test_noise_levels_are_shifted_as_the_base_says(wan: WanBase) -> None:
     for name in ("dpm++", "ddim"):
         s = torch.linspace(1 - 1 / 1000, 0, 5)
         assert torch.allclose(wan.scheduler(name, 4).sigmas, 3 * s / (1 + 2 * s), atol=1e-3)
-    up = wan.scheduler("ddim-inverse", 4)
-    assert torch.allclose(up.sigmas[:-1], wan.scheduler("ddim", 4).sigmas.flip(0)[:-1])
-    assert torch.allclose(up.timesteps, 1000 * up.sigmas[:-1]) and up.sigmas[-1] == 1
+        assert torch.equal(wan.scheduler(name, 4).timesteps, 1000 * wan.scheduler(name, 4).sigmas[:-1])
+    there, back = wan.scheduler("ddim", 4), wan.scheduler("ddim-inverse", 4)
+    assert torch.equal(back.sigmas, there.sigmas.flip(0))
+    assert torch.equal(back.timesteps, there.timesteps.flip(0))
     even = wan.timesteps(4000, torch.Generator().manual_seed(0))
     high = wan.timesteps(4000, torch.Generator().manual_seed(0), shift=3.0)
     assert torch.allclose(high, 1000 * 3 * even / (1000 + 2 * even), atol=1e-2)
-    with pytest.raises(UsageError, match="--steps 1000"):
-        wan.scheduler("dpm++", 1000)
+    assert len(wan.scheduler("dpm++", 1000).timesteps.unique()) == 1000
+    with pytest.raises(UsageError, match="unknown scheduler 'euler'"):
+        wan.scheduler("euler", 4)
 
 
 def test_inversion_climbs_the_levels_that_sampling_falls(wan: WanBase) -> None:
@@ -166,7 +178,13 @@ def test_a_clip_of_any_length_can_be_edited(wan: WanBase) -> None:
         assert edit(wan, frames, "a cat", [], CLIP, how).shape == (6, 3, 32, 32)
 
 
-def test_a_moving_box_is_where_it_is_in_the_frames_that_latents_keep(wan: WanBase) -> None:
+def test_a_moving_box_is_where_it_is_on_average_in_frames_that_are_kept_as_one() -> None:
+    boxes = torch.arange(9.0).view(1, 9, 1).expand(-1, -1, 4)
+    assert in_latents(boxes, 3)[0, :, 0].tolist() == [0, 2.5, 6.5]
+    assert torch.equal(in_latents(boxes, 9), boxes) and in_latents(boxes[:, :1], 1).shape == (1, 1, 4)
+
+
+def test_moving_boxes_move_what_is_in_them(wan: WanBase) -> None:
     learners = [concept(wan, "V1"), concept(wan, "V2")]
     moving = parse("a <V1> dog @ 0: 0,0,0.5,1 ; 8: 0.5,0,1,1")
     settings = CLIP.model_copy(update={"frames": 9, "regions": (moving, parse("a <V2> cat @ 0,0,1,0.5"))})
@@ -183,6 +201,80 @@ def test_a_motion_is_learned_beside_self_attention_and_feed_forward(wan: WanBase
     assert set(learned.adapters) == {f"blocks.{i}.{site}" for i in range(3) for site in ("attn1", "ffn")}
     assert all(a.cond is None and a.up.weight.abs().sum() > 0 for a in learned.adapters.values())
     assert all(torch.equal(v, before[k]) for k, v in wan.denoiser.state_dict().items())
+
+
+def test_concepts_join_where_their_kinds_do(wan: WanBase) -> None:
+    joined = [(s.name, s.norm, s.kind, s.layer) for s in wan.sites if s.name.startswith("blocks.1.")]
+    assert joined == [
+        ("blocks.1.attn2", "blocks.1.norm2", "spatial", 1),
+        ("blocks.1.attn1", "blocks.1.norm1", "temporal", 1),
+        ("blocks.1.ffn", "blocks.1.norm3", "temporal", 1),
+    ]
+    assert [s.layer for s in wan.sites_of("spatial")] == [0, 1, 2] and len(wan.sites) == 9
+
+
+def test_gradients_of_blocks_that_run_again_are_those_of_blocks_that_are_kept(wan: WanBase) -> None:
+    """They are taken when adapters and maps are long detached, and another clip was made in between."""
+    sites = {s: trained(s.width, 8).requires_grad_(True) for s in wan.sites}
+    names = [s.name for s in wan.sites_of("spatial")][:2]
+    vectors = torch.randn(wan.text_layers, wan.token_width, requires_grad=True)
+    latents = torch.randn(1, *wan.latent_shape(5, 32, 32))
+    learned = [vectors, *(p for a in sites.values() for p in a.parameters())]
+
+    def gradients() -> list[torch.Tensor]:
+        text = wan.encode_text(["a <V1> dog"], [TokenVectors("<V1>", vectors)])
+        with attached(wan.denoiser, sites), watching(wan.denoiser, names) as maps:
+            answer = wan.predict(latents, torch.tensor([500.0]), text)
+        loss = answer.square().mean() + sum(seen[..., 1].mean() for seen in maps.values())
+        generate(wan, "a cat", [], CLIP)
+        return list(torch.autograd.grad(loss, learned))
+
+    again = gradients()
+    wan.denoiser.disable_gradient_checkpointing()
+    try:
+        kept = gradients()
+    finally:
+        wan.denoiser.enable_gradient_checkpointing(run_again)
+    assert all(g.abs().sum() > 0 for g in kept)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(again, kept, strict=True))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in wan.denoiser.modules())
+
+
+def test_long_prompts_are_read_alike_by_both_ways_to_attend(wan: WanBase) -> None:
+    """Short ones on CPUs by a product written out, Wan's own 512 tokens by the fused kernel; large maps head by head."""
+    attn = wan.denoiser.get_submodule("blocks.0.attn2")
+    hidden, text = torch.randn(2, 6, 24), torch.randn(2, 3, 300, 24)
+    fused = LayerTextAttention(0, plain=True)(attn, hidden, text)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        whole = attention_map(attn, hidden, text[:, 0])
+        patch.setattr(attention, "_SHORT", 512)
+        patch.setattr(attention, "_LARGE", 1)
+        assert torch.allclose(LayerTextAttention(0, plain=True)(attn, hidden, text), fused, atol=1e-5)
+        assert torch.allclose(attention_map(attn, hidden, text[:, 0]), whole, atol=1e-6)
+
+
+def test_all_of_it_works_in_half_precision(wan_folder: Path) -> None:
+    half = open_base(str(wan_folder), device="cpu", dtype="bfloat16")
+    photos = list(torch.rand(2, 3, 32, 32) * 2 - 1)
+    recipe = QUICK.model_copy(update={"find_masks": True, "keep_weight": 1.0, "attention_mask_weight": 0.2})
+    dog = learn_subject(half, photos, name="V1", class_noun="dog", recipe=recipe)
+    cat = learn_subject(half, photos, name="V2", class_noun="cat", recipe=QUICK)
+    boxes = (parse("a <V1> dog @ 0,0,0.5,1"), parse("a <V2> cat @ 0.5,0,1,1"))
+    settings = CLIP.model_copy(update={"regions": boxes})
+    assert generate(half, "a <V1> dog and a <V2> cat", [dog, cat], settings).shape == (5, 3, 32, 32)
+    how = EditSettings(method="ddim")
+    assert edit(half, torch.rand(5, 3, 32, 32), "a <V1> dog", [dog], CLIP, how).isfinite().all()
+
+
+def test_weights_that_are_missing_are_told(wan_folder: Path, tmp_path: Path) -> None:
+    for part, name in (("text_encoder", "model"), ("transformer", "diffusion_pytorch_model")):
+        copy = Path(shutil.copytree(wan_folder, tmp_path / part))
+        weights = copy / part / f"{name}.safetensors"
+        kept = load_file(weights)
+        del kept[sorted(kept)[0]]
+        save_file(kept, weights, {"format": "pt"})
+        with pytest.raises(CcvdError, match=f"{part} of the base in .* has no weights"):
+            open_base(str(copy), device="cpu")
 
 
 def test_half_precision_keeps_the_time_exact(wan: WanBase, wan_folder: Path) -> None:
@@ -210,18 +302,23 @@ def test_lengths_and_sizes_are_told_before_anything_is_loaded(wan_folder: Path) 
         assert refused.value.hint == f"try {near}"
     with pytest.raises(UsageError, match="width 36 is not a multiple of 8"):
         found.check_size(32, 36)
-    usual = SAMPLING["wan"]
-    found.check_size(usual.height, usual.width, usual.frames)
+    for usual in (SAMPLING["wan"], learning_of("wan", "subject"), learning_of("wan", "motion")):
+        found.check_size(usual.height, usual.width, usual.frames)
     assert all((recipe.frames - 1) % 4 == 0 for kind, recipe in RECIPES["wan"].items() if kind == "motion")
 
 
-@pytest.mark.parametrize("what", ["two experts", "pictures"])
+@pytest.mark.parametrize("what", ["two experts", "pictures", "channels", "patches"])
 def test_other_wans_are_refused(wan_folder: Path, tmp_path: Path, what: str) -> None:
     copy = Path(shutil.copytree(wan_folder, tmp_path / "copy"))
     if what == "two experts":
         (copy / "transformer_2").mkdir()
-    else:
-        config = copy / "transformer" / "config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"image_dim": 1280}))
+    part, other = {
+        "two experts": ("transformer", {}),
+        "pictures": ("transformer", {"image_dim": 1280}),
+        "channels": ("transformer", {"in_channels": 9}),
+        "patches": ("vae", {"patch_size": 2}),
+    }[what]
+    config = copy / part / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | other))
     with pytest.raises(UsageError, match=r"another Wan than 2\.1's"):
         find_base(str(copy))

@@ -79,6 +79,15 @@ class Found:
         cells = self.own_cells
         return (cells[0] * self.stride, cells[1] * self.stride) if cells else None
 
+    @property
+    def is_another_wan(self) -> bool:
+        """2.2 has two denoisers or an autoencoder that cuts frames into patches first, and some animate a given picture."""
+        pictures = (
+            self.denoiser.get("image_dim") or self.denoiser["in_channels"] != self.denoiser["out_channels"]
+        )
+        two = (self.folder / "transformer_2").is_dir()
+        return bool(two or pictures or self._config("vae").get("patch_size"))
+
     def check_size(self, height: int, width: int, frames: int = 1) -> None:
         """Raises UsageError for a clip that the base cannot make: sides are in pixels."""
         if self.family == "wan":
@@ -128,20 +137,20 @@ def find_base(source: str) -> Found:
             f"base {source!r} has no words in its folder tokenizer", f"it holds {' or '.join(_VOCABULARIES)}"
         )
     try:
-        config = json.loads((folder / denoiser / "config.json").read_text())
-        kind = config["_class_name"]
+        kind = json.loads((folder / denoiser / "config.json").read_text())["_class_name"]
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"base {source!r}: {denoiser}/config.json cannot be read ({error})") from error
     if kind not in _FAMILIES:
         raise UsageError(f"base {source!r} is a {kind}", f"known denoisers: {', '.join(_FAMILIES)}")
-    if (folder / "transformer_2").is_dir() or config.get("image_dim") is not None:
+    # A hub snapshot's folder is named after its commit; the id is what people know it by.
+    name = "mini" if source == "mini" else hub_id(folder.absolute()) or folder.resolve().name
+    found = Found(name, _FAMILIES[kind], folder.resolve())
+    if found.family == "wan" and found.is_another_wan:
         raise UsageError(
             f"base {source!r} is another Wan than 2.1's text to video",
             "take Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
         )
-    # A hub snapshot's folder is named after its commit; the id is what people know it by.
-    name = "mini" if source == "mini" else hub_id(folder.absolute()) or folder.resolve().name
-    return Found(name, _FAMILIES[kind], folder.resolve())
+    return found
 
 
 def choose_device(device: str) -> str:

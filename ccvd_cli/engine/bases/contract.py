@@ -1,7 +1,7 @@
 """The base contract: all that learners and samplers may know of a text-to-video model.
 
 A new family is one file that provides `Base`. Shapes: frames (B, F, 3, H, W) in [-1, 1]; latents (B, C, F, h, w); text states
-(B, L, T, D), one slice per text-conditioned layer.
+(B, L, T, D), one slice per text-conditioned layer. F of latents is that of frames, or less where a base keeps several frames in one.
 """
 
 from __future__ import annotations

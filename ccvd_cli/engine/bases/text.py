@@ -30,7 +30,8 @@ def token_ids(tokenizer: Any, prompts: Sequence[str], placeholders: Sequence[str
         lost = [p for p in placeholders if p in prompt and not (row == known[p]).any()]
         if lost:
             raise UsageError(
-                f"{lost[0]} stands too late in '{prompt}': this base reads {length - 2} tokens",
+                f"{lost[0]} stands too late in '{prompt}': this base reads "
+                f"{length - tokenizer.num_special_tokens_to_add()} tokens",
                 "shorten the prompt",
             )
     return ids

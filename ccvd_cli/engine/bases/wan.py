@@ -6,18 +6,24 @@ Where concepts join (ours): subjects and styles beside the cross-attention of ev
 feed-forward, whose outputs are gated by the time. A concept's vectors stand at its name in what the text encoder *answers*, one for each
 block: to learn through thirty passes of an encoder of this size would be too dear. The encoder itself reads a name as a word left out. What
 it answers is projected to the transformer's width once per prompt, and not at every step.
+
+The encoder, four times as large as the transformer, is on the device only while prompts are read; blocks are run again for their gradients
+instead of keeping all that they compute.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ...errors import UsageError
+from ...errors import CcvdError, UsageError
 from ..attention import LayerTextAttention
 from ..hub import fingerprint
 from . import PARTS, Found
@@ -25,7 +31,7 @@ from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
 
 LONGEST = 512  # tokens of a prompt; behind its end the text states are zero, and are read all the same
-LEFT_OUT = "<extra_id_0>"  # how UMT5 was shown, in its pretraining, that something is missing
+LEFT_OUT = "<extra_id_{}>"  # how UMT5 was shown, in its pretraining, that something is missing: 0 the first, 1 the second
 REMEMBERED = 64  # prompts
 TIMES = 1000  # what the denoiser is told of a share of noise of 1
 
@@ -51,18 +57,17 @@ class WanBase(Base):
         from diffusers import AutoencoderKLWan, WanTransformer3DModel
         from transformers import AutoTokenizer, UMT5EncoderModel
 
-        folder, safe = found.folder, {"use_safetensors": True}
+        folder = found.folder
         self.name, self.location, self.device, self.dtype = found.name, str(folder), device, dtype
         self.fingerprint = fingerprint(folder, PARTS["wan"])
         self._found = found
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        self.text_encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype, **safe)
-        self.vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32, **safe)
-        self.denoiser = WanTransformer3DModel.from_pretrained(
-            folder / "transformer", torch_dtype=dtype, **safe
-        )
-        for part in (self.text_encoder, self.vae, self.denoiser):
-            part.to(device).eval().requires_grad_(False)
+        self.text_encoder = _whole(UMT5EncoderModel, folder / "text_encoder", dtype=dtype)
+        self.vae = _whole(AutoencoderKLWan, folder / "vae", torch_dtype=torch.float32)
+        self.denoiser = _whole(WanTransformer3DModel, folder / "transformer", torch_dtype=dtype)
+        for part in (self.vae, self.denoiser):
+            part.to(device)
+        self.denoiser.enable_gradient_checkpointing(run_again)
         embedder = self.denoiser.condition_embedder
         self.text_embedder = embedder.text_embedder.float()
         embedder.text_embedder = nn.Identity()
@@ -86,8 +91,6 @@ class WanBase(Base):
         self._shift = float(plan.get("flow_shift") or plan.get("shift") or 1.0)
         self._vocabulary = len(self.tokenizer)
         self._answered: dict[tuple[int, ...], Tensor] = {}
-        left_out = self.tokenizer.convert_tokens_to_ids(LEFT_OUT)
-        self._left_out = left_out if left_out is not None else self.tokenizer.unk_token_id
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -103,6 +106,7 @@ class WanBase(Base):
     @torch.no_grad()
     def _encode(self, ids: Tensor) -> Tensor:
         """(B, T) -> what the encoder answers, (B, T, token_width), float32; zero behind the end."""
+        self.text_encoder.to(self.device)  # until the denoiser is asked
         read = (ids != self.tokenizer.pad_token_id).to(self.device)
         states: Tensor = self.text_encoder(
             input_ids=ids.to(self.device), attention_mask=read.long()
@@ -112,15 +116,23 @@ class WanBase(Base):
     @torch.no_grad()
     def _answers(self, ids: Tensor) -> Tensor:
         """(B, T) -> (B, T, text_width), projected. Of each prompt the encoder, the largest part, is asked once, whoever is named in it."""
-        rows = [tuple(row) for row in ids.masked_fill(ids >= self._vocabulary, self._left_out).tolist()]
         found = []
-        for row in rows:
+        for row in map(tuple, self._without_names(ids).tolist()):
             if row not in self._answered:
                 self._answered[row] = self.text_embedder(self._encode(torch.tensor([row])))[0]
             found.append(self._answered[row])
         while len(self._answered) > REMEMBERED:
             self._answered.pop(next(iter(self._answered)))
         return torch.stack(found)
+
+    def _without_names(self, ids: Tensor) -> Tensor:
+        """The same, with words left out instead of names: the first, the second ..."""
+        names = ids >= self._vocabulary
+        nth = (names.cumsum(1) - 1).clamp(min=0)
+        missing = [
+            self.tokenizer.convert_tokens_to_ids(LEFT_OUT.format(k)) for k in range(int(nth.max()) + 1)
+        ]
+        return torch.where(names, torch.tensor(missing)[nth], ids)
 
     def noun_vector(self, noun: str) -> Tensor:
         ids = noun_ids(self.tokenizer, noun)
@@ -159,10 +171,8 @@ class WanBase(Base):
 
     @torch.no_grad()
     def encode_video(self, frames: Tensor) -> Tensor:
-        clips = (
-            frames.transpose(1, 2).to(self.device, torch.float32).split(1)
-        )  # one fits where several would not
-        z = torch.cat([self.vae.encode(clip).latent_dist.mode() for clip in clips])
+        clips = frames.transpose(1, 2).split(1)  # one fits where several would not
+        z = torch.cat([self.vae.encode(c.to(self.device, torch.float32)).latent_dist.mode() for c in clips])
         return (z - self._mean) / self._std
 
     @torch.no_grad()
@@ -192,6 +202,7 @@ class WanBase(Base):
         return (1 - s) * latents + s * noise, noise - latents
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        self.text_encoder.to("cpu")
         with self._autocast():
             answer: Tensor = self.denoiser(
                 latents.to(self.dtype), timesteps, text.to(self.dtype), return_dict=False
@@ -213,10 +224,69 @@ class WanBase(Base):
             solver_order=2 if name == "dpm++" else 1,
         )
         made.set_timesteps(steps)
-        if len(set(made.timesteps.tolist())) < steps:
-            raise UsageError(f"--steps {steps}: '{self.name}' has not so many noise levels.", "Take fewer.")
+        made.timesteps = (
+            TIMES * made.sigmas[:-1]
+        )  # it has them cut to whole numbers, of which many steps would share some
         if name != "ddim-inverse":
             return made
-        climbing = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIMES, invert_sigmas=True)
-        climbing.set_timesteps(sigmas=(1 - made.sigmas.flip(0)[:-1]).tolist())  # which it turns round
+        climbing = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIMES)
+        climbing.set_timesteps(steps)
+        climbing.sigmas = made.sigmas.flip(0)
+        climbing.timesteps = made.timesteps.flip(
+            0
+        )  # of a step's upper end, as for DDIM: nobody knows the noise of a clean clip
         return climbing
+
+
+def _whole(kind: Any, folder: Path, **how: Any) -> Any:
+    """A part with all of its weights, frozen. Raises CcvdError if some are missing, which the libraries would make up."""
+    part, told = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **how)
+    if missing := sorted(told["missing_keys"]):
+        raise CcvdError(
+            f"{folder.name} of the base in '{folder.parent}' has no weights {', '.join(missing[:3])}"
+            f"{' ...' if len(missing) > 3 else ''}",
+            "download it anew",
+        )
+    return part.eval().requires_grad_(False)
+
+
+# Where torch keeps what `attached` and `watching` have registered.
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+
+def run_again(block: nn.Module, *inputs: Any) -> Any:
+    """Gradient checkpointing: gradients are taken when what was attached to a block is gone, and running it again needs that once more."""
+    then = _hooks_of(block)
+
+    @contextmanager
+    def as_then() -> Iterator[None]:
+        now = _hooks_of(block)
+        try:
+            _hook(then)
+            yield
+        finally:
+            _hook(now)
+
+    return checkpoint(
+        block,
+        *inputs,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), as_then()),
+    )
+
+
+def _hooks_of(block: nn.Module) -> list[tuple[nn.Module, str, dict[int, Any]]]:
+    return [(m, name, dict(getattr(m, name))) for m in block.modules() for name in _HOOKS]
+
+
+def _hook(these: list[tuple[nn.Module, str, dict[int, Any]]]) -> None:
+    for module, name, hooks in these:
+        kept = getattr(module, name)
+        kept.clear()
+        kept.update(hooks)
