@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..settings import SampleSettings
 from .bases.contract import Base
-from .sample import ClassifierFree, guided, sample
+from .sample import ClassifierFree, Start, guided, sample, seeded_noise
 
 PRIOR_PICTURES, PRIOR_STEPS = 16, 12
+AT_ONCE = 4  # of large bases more would not fit
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,15 @@ def imagine(
     """Pictures that the base makes of a prompt, kept as latents: rehearsing them keeps its other things as they are."""
     with torch.no_grad():
         told, empty = base.encode_text([prompt]), base.encode_text([""])
-    text = torch.cat([empty, told]).repeat_interleave(PRIOR_PICTURES, 0)
+    text = torch.cat([empty, told]).repeat_interleave(AT_ONCE, 0)
     settings = SampleSettings(steps=PRIOR_STEPS, frames=1, seed=seed)
     estimate = guided(base, text, ClassifierFree(3.0))
-    return Prior(sample(base, estimate, (PRIOR_PICTURES, *shape), settings, on_step), told)
+    parts = seeded_noise((PRIOR_PICTURES, *shape), seed, base.device).split(AT_ONCE)
+    pictures = []
+    for k, noise in enumerate(parts):
+
+        def heard(step: int, total: int, k: int = k) -> None:
+            on_step(k * total + step, len(parts) * total)
+
+        pictures.append(sample(base, estimate, tuple(noise.shape), settings, heard, start=Start(noise, 0)))
+    return Prior(torch.cat(pictures), told)
