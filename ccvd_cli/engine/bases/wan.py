@@ -224,17 +224,15 @@ class WanBase(Base):
             solver_order=2 if name == "dpm++" else 1,
         )
         made.set_timesteps(steps)
-        made.timesteps = (
-            TIMES * made.sigmas[:-1]
-        )  # it has them cut to whole numbers, of which many steps would share some
+        # It has them cut to whole numbers, of which many steps would share some.
+        made.timesteps = TIMES * made.sigmas[:-1]
         if name != "ddim-inverse":
             return made
         climbing = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIMES)
         climbing.set_timesteps(steps)
         climbing.sigmas = made.sigmas.flip(0)
-        climbing.timesteps = made.timesteps.flip(
-            0
-        )  # of a step's upper end, as for DDIM: nobody knows the noise of a clean clip
+        # Those of a step's upper end, as for DDIM: in a clean clip nobody could tell the noise.
+        climbing.timesteps = made.timesteps.flip(0)
         return climbing
 
 
