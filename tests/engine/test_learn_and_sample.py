@@ -175,8 +175,8 @@ def test_a_motions_tokens_are_learned_from_frames_that_know_their_moment(
     )
     recipe = QUICK.model_copy(update={"token_steps": 2, "adapter_steps": 1})
     learn_motion(unet, clips(), name="V2", class_noun="spinning", recipe=recipe)
-    frames = (2 * lesson.FRAMES_FOR_A_CLIP, 1) if unet.tells_moments else (2, 4)
-    assert seen == [frames, frames, (2, 4)]
+    frames = (2 * lesson.FRAMES_FOR_A_CLIP, 1) if unet.tells_moments else (2, 5)
+    assert seen == [frames, frames, (2, 5)]
 
 
 def test_adapters_join_the_sites_that_the_recipe_names(unet: Base) -> None:
@@ -368,9 +368,9 @@ def test_every_frame_is_told_its_own_moment_and_a_picture_none(
     )
     monkeypatch.setattr(type(unet), "still", lambda self: still.append(1) or rest(self))
     generate(unet, "a dog", [], CLIP.model_copy(update={"steps": 1}))
-    assert told == [[0, 1, 2, 3]] and not still
+    assert told == [[0, 1, 2, 3, 4]] and not still
     generate(unet, "a dog", [], CLIP.model_copy(update={"steps": 1, "frames": 1}))
-    assert told == [[0, 1, 2, 3]] and still  # without the temporal layers
+    assert told == [[0, 1, 2, 3, 4]] and still  # without the temporal layers
 
 
 def test_the_same_prompt_twice_is_two_clips(base: Base) -> None:
