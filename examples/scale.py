@@ -44,7 +44,7 @@ def invent(home: Path, count: int) -> None:
         adapters.append({site.name: adapter for site, adapter in made.items()})
     with Registry(home) as registry:
         for i in range(1, count + 1):
-            tokens = 0.02 * torch.randn(base.text_layers, base.text_width)
+            tokens = 0.02 * torch.randn(base.text_layers, base.token_width)
             prototypes, picture = torch.randn_like(tokens), torch.randn(5, base.image_width)
             learner = Learner(f"V{i}", "subject", "dog", tokens, adapters[i % 10], prototypes, picture)
             learner.loss_curve = [0.1] * 140

@@ -182,3 +182,11 @@ def test_a_demo_needs_a_new_folder(ccvd: Ccvd, cwd: Path, out: str, says: str) -
 def test_the_folder_of_nobody_is_no_folder(ccvd: Ccvd) -> None:
     run = ccvd("generate", "a dog", "--base", "~nobody-here/model")
     assert run.code == 2 and "~nobody-here/model" in run.err, run.err
+
+
+def test_quiet_hushes_downloads(ccvd: Ccvd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "")
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS")
+    assert ccvd("list", "concepts").code == 0 and "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ
+    assert ccvd("list", "concepts", "--quiet").code == 0
+    assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"

@@ -81,7 +81,18 @@ def test_a_prompt_is_read_once_and_not_at_every_step(wan_folder: Path) -> None:
     for name in ("V1", "V2"):
         learn_motion(wan, [torch.rand(5, 3, 32, 32)], name=name, class_noun="jumping", recipe=QUICK)
     asked = len(read)
+    moved: list[object] = []
+    stays = wan.text_encoder.to
+    wan.text_encoder.to = lambda where: moved.append(where) or stays(where)  # type: ignore[method-assign]
     texts = wan.encode_text(["a red dog", "", "a red dog"])
+    generate(wan, "a red dog", [], CLIP)
+    assert moved == []  # all that was asked is remembered
+    generate(wan, "a red cat", [], CLIP)
+    assert [str(where) for where in moved] == [
+        "cpu",
+        "cpu",
+    ]  # to the device, and away from it before the first step
+    asked += 1
     assert torch.equal(texts[0], texts[2]) and not torch.equal(texts[0], texts[1]) and len(read) == asked
     prompts = [f"a {i}" for i in range(REMEMBERED + 5)]
     many = wan.encode_text(prompts)
@@ -292,7 +303,7 @@ def test_half_precision_keeps_the_time_exact(wan: WanBase, wan_folder: Path) -> 
     assert answer.dtype == torch.float32 and (answer - near).abs().max() < 0.1 * near.abs().max()
 
 
-def test_lengths_and_sizes_are_told_before_anything_is_loaded(wan_folder: Path) -> None:
+def test_lengths_and_sizes_are_told_before_anything_is_loaded(wan_folder: Path, tmp_path: Path) -> None:
     found = find_base(str(wan_folder))
     assert (found.family, found.stride, found.frame_stride, found.own_size) == ("wan", 4, 4, None)
     found.check_size(32, 40, 9)
@@ -302,6 +313,13 @@ def test_lengths_and_sizes_are_told_before_anything_is_loaded(wan_folder: Path) 
         assert refused.value.hint == f"try {near}"
     with pytest.raises(UsageError, match="width 36 is not a multiple of 8"):
         found.check_size(32, 36)
+    copy = Path(shutil.copytree(wan_folder, tmp_path / "copy"))
+    config = copy / "transformer" / "config.json"
+    config.write_text(
+        json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "patch_size"})
+    )
+    with pytest.raises(UsageError, match=r"transformer/config\.json has no patch_size"):
+        find_base(str(copy)).check_size(32, 32)
     for usual in (SAMPLING["wan"], learning_of("wan", "subject"), learning_of("wan", "motion")):
         found.check_size(usual.height, usual.width, usual.frames)
     assert all((recipe.frames - 1) % 4 == 0 for kind, recipe in RECIPES["wan"].items() if kind == "motion")

@@ -82,18 +82,17 @@ class Found:
     @property
     def is_another_wan(self) -> bool:
         """2.2 has two denoisers or an autoencoder that cuts frames into patches first, and some animate a given picture."""
-        pictures = (
-            self.denoiser.get("image_dim") or self.denoiser["in_channels"] != self.denoiser["out_channels"]
-        )
+        config = self.denoiser
+        pictures = config.get("image_dim") or config.get("in_channels") != config.get("out_channels")
         two = (self.folder / "transformer_2").is_dir()
         return bool(two or pictures or self._config("vae").get("patch_size"))
 
     def check_size(self, height: int, width: int, frames: int = 1) -> None:
         """Raises UsageError for a clip that the base cannot make: sides are in pixels."""
         if self.family == "wan":
-            multiple = self.stride * int(self.denoiser["patch_size"][-1])
+            multiple = self.stride * int(self._of_denoiser("patch_size")[-1])
         else:  # latents are halved at every level but the first
-            multiple = self.stride * 2 ** (len(self.denoiser["block_out_channels"]) - 1)
+            multiple = self.stride * 2 ** (len(self._of_denoiser("block_out_channels")) - 1)
         for side, value in (("height", height), ("width", width)):
             if value % multiple:
                 near = max(multiple, round(value / multiple) * multiple)
@@ -108,6 +107,14 @@ class Found:
             raise UsageError(
                 f"{frames} frames are not one more than a multiple of {self.frame_stride}", f"try {near}"
             )
+
+    def _of_denoiser(self, key: str) -> Any:
+        try:
+            return self.denoiser[key]
+        except KeyError as error:
+            raise UsageError(
+                f"base {self.name!r}: {PARTS[self.family][0]}/config.json has no {key}"
+            ) from error
 
     def _config(self, part: str) -> dict[str, Any]:
         path = self.folder / part / "config.json"

@@ -91,6 +91,7 @@ class WanBase(Base):
         self._shift = float(plan.get("flow_shift") or plan.get("shift") or 1.0)
         self._vocabulary = len(self.tokenizer)
         self._answered: dict[tuple[int, ...], Tensor] = {}
+        self._reading = False  # whether the text encoder is on the device: until the denoiser is asked
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -106,7 +107,9 @@ class WanBase(Base):
     @torch.no_grad()
     def _encode(self, ids: Tensor) -> Tensor:
         """(B, T) -> what the encoder answers, (B, T, token_width), float32; zero behind the end."""
-        self.text_encoder.to(self.device)  # until the denoiser is asked
+        if not self._reading:
+            self.text_encoder.to(self.device)
+            self._reading = True
         read = (ids != self.tokenizer.pad_token_id).to(self.device)
         states: Tensor = self.text_encoder(
             input_ids=ids.to(self.device), attention_mask=read.long()
@@ -202,7 +205,9 @@ class WanBase(Base):
         return (1 - s) * latents + s * noise, noise - latents
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        self.text_encoder.to("cpu")
+        if self._reading:
+            self.text_encoder.to("cpu")
+            self._reading = False
         with self._autocast():
             answer: Tensor = self.denoiser(
                 latents.to(self.dtype), timesteps, text.to(self.dtype), return_dict=False
