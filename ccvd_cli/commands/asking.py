@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from typer import Option
 
@@ -14,7 +14,7 @@ from ..errors import CcvdError, UsageError
 from ..outputs import check_output
 from ..paths import expanded
 from .opening import find_base
-from .options import LARGEST_SEED, BaseOptions, JsonOption, SampleOptions
+from .options import LARGEST_SEED, BaseOptions, ClipOption, DinoOption, JsonOption, SampleOptions, measuring
 from .request import Request, base_of, common_base, sample_settings
 
 if TYPE_CHECKING:
@@ -28,19 +28,13 @@ if TYPE_CHECKING:
 BUILT_IN = 8  # prompts of a concept
 
 
-def _measuring(name: str, help: str, metavar: str, default: str = "") -> Any:
-    return Option(
-        name, help=help, metavar=metavar, show_default=default or False, rich_help_panel="Measuring"
-    )
-
-
 @dataclass(frozen=True)
 class EvaluateOptions:
     """What is asked, by whom it is judged, and where it is kept."""
 
     prompts: Annotated[
         Path | None,
-        _measuring(
+        measuring(
             "--prompts", "Prompts to ask, one a line; each names one concept or several.", "FILE", "built in"
         ),
     ] = None
@@ -70,30 +64,14 @@ class EvaluateOptions:
     )
     references: Annotated[
         list[str] | None,
-        _measuring(
+        measuring(
             "--references",
             "What a concept was learned from, to be held against: V1=photos/. Repeatable.",
             "NAME=DIR",
         ),
     ] = None
-    clip: Annotated[
-        str | None,
-        _measuring(
-            "--clip",
-            "CLIP in open_clip's layout: a folder or a hub id.",
-            "MODEL",
-            "the base's own, else ViT-B/32",
-        ),
-    ] = None
-    dino: Annotated[
-        str | None,
-        _measuring(
-            "--dino",
-            "DINO in transformers' layout: a folder or a hub id.",
-            "MODEL",
-            "none on the embedded base, else ViT-S/16",
-        ),
-    ] = None
+    clip: ClipOption = None
+    dino: DinoOption = None
     exact: Annotated[
         bool,
         Option(

@@ -27,7 +27,7 @@ from .benchmark_plan import (
     stream_of,
 )
 from .opening import find_base, open_base
-from .options import BaseOptions, JsonOption, SampleOptions
+from .options import BaseOptions, ClipOption, DinoOption, JsonOption, SampleOptions
 from .standing import draw, tell
 from .wiring import command
 
@@ -94,24 +94,8 @@ class BenchmarkOptions:
     out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Where results and clips are kept.")] = (
         Path("benchmark")
     )
-    clip: Annotated[
-        str | None,
-        Option(
-            "--clip",
-            metavar="MODEL",
-            help="CLIP in open_clip's layout.",
-            show_default="the base's own, else ViT-B/32",
-        ),
-    ] = None
-    dino: Annotated[
-        str | None,
-        Option(
-            "--dino",
-            metavar="MODEL",
-            help="DINO in transformers' layout.",
-            show_default="none on the embedded base, else ViT-S/16",
-        ),
-    ] = None
+    clip: ClipOption = None
+    dino: DinoOption = None
     sheet: Annotated[
         Path | None,
         Option(

@@ -33,7 +33,31 @@ def _where(name: str, help: str, metavar: str | None = None) -> Any:
     return Option(name, help=help, metavar=metavar, show_default=False, rich_help_panel="Regions")
 
 
+def measuring(name: str, help: str, metavar: str, default: str = "") -> Any:
+    return Option(
+        name, help=help, metavar=metavar, show_default=default or False, rich_help_panel="Measuring"
+    )
+
+
 JsonOption = Annotated[bool, Option("--json", help="JSON on stdout.")]
+ClipOption = Annotated[
+    str | None,
+    measuring(
+        "--clip",
+        "CLIP in open_clip's layout: a folder or a hub id.",
+        "MODEL",
+        "the base's own, else ViT-B/32",
+    ),
+]
+DinoOption = Annotated[
+    str | None,
+    measuring(
+        "--dino",
+        "DINO in transformers' layout: a folder or a hub id.",
+        "MODEL",
+        "none on the embedded base, else ViT-S/16",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -88,4 +88,3 @@ def optimise(
 def loss_scale(dtype: torch.dtype) -> float:
     """What losses are multiplied with: half precision loses gradients of a mean over so many values; bfloat16 has the range."""
     return 2.0**14 if dtype == torch.float16 else 1.0
-
