@@ -8,10 +8,9 @@ killed at any moment and go on, as it does when its stream has grown at the end.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from .exact import TRUSTED, Exact, Shown, least, shown_by
 from .kept_state import State
 from .methods import LESSONS, Ablation, Common, Method, Part, make
 from .questions import Question
-from .results import FORMAT
+from .result_file import FORMAT, Clip, Learned, ResultFile, Score, Seconds
 from .streams import Stream, Task
 
 # By all runs of one table.
@@ -204,37 +203,32 @@ class Run:
         together = [(c, self._together(c)) for c in self.composed] if last else []
         kinds = dict.fromkeys(c.kind for c, _ in together)
         questions = [q for one in asked for q in self.questions[one.name]] + [c.asked for c, _ in together]
-        result = {
-            "format": FORMAT,
-            "stream": self.plan.stream.name,
-            "method": self.name,
-            "ablated": list(self.plan.without_of(self.name)),
-            "changed": dict(self.plan.changes.get(self.name, {})),
-            "seed": self.seed,
-            "task": {key: getattr(task, key) for key in ("order", "kind", "name", "noun")},
-            "tasks": len(tasks),
-            "base": self.base.fingerprint,
-            "dtype": str(self.base.dtype).removeprefix("torch."),
-            "effort": self.plan.effort,
-            "recipe": self.method.recipe(task.kind).model_dump(mode="json"),
-            "sampling": self.sampling.model_dump(mode="json"),
-            "seconds": {
-                "learning": round(learning, 2),
-                "evaluating": round(time.monotonic() - started, 2),
+        result = ResultFile(
+            format=FORMAT,
+            stream=self.plan.stream.name,
+            method=self.name,
+            ablated=list(self.plan.without_of(self.name)),
+            changed=dict(self.plan.changes.get(self.name, {})),
+            seed=self.seed,
+            task=Learned(order=task.order, kind=task.kind, name=task.name, noun=task.noun),
+            tasks=len(tasks),
+            base=self.base.fingerprint,
+            dtype=str(self.base.dtype).removeprefix("torch."),
+            effort=self.plan.effort,
+            recipe=self.method.recipe(task.kind).model_dump(mode="json"),
+            sampling=self.sampling.model_dump(mode="json"),
+            seconds=Seconds(learning=round(learning, 2), evaluating=round(time.monotonic() - started, 2)),
+            encoders=list(self.examiner.encoders()),
+            judges=self._judges(questions),
+            scores={name: _scores(found) for name, found in rows.items()},
+            composed={
+                kind: _scores([r for c, found in together if c.kind == kind for r in found]) for kind in kinds
             },
-            "encoders": list(self.examiner.encoders()),
-            "judges": self._judges(questions),
-            "scores": {name: as_json(summary(found)) for name, found in rows.items()},
-            "composed": {
-                kind: as_json(summary([r for c, found in together if c.kind == kind for r in found]))
-                for kind in kinds
-            },
-            "clips": [_clip(name, row) for name, found in rows.items() for row in found]
-            + [
-                _clip("+".join(c.names), row) | {"composed": c.kind} for c, found in together for row in found
-            ],
-        }
-        _write(self._path(task), result)
+            clips=[_clip(name, row) for name, found in rows.items() for row in found]
+            + [_clip("+".join(c.names), row, c.kind) for c, found in together for row in found],
+        )
+        with whole(self._path(task)) as (part,):
+            part.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def _judges(self, questions: Sequence[Asked]) -> dict[str, float]:
         """How often they are right on rendered truth, of what they were asked."""
@@ -345,15 +339,13 @@ def _digest(shown: Sequence[Tensor]) -> str:
     return hashlib.sha256(b"".join(x.numpy().tobytes() for x in shown)).hexdigest()
 
 
-def _clip(concept: str, row: Row) -> dict[str, Any]:
-    facts = asdict(row)
-    return {
-        "concept": concept,
-        "prompt": facts["prompt"],
-        "seed": facts["seed"],
-        "file": f"clips/{facts['clip']}",
-        "scores": facts["scores"],
-    }
+def _scores(rows: Sequence[Row]) -> dict[str, Score | None]:
+    return {metric: Score(**of) for metric, of in as_json(summary(rows)).items()}
+
+
+def _clip(concept: str, row: Row, composed: str = "") -> Clip:
+    about = {"concept": concept, "prompt": row.prompt, "composed": composed}
+    return Clip(**about, seed=row.seed, file=f"clips/{row.clip}", scores=row.scores)
 
 
 def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -364,9 +356,3 @@ def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) ->
             ours, theirs = ours[: len(theirs)], theirs[: len(ours)]
         if ours != theirs:
             raise UsageError(f"'{run}' was run in another way: its {key} differ.", "Take another --out.")
-
-
-def _write(path: Path, result: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    with whole(path) as (part,):
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -5,19 +5,19 @@ There is one JSON file per method, seed and task. What is damaged is skipped, an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UNREADABLE, UsageError
+from pydantic import ValidationError
+
+from ..errors import UsageError
 from ..estimates import Estimate, estimate, rate, widened
 from ..metric_names import SHARES, bounds_of
 from .forgetting import Forgetting, forgetting
-
-FORMAT = 1
+from .result_file import Clip, ResultFile
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def read(folder: Path) -> tuple[list[Result], list[str]]:
             result = _result(path)
             if found.setdefault((result.stream, result.method, result.seed, result.order), result) != result:
                 raise ValueError("another file is of the same method, seed and task")
-        except (OSError, *UNREADABLE, TypeError, OverflowError) as error:
+        except (OSError, ValueError) as error:
             wrong.append(
                 f"{path.relative_to(folder)}: {_why(error)}; remove its folder to run that seed anew"
             )
@@ -105,64 +105,40 @@ def read(folder: Path) -> tuple[list[Result], list[str]]:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it has no {error.args[0]!r}"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error})"
-    return str(error) if isinstance(error, (ValueError, OSError)) else "its fields are of other types"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{where}: {first['msg']}" if where else first["msg"]
+    return str(error)
 
 
 def _result(path: Path) -> Result:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found["format"] != FORMAT:
-        raise ValueError(f"its format is {found['format']!r}, not {FORMAT}")
-    seconds = found.get("seconds") or {}
-    without = ", ".join(map(str, found.get("ablated") or ()))
-    changed = ", ".join(f"{key} {value}" for key, value in dict(found.get("changed") or {}).items())
-    order = int(found["task"]["order"])
+    file = ResultFile.model_validate_json(path.read_bytes())
     return Result(
-        str(found["stream"]),
-        str(found["method"])
-        + (f" without {without}" if without else "")
-        + (f" with {changed}" if changed else ""),
-        int(found["seed"]),
-        order,
-        int(found.get("tasks") or order),
-        {str(name): _means(of) for name, of in found["scores"].items()},
-        [shot for clip in found.get("clips") or () if (shot := _shot(clip, path.parent))],
-        _numbers(found.get("judges") or {}),
-        number(seconds.get("learning")),
-        number(seconds.get("evaluating")),
+        stream=file.stream,
+        method=file.called,
+        seed=file.seed,
+        order=file.task.order,
+        tasks=file.tasks or file.task.order,
+        scores={name: _known({m: s.mean for m, s in of.items() if s}) for name, of in file.scores.items()},
+        shots=[shot for clip in file.clips if (shot := _shot(clip, path.parent))],
+        judges=_known(file.judges),
+        learning=file.seconds.learning,
+        evaluating=file.seconds.evaluating,
     )
 
 
-def _shot(clip: Mapping[str, Any], folder: Path) -> Shot | None:
+def _shot(clip: Clip, folder: Path) -> Shot | None:
     """None if its file is elsewhere."""
-    path = folder / clip["file"]
+    path = folder / clip.file
     if not path.resolve().is_relative_to(folder.resolve()):
         return None
-    return Shot(
-        str(clip.get("concept", "")),
-        str(clip["prompt"]),
-        int(clip["seed"]),
-        path,
-        _numbers(clip.get("scores") or {}),
-        str(clip.get("composed") or ""),
-    )
+    return Shot(clip.concept, clip.prompt, clip.seed, path, _known(clip.scores), clip.composed)
 
 
-def _means(found: Mapping[str, Any]) -> dict[str, float]:
-    """By metric; scores that say nothing are left out."""
-    return _numbers({metric: score["mean"] for metric, score in found.items() if score})
-
-
-def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
-    return {str(k): v for k, given in found.items() if (v := number(given)) is not None}
-
-
-def number(value: Any) -> float | None:
-    """None for what is no finite number."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+def _known(found: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores that say nothing are left out."""
+    return {metric: value for metric, value in found.items() if value is not None}
 
 
 def standings(results: Sequence[Result]) -> list[Standing]:
@@ -251,4 +227,4 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-__all__ = ["Result", "Shot", "Standing", "number", "read", "standings", "told"]
+__all__ = ["Result", "Shot", "Standing", "read", "standings", "told"]

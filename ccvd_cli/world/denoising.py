@@ -27,6 +27,7 @@ from . import models
 from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
 from .captions import tells_place
 from .corpus import MATERIAL, described, headings, undrawn
+from .heldout import SPARED
 from .looks import OWN, LookReader, looks
 from .parts import INDEX, load_part, pixels, ship, tokenize
 from .render import Clip, boxes
@@ -45,10 +46,10 @@ CURRICULUM = ((0.55, 0, 0, 0), (0.75, 3, 24, 6), (1.01, 2, 12, 16))
 def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tensor, list[str], list[Clip]]:
     """The denoiser's material: fp16 latents (N, F, C, h, w), captions, and the clips.
 
-    Drawn and encoded once, and kept in `folder`; again where it is of another seed or another autoencoder.
+    Drawn and encoded once, and kept in `folder`; again where it is of another seed, another autoencoder, or had other doubles.
     """
     vae: Any = None
-    of = {"seed": str(seed), "vae": fingerprint(folder / "model", ["vae"])}
+    of = {"seed": str(seed), "vae": fingerprint(folder / "model", ["vae"]), "spared": str(SPARED)}
     latents: list[Tensor] = []
     captions: list[str] = []
     clips: list[Clip] = []

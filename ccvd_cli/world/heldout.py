@@ -26,6 +26,9 @@ Split = Literal["dev", "test"]
 T = TypeVar("T")
 
 _BLOCK = len(NOUNS)  # subjects drawn together, one of each noun, and kept apart from each other
+SPARED = (
+    4 * _BLOCK
+)  # the first so many, all that toy streams have among them: pretraining draws no doubles of theirs
 _SUBJECT, _IMAGES, _MOTION, _STYLE, _PROMPTS = range(5)  # seed spaces
 _SPACE = 7_700
 _LOOKS = [(t, a) for t in TEXTURES[1:] for a in ACCESSORIES]
@@ -91,11 +94,11 @@ def subject(i: int) -> HeldoutSubject:
 
 
 def looks_heldout(actor: Actor) -> bool:
-    """Whether an actor is the double of one of the first twenty subjects: same noun and texture, and both colours near."""
+    """Whether an actor is the double of one of the first `SPARED` subjects: same noun and texture, and both colours near."""
     return any(
         (actor.noun, actor.texture) == (who.noun, who.texture)
         and bool(np.linalg.norm(_lab(actor) - _lab(who), axis=-1).max() < 0.06)
-        for who in (subject(i).actor for i in range(2 * _BLOCK))
+        for who in (subject(i).actor for i in range(SPARED))
     )
 
 

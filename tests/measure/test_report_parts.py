@@ -157,7 +157,7 @@ def test_a_copied_run_counts_once(tmp_path: Path) -> None:
 def test_scores_that_are_no_numbers_say_nothing(tmp_path: Path) -> None:
     path = result(tmp_path, "m", 1, {"a": math.nan, "b": 0.5})
     found = json.loads(path.read_text())
-    found["scores"]["c"] = {"clip_t": {"mean": None}, "clip_i": None}
+    found["scores"]["c"] = {"clip_t": {"mean": None}, "clip_i": None, "dino_i": {"mean": 10**400}}
     path.write_text(json.dumps(found))
     assert results.read(tmp_path)[0][0].scores == {"a": {}, "b": {"clip_t": 0.5}, "c": {}}
 

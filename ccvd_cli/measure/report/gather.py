@@ -18,7 +18,7 @@ from ...paths import sha256
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
 from ..forgetting import Forgetting, forgetting
-from ..results import number
+from ..result_file import number
 from .media import Clip, Part, Still
 from .svg import Points
 
