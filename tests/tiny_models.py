@@ -177,6 +177,22 @@ def build_wan(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def build_timm_dino(folder: Path) -> Path:
+    """The same model as the default names, in small, as timm uploads it."""
+    import timm
+
+    torch.manual_seed(0)
+    name, sizes = "vit_small_patch16_224", {"embed_dim": 24, "depth": 1, "num_heads": 3, "img_size": 32}
+    model = timm.create_model(name, num_classes=0, **sizes)
+    save_file(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
+    seen = {"input_size": [3, 32, 32], "interpolation": "bicubic", "crop_pct": 0.9, "num_classes": 0}
+    config = {"architecture": name, "num_classes": 0, "num_features": 24, "model_args": sizes}
+    (folder / "config.json").write_text(
+        json.dumps({**config, "global_pool": "token", "pretrained_cfg": seen})
+    )
+    return folder
+
+
 def build_dino(folder: Path) -> Path:
     """DINO's class and preprocessing, in small."""
     from transformers import ViTConfig, ViTImageProcessor, ViTModel

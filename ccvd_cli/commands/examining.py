@@ -73,14 +73,15 @@ class Measured:
 
 
 def open_encoders(base: Base, clip_source: str | None = None, dino_source: str | None = None) -> Examiner:
-    """The base's own where it has some and no others are named. Raises UsageError for one that cannot be read."""
+    """The base's own where it has some and no others are named; no DINO if that is "none". Raises UsageError for one that cannot be read."""
     from ..measure.encoders import CLIP, DINO, Dino, Embedded, OpenClip
     from ..measure.evaluate import Examiner
 
     own = base.family == "mini"
     clip = Embedded(base) if own and not clip_source else OpenClip(clip_source or CLIP, base.device)
     clip.texts([""])  # whether it reads at all is told before anything is made
-    return Examiner(clip, None if own and not dino_source else Dino(dino_source or DINO, base.device))
+    dino_source = dino_source or ("none" if own else DINO)
+    return Examiner(clip, None if dino_source == "none" else Dino(dino_source, base.device))
 
 
 def examine(

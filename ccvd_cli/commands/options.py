@@ -53,8 +53,8 @@ DinoOption = Annotated[
     str | None,
     measuring(
         "--dino",
-        "DINO in transformers' layout: a folder or a hub id.",
-        "MODEL",
+        "DINO in timm's or transformers' layout: a folder or a hub id; none leaves DINO-I out.",
+        "MODEL|none",
         "none on the embedded base, else ViT-S/16",
     ),
 ]

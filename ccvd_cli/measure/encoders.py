@@ -17,7 +17,7 @@ from ..engine.hub import fingerprint, model_folder
 from ..errors import UsageError
 
 CLIP = "timm/vit_base_patch32_clip_224.openai"  # ViT-B/32, as the field reports it
-DINO = "facebook/dino-vits16"
+DINO = "timm/vit_small_patch16_224.dino"  # ViT-S/16, as above; its authors' own upload is a pickle
 
 
 class ImageEncoder(Protocol):
@@ -115,20 +115,24 @@ class OpenClip:
 
 
 class Dino:
-    """A ViT trained by DINO (arXiv 2104.14294), in transformers' layout: its class token."""
+    """A ViT trained by DINO (arXiv 2104.14294), in timm's layout or transformers': its class token."""
 
     def __init__(self, source: str = DINO, device: torch.device | str = "cpu") -> None:
         """Raises UsageError where there is no such model, or not as safetensors."""
-        from transformers import AutoImageProcessor, ViTModel
+        from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
         folder = model_folder(source, "DINO", ("*.json", "*.safetensors"))
-        hint = "its folder holds config.json of a ViT, preprocessor_config.json and model.safetensors"
+        hint = "its folder holds config.json of a ViT and model.safetensors, and preprocessor_config.json where it is transformers'"
+        own = {"vit": {"add_pooling_layer": False}, "timm_wrapper": {}}  # by the kind of model
         try:
+            config = AutoConfig.from_pretrained(folder)
+            if config.model_type not in own:
+                raise UsageError(f"DINO {source!r} is no ViT, but {config.model_type}", hint)
             self.prepare = AutoImageProcessor.from_pretrained(folder)
-            self.model, loaded = ViTModel.from_pretrained(
-                folder, add_pooling_layer=False, use_safetensors=True, output_loading_info=True
+            self.model, loaded = AutoModel.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **own[config.model_type]
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             raise UsageError(f"DINO {source!r} cannot be read: {_first_line(error)}", hint) from error
         if missing := sorted(loaded["missing_keys"]):  # left as they were drawn, they would measure nothing
             raise UsageError(f"DINO {source!r} is no ViT: it has no {missing[0]}", hint)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cli_material import Ccvd
 from tiny_models import build_dino, build_unet3d
 
-from ccvd_cli.measure import exact
+from ccvd_cli.commands.examining import open_encoders
+from ccvd_cli.measure import encoders, exact
 from ccvd_cli.world import heldout
 
 QUICK = ("--steps", 2, "--token-steps", 1, "--batch-size", 1, "--no-preview")
@@ -193,6 +196,15 @@ def test_what_dino_sees_is_not_kept_so_it_is_said_to_be_missing(
     given = ccvd(*line, "--references", f"V1={photos}")
     assert given.code == 0 and "no DINO-I" not in given.err
     assert "dino_i" in json.loads(given.out)["concepts"][0]["scores"]
+
+
+def test_a_real_base_is_measured_by_dino_unless_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    base: Any = SimpleNamespace(family="wan", device="cpu")
+    monkeypatch.setattr(encoders, "OpenClip", lambda *_: SimpleNamespace(texts=lambda _: None))
+    monkeypatch.setattr(encoders, "Dino", lambda source, _: source)
+    assert open_encoders(base).dino == encoders.DINO
+    assert open_encoders(base, dino_source="other/dino").dino == "other/dino"
+    assert open_encoders(base, dino_source="none").dino is None
 
 
 def test_an_empty_registry_has_nothing_to_measure(ccvd: Ccvd) -> None:

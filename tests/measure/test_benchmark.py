@@ -18,6 +18,8 @@ from ccvd_cli.measure import kept_state, streams
 from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run, scaled
 from ccvd_cli.measure.encoders import Embedded
 from ccvd_cli.measure.methods import contract
+from ccvd_cli.measure.methods.dreamvideo import DreamVideo
+from ccvd_cli.measure.methods.joint import Joint
 from ccvd_cli.measure.results import read, standings
 from ccvd_cli.measure.streams import Stream, Task, material
 from ccvd_cli.prompts import named
@@ -174,6 +176,10 @@ def test_what_methods_learn_alike_is_learned_once(
     assert learned_by(run(base, SHORT, tmp_path), monkeypatch) == [last]  # which is kept apart from the first
     assert learned_by(run(base, SHORT, tmp_path, without=("regions",)), monkeypatch) == []
     assert learned_by(run(base, SHORT, tmp_path, without=("orthogonal",)), monkeypatch) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(DreamVideo, "shares", False)
+        patched.setattr(DreamVideo, "recipe", Joint.recipe)
+        assert learned_by(run(base, SHORT, tmp_path, "dreamvideo"), monkeypatch) == [first, motion, last]
     run(base, SHORT, tmp_path / "alone", "lora-merge").go()
     assert results(tmp_path / "alone") == [r for r in results(tmp_path) if r["method"] == "lora-merge"]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_models import build_dino, build_mini
+from tiny_models import build_dino, build_mini, build_timm_dino
 from transformers import CLIPTextModelWithProjection, ViTModel
 
 from ccvd_cli.engine.bases import open_base
@@ -87,6 +87,26 @@ def test_a_base_measures_with_its_own_encoders(tmp_path: Path) -> None:
     assert texts.shape == (2, base.image_width)
     assert not torch.allclose(texts[0], texts[1])
     assert -1 <= text_alignment(own.images(PICTURES), texts[0]) <= 1
+
+
+def test_a_dino_of_timm_says_what_its_class_token_says(tmp_path: Path) -> None:
+    import timm
+
+    ours = Dino(str(build_timm_dino(tmp_path)))
+    about = json.loads((tmp_path / "config.json").read_text())
+    model = timm.create_model(about["architecture"], num_classes=0, **about["model_args"]).eval()
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    prepare = timm.data.create_transform(**timm.data.resolve_data_config(about["pretrained_cfg"]))
+    pixels = PICTURES.mul(255).round().byte().movedim(1, -1).numpy()
+    ready = torch.stack([prepare(Image.fromarray(picture)) for picture in pixels])
+    assert torch.allclose(ours.images(PICTURES), model.forward_features(ready)[:, 0], atol=1e-5)
+
+
+def test_a_clip_is_no_dino(clip_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "clip"))
+    (folder / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(UsageError, match="no ViT, but clip"):
+        Dino(str(folder))
 
 
 @pytest.mark.parametrize("kind", [OpenClip, Dino])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,9 +19,10 @@ from ccvd_cli.engine.aggregate import candidates, weigh
 from ccvd_cli.engine.bases.contract import Base, Site
 from ccvd_cli.engine.compose import generate_batch
 from ccvd_cli.engine.learn import motion_lesson, subject_lesson
+from ccvd_cli.engine.lesson import Extra, Lesson
 from ccvd_cli.measure.methods import METHODS, c_lora, ewc
 from ccvd_cli.measure.methods.c_lora import CLora, Lora
-from ccvd_cli.measure.methods.contract import Method, learner_tensors
+from ccvd_cli.measure.methods.contract import Method, Part, learner_tensors
 from ccvd_cli.measure.methods.ewc import Ewc
 from ccvd_cli.measure.methods.l2dm import L2dm
 from ccvd_cli.measure.methods.lwf import Lwf
@@ -62,6 +64,44 @@ def test_what_acts_for_an_old_concept_changes_only_where_a_method_says_so(base: 
     assert again.weights_for(PROMPT).digest == one.weights_for(PROMPT).digest
     kept = again.extra_state()
     assert kept.keys() == state.keys() and all(torch.equal(kept[k], value) for k, value in state.items())
+
+
+class Pulled(Method):
+    """As short as a method with a loss of its own can be; it says nothing of sharing."""
+
+    name = "pulled"
+
+    def __init__(self, base: Base) -> None:
+        own = replace(method("joint", base).common, taken=lambda *_: pytest.fail("that is another's"))
+        super().__init__(own)
+        self.terms = 0
+
+    @property
+    def extra(self) -> Extra:
+        return self
+
+    def term(self, lesson: Lesson, adapters: Mapping[Site, Bottleneck], stage: str) -> torch.Tensor | float:
+        self.terms += 1
+        return sum((1e3 * a.up.weight.pow(2).sum() for a in adapters.values()), 0.0)
+
+    def learned(self, lesson: Lesson, vectors: torch.Tensor, adapters: Mapping[Site, Bottleneck]) -> None:
+        """Nothing is kept."""
+
+    def weights_for(self, prompt: str) -> Part:
+        return Part(prompt, self.named(prompt))
+
+
+def test_a_new_method_has_its_own_loss_and_learns_for_itself(base: Base) -> None:
+    pulled, joint = Pulled(base), method("joint", base)
+    for one in (pulled, joint):
+        teach(one, type(ALL)("one", ALL.tasks[:1]))
+    recipe = pulled.recipe(FIRST.kind)
+    assert pulled.terms == recipe.token_steps + recipe.adapter_steps and not pulled.lessons
+
+    def size(one: Method) -> float:
+        return sum(float(a.up.weight.detach().abs().sum()) for a in one.known[FIRST.name].adapters.values())
+
+    assert size(pulled) < size(joint)
 
 
 def test_a_merge_shares_one_weight_among_all(base: Base) -> None:

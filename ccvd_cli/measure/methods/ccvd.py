@@ -23,6 +23,7 @@ class Ccvd(Method):
     frame instead of windows; no noise guidance in them."""
 
     name = "ccvd"
+    shares = True
 
     def __init__(
         self, common: Common, settings: Settings | None = None, without: Sequence[Ablation] = ()

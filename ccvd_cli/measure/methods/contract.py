@@ -89,6 +89,9 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    shares: ClassVar[bool] = (
+        False  # lessons: nothing but recipe, material and earlier concepts bears on what is learned
+    )
     Own: ClassVar[type[Settings]] = Settings  # the settings that it has for itself
 
     def __init__(self, common: Common, settings: Settings | None = None) -> None:
@@ -110,9 +113,14 @@ class Method(ABC):
     def after_task(self, task: Task, learner: Learner) -> None:  # noqa: B027
         """Hears that a task was learned."""
 
+    @property
+    def extra(self) -> Extra | None:
+        """What it adds to the loss."""
+        return None
+
     def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
         """Learns the task's concept; here, with adapters of its own."""
-        return self.train(task, material)
+        return self.train(task, material, extra=self.extra)
 
     @abstractmethod
     def weights_for(self, prompt: str) -> Part:
@@ -140,8 +148,8 @@ class Method(ABC):
         onto: Mapping[str, Bottleneck] | None = None,
         extra: Extra | None = None,
     ) -> Learner:
-        """Tokens, then adapters, by the engine; or what another run has learned alike, which is the same but for rounding."""
-        if onto is None and extra is None:
+        """Tokens, then adapters, by the engine; or, of methods that share, what another run has learned alike, the same but for rounding."""
+        if self.shares and onto is None and extra is None:
             lesson = self._lesson(task, material, earlier)
             self.lessons[task.name] = lesson
             if found := self.common.taken(task, lesson):

@@ -11,6 +11,7 @@ class DreamVideo(Method):
     """One token for all layers, no orthogonal loss; the adapters of those named act in full."""
 
     name = "dreamvideo"
+    shares = True
 
     def recipe(self, kind: Kind) -> Recipe:
         return super().recipe(kind).model_copy(update={"tokens": "shared", "orthogonal_weight": 0.0})

@@ -11,7 +11,7 @@ from ...engine.adapters import Bottleneck, Wide, attached
 from ...engine.aggregate import guide
 from ...engine.bases.contract import Site
 from ...engine.concept import Learner
-from ...engine.lesson import Extra, adapted_sites
+from ...engine.lesson import adapted_sites
 from ...settings import Settings
 from ..streams import Task
 from .contract import WHERE, Common, Method, Part, bottlenecks
@@ -28,11 +28,6 @@ class Finetune(Method):
     def __init__(self, common: Common, settings: Settings | None = None) -> None:
         super().__init__(common, settings)
         self.shared: dict[str, Bottleneck] = {}
-
-    @property
-    def extra(self) -> Extra | None:
-        """What a method that fights forgetting adds to the loss."""
-        return None
 
     def teach(self, task: Task, material: Sequence[Tensor]) -> Learner:
         with attached(self.base.denoiser, self._standing(task)):

@@ -9,6 +9,7 @@ class Joint(Method):
     """Nothing that was learned before or after acts or is looked at."""
 
     name = "joint"
+    shares = True
 
     def weights_for(self, prompt: str) -> Part:
         return Part(prompt, self.named(prompt), changes=self.row(prompt))

@@ -12,6 +12,7 @@ class LoraMerge(Method):
     """
 
     name = "lora-merge"
+    shares = True
 
     def weights_for(self, prompt: str) -> Part:
         return Part(prompt, list(self.known.values()), changes={"aggregation": "mean"})
