@@ -301,9 +301,15 @@ _PLAIN: dict[Family, dict[str, float]] = {"mini": {"guidance_scale": 5.0}, "unet
 _PICTURES: dict[Family, dict[str, int]] = {"mini": {}, "unet3d": {}, "wan": {"height": 624, "width": 624}}
 
 
-def learning_of(family: Family, kind: Kind) -> SampleSettings:
-    """At what size a concept of a kind is learned unless another is asked for, and how its previews are made."""
-    return SAMPLING[family] if kind == "motion" else SAMPLING[family].model_copy(update=_PICTURES[family])
+def learning_of(family: Family, kind: str, sampling: SampleSettings | None = None) -> SampleSettings:
+    """`sampling`, at the size that concepts of a kind are learned at where clips have the base's usual size; else at their own.
+
+    Without it, how previews are made while one is learned.
+    """
+    usual = SAMPLING[family]
+    given = sampling or usual
+    cut = kind != "motion" and (given.height, given.width) == (usual.height, usual.width)
+    return given.model_copy(update=_PICTURES[family]) if cut else given
 
 
 def sampling_of(family: Family, *, concepts: bool) -> SampleSettings:

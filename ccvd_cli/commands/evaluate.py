@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,12 @@ from .wiring import command
 
 if TYPE_CHECKING:
     from ccvd_registry import Registry
+
+
+_CALLED = {
+    "at_once": "batches",
+    "format": "scoring",
+}  # what evaluations must share, where a word says it better
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +74,9 @@ def evaluate(
         opened.latent_shape(request.settings.frames, request.settings.height, request.settings.width)
         examiner = examining.open_encoders(opened, options.clip, options.dino)
         held = {
-            c.name: examining.references_in(session, folders[c.name], c.kind, examiner, request.settings)
+            c.name: examining.references_in(
+                session, folders[c.name], c.kind, opened.family, examiner, request.settings
+            )
             for c in request.concepts
             if c.name in folders
         }
@@ -76,7 +84,11 @@ def evaluate(
             kinds = {c.name: c.kind for c in request.concepts}
             examiner = examining.with_judges(session, opened, examiner, kinds, held)
         report = list(examining.examine(session, registry, request, opened, examiner, asked, held, options))
-        lost = _forgotten(registry, [row for row in report if row.alone]) if forgetting else None
+        alone = [row for row in report if row.alone]
+        lost = _forgotten(registry, alone) if forgetting else None
+        for name, keys in _otherwise(registry, alone) if forgetting else ():
+            way = f" --references {name}=DIR gives what it was learned from." if "references" in keys else ""
+            session.say(f"{name} is not compared: before, its evaluation had other {', '.join(keys)}.{way}")
     if options.json:
         emit_json(
             {
@@ -116,6 +128,18 @@ def _forgotten(registry: Registry, report: Sequence[examining.Measured]) -> dict
             "histories": of_concepts
         }
     return lost
+
+
+def _otherwise(registry: Registry, report: Sequence[examining.Measured]) -> Iterator[tuple[str, list[str]]]:
+    """Who was evaluated before, but not by the same questions, and in what the most alike of those evaluations differs."""
+    for row in report:
+        every = registry.evaluations(row.concept)
+        ways = [
+            sorted(k for k in {*past.how, *row.how} if past.how.get(k) != row.how.get(k)) for past in every
+        ]
+        if ways.count([]) < 2 and any(ways):
+            closest = min(filter(None, ways), key=len)
+            yield row.concept, [_CALLED.get(key, key) for key in closest]
 
 
 def _tell_forgetting(session: Session, lost: Mapping[str, Any]) -> None:

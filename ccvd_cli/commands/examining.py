@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import Family
 from ..metric_names import SAID
 from ..progress import progress
 from ..row import in_a_row
@@ -205,13 +206,15 @@ def _say_missing(session: Session, concept: ConceptView, metric: str) -> None:
 
 
 def references_in(
-    session: Session, folder: Path, kind: str, examiner: Examiner, settings: SampleSettings
+    session: Session, folder: Path, kind: str, family: Family, examiner: Examiner, sampling: SampleSettings
 ) -> References:
-    """What a concept of a kind was learned from. Raises UsageError if there is nothing of it in `folder`."""
+    """What a concept of a kind was learned from, of clips that are made so. Raises UsageError if there is nothing of it in `folder`."""
     from ..engine import media
     from ..measure.evaluate import References
     from ..measure.known import drawn
+    from ..settings import learning_of
 
+    settings = learning_of(family, kind, sampling)
     size = (settings.height, settings.width)
     if kind == "motion":
         loaded = media.load_videos(folder, size=size, frames=settings.frames, fps=settings.fps)

@@ -44,7 +44,10 @@ class Plan:
         # Concepts keep what the base's own encoder sees of their pictures, as `ccvd evaluate` takes it too; not whom they show.
         kept = self.kind != "motion" and isinstance(examiner.clip, Embedded) and not self.options.exact
         folders = () if kept else self.folders
-        held = [examining.references_in(silent, folder, self.kind, examiner, settings) for folder in folders]
+        held = [
+            examining.references_in(silent, folder, self.kind, base.family, examiner, settings)
+            for folder in folders
+        ]
         if self.options.exact:
             kinds = dict.fromkeys(self.names, self.kind)
             examiner = examining.with_judges(

@@ -21,7 +21,7 @@ from ..engine.bases.contract import Base
 from ..engine.concept import Learner
 from ..errors import CcvdError, UsageError
 from ..outputs import whole
-from ..settings import Recipe, SampleSettings
+from ..settings import Recipe, SampleSettings, learning_of
 from . import streams
 from .composed import Asked, Composed, composed
 from .evaluate import FORMAT as SCORING
@@ -293,7 +293,8 @@ class Run:
 
     def _learning(self, kind: Kind) -> SampleSettings:
         """The size that it is learned at, and the frames of a motion's clips."""
-        return self.sampling.model_copy(update={"frames": self.recipes[kind].frames})
+        sized = learning_of(self._family, kind, self.sampling)
+        return sized.model_copy(update={"frames": self.recipes[kind].frames})
 
     def _path(self, task: Task) -> Path:
         return self.folder / f"{task.order:02d}-{task.name}.json"

@@ -82,8 +82,12 @@ def test_forgetting_compares_with_what_was_asked_alike(ccvd: Ccvd, taught: Path,
     assert {e["after"] for e in shown} == {2, 3} and "clip_i" in shown[0]["scores"]
     history = ccvd("show", "V1").out.split("EVALUATED")[1]
     assert "AFTER TASK" in history and f"{shown[0]['scores']['clip_i']['mean']:.3f}" in history
-    other = json.loads(ccvd("evaluate", "V1", *FEW, "--seed", 5, "--forgetting", "--json").out)
-    assert other["forgetting"]["clip_i"]["since_first"] is None  # asked otherwise
+    asked_otherwise = ccvd("evaluate", "V1", *FEW, "--seed", 5, "--forgetting", "--json")
+    assert json.loads(asked_otherwise.out)["forgetting"]["clip_i"]["since_first"] is None
+    assert "V1 is not compared: before, its evaluation had other settings." in asked_otherwise.err
+    held = ccvd("evaluate", "V1", *FEW, "--references", f"V1={photos}", "--forgetting")
+    assert "V1 is not compared: before, its evaluation had other references" in held.err
+    assert "--references V1=DIR" in held.err
 
 
 def test_prompts_of_a_file_are_asked(ccvd: Ccvd, taught: Path, cwd: Path) -> None:

@@ -325,6 +325,15 @@ def test_lengths_and_sizes_are_told_before_anything_is_loaded(wan_folder: Path, 
     assert all((recipe.frames - 1) % 4 == 0 for kind, recipe in RECIPES["wan"].items() if kind == "motion")
 
 
+def test_pictures_are_learned_uncropped_unless_another_size_is_asked_for() -> None:
+    usual = SAMPLING["wan"]
+    assert learning_of("wan", "subject", usual).width == learning_of("wan", "style").height == 624
+    assert learning_of("wan", "motion", usual) == usual
+    small = usual.model_copy(update={"height": 240})
+    assert learning_of("wan", "subject", small) == small
+    assert learning_of("mini", "subject") == SAMPLING["mini"]
+
+
 @pytest.mark.parametrize("what", ["two experts", "pictures", "channels", "patches"])
 def test_other_wans_are_refused(wan_folder: Path, tmp_path: Path, what: str) -> None:
     copy = Path(shutil.copytree(wan_folder, tmp_path / "copy"))
