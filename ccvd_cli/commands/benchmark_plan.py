@@ -35,8 +35,10 @@ def check_table(options: BenchmarkOptions, sampling: SampleOptions, base: BaseOp
 
 def asked_for(results: Sequence[Result], options: BenchmarkOptions) -> list[Result]:
     """Of the stream and the methods that are named, or all. Raises UsageError if there are none."""
-    streams = {Path(options.stream).stem} if options.stream else {r.stream for r in results}
-    found = [r for r in results if r.stream in streams]
+    every = {r.stream for r in results}
+    # By its name, or by its file.
+    asked = options.stream if options.stream in every else Path(options.stream or "").stem
+    found = [r for r in results if not options.stream or r.stream == asked]
     if options.stream and not found:
         raise UsageError(
             f"--stream {options.stream}: '{options.out}' holds no results of it.", "Run it, or name another."

@@ -21,7 +21,7 @@ from ..session import Session
 from . import placing
 from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
-from .request import Request, begin, explain, load, open_base_of
+from .request import Request, begin, explain, load, open_base_of, sample_settings
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WAYS: dict[str, Mapping[str, Any]] = {
     "default": {},
-    "base": {"regions": ()},
+    "base": {},
     "no-regions": {"regions": ()},
     "no-region-attention": {"region_attention": False},
     "no-noise-guidance": {"noise_guidance": False},
@@ -63,7 +63,8 @@ class CompareOptions(OutOptions):
         Option(
             "--with",
             metavar="WAYS",
-            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule.",
+            help=f"Two or more of {', '.join(WAYS)}. base: as without concepts; dynamic: CustomCrafter's schedule. "
+            "`ccvd benchmark --sheet` compares methods.",
         ),
     ] = "default,base"
 
@@ -90,22 +91,25 @@ def compare(
     regions: RegionOptions,
 ) -> None:
     """Make the same clip in several ways: one clip that shows them side by side, and one sheet."""
+    from ..settings import sampling_of
+
     ways = _ways(options.ways)
     with session.registry() as registry:
         request = begin(registry, prompt, regions, sampling, base, options.seed)
-        plain = request.settings
-        request = replace(request, settings=placing.placed(session, request, plain, regions))
+        usual = sampling_of(find_base(request.source).family, concepts=False)
+        alone = sample_settings(usual, sampling, request.settings.seed)
+        request = replace(request, settings=placing.placed(session, request, request.settings, regions))
         if regions.preview_regions:
             placing.preview(regions, request.settings, as_json=options.json)
             return
         seed = request.settings.seed
         path = options.out or default_path(f"compare {prompt}", seed)
         sheet = _sheet(path)
-        _check_ways(ways, request, plain.width)
+        _check_ways(ways, request, alone)
         clips: dict[str, Tensor] = {}
         opened = open_base_of(session, request)
         for way in ways:
-            asked = _in_a_way(way, request, plain.width)
+            asked = _in_a_way(way, request, alone)
             who = load(session, registry, asked, opened)
             if regions.explain:
                 session.say(f"{way}:")
@@ -140,7 +144,7 @@ def _show(clips: dict[str, Tensor], path: Path, sheet: Path, settings: SampleSet
     return [*files, contact_sheet(list(clips.items()), sheet, scale=max(1, scale // 2))]
 
 
-def _check_ways(ways: list[str], request: Request, width: int) -> None:
+def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> None:
     """Raises UsageError for a way that changes nothing of this prompt, or nothing that another does not."""
     settings, lacking = request.settings, _lacking(request)
     seen: dict[str, Request] = {}
@@ -155,7 +159,7 @@ def _check_ways(ways: list[str], request: Request, width: int) -> None:
                 f"--with {way}: each region of '{request.prompt}' fills a window, so nothing would differ.",
                 "Leave it out, or keep them in one frame: --no-windows.",
             )
-        asked = _in_a_way(way, request, width)
+        asked = _in_a_way(way, request, alone)
         if same := next((other for other, its in seen.items() if its == asked), None):
             raise UsageError(
                 f"--with {same},{way}: both are the same clip by these options.", "Leave one out."
@@ -192,14 +196,14 @@ def _ways(text: str) -> list[str]:
     return ways
 
 
-def _in_a_way(way: str, request: Request, width: int) -> Request:
-    """Without regions, the frame is as wide as it was before those needed more."""
-    changes = {"width": width, **WAYS[way]} if "regions" in WAYS[way] else WAYS[way]
-    asked = replace(request, settings=request.settings.model_copy(update=changes))
+def _in_a_way(way: str, request: Request, alone: SampleSettings) -> Request:
+    """`alone`: what a clip without concepts is made by, in its own way as `generate` would. Without regions, the frame is as wide as there."""
     if way == "base":
         spoken = {c.name: (c.kind, c.class_noun) for c in request.concepts}
-        return replace(asked, prompt=plainly(request.prompt, spoken), concepts=[], closed=True)
-    return asked
+        words = plainly(request.prompt, spoken)
+        return replace(request, prompt=words, concepts=[], closed=True, settings=alone)
+    changes = {"width": alone.width, **WAYS[way]} if "regions" in WAYS[way] else WAYS[way]
+    return replace(request, settings=request.settings.model_copy(update=changes))
 
 
 def _made(session: Session, way: str, request: Request, opened: Any) -> Tensor:

@@ -43,6 +43,12 @@ def test_ways_are_shown_side_by_side(ccvd: Ccvd, taught: Path, cwd: Path) -> Non
     with Image.open(cwd / "alone.gif") as film:
         frame = np.asarray(list(ImageSequence.Iterator(film))[-1].convert("RGB")).astype(int)
     assert np.abs(frame - parts[1]).mean() < np.abs(frame - parts[0]).mean()
+    plain = ccvd("generate", "a dog and a dog", "--base", taught, "--seed", 3, *FEW, "--out", "plain.gif")
+    assert plain.code == 0
+    with Image.open(cwd / "plain.gif") as film:
+        frame = np.asarray(list(ImageSequence.Iterator(film))[-1].convert("RGB")).astype(int)
+    # By its own guidance; films that hold more colours hold each less well.
+    assert np.abs(frame - parts[2]).mean() < 0.5 * np.abs(frame - parts[1]).mean()
 
 
 def test_what_changes_nothing_of_windows_is_refused(ccvd: Ccvd, taught: Path) -> None:

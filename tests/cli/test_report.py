@@ -143,6 +143,20 @@ def test_stored_scores_that_are_none_are_named(
     assert ("0.500" in _page()) == isinstance(scores, dict)
 
 
+def test_one_other_evaluation_hides_no_curve(ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path) -> None:
+    for name, mean in (("V1", 0.9), ("V2", 0.6)):
+        teach(name)
+        with Registry(ccvd_home) as registry:
+            registry.record_evaluation("V1", how={"seed": 0}, scores={"clip_t": {"mean": mean}})
+    assert ccvd("report").code == 0
+    before = _page()
+    with Registry(ccvd_home) as registry:
+        registry.record_evaluation("V1", how={"seed": 5}, scores={"clip_t": {"mean": 0.123}})
+    assert ccvd("report").code == 0
+    assert "0.123" in _page() and "0.123" not in before  # the latest is what the concept scores
+    assert "+0.300" in before and "+0.300" in _page()
+
+
 def test_scores_that_do_not_exist_leave_no_trace(
     ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path
 ) -> None:

@@ -105,18 +105,18 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
     wrong: list[str] = []
     cards = []
     for concept in concepts:
-        past = _alike(evaluated.get(concept.name, []))
-        read = [(float(e.after), _scores(e, wrong)) for e in past]
+        ways = _ways(evaluated.get(concept.name, []))
+        latest = _scores(ways[-1][-1], wrong) if ways else {}
         histories: dict[str, list[tuple[float, float]]] = {}
-        for after, scores in read:
-            for metric, score in scores.items():
-                histories.setdefault(metric, []).append((after, score.mean))
+        for one in next((way for way in reversed(ways) if len(way) > 1), ways[-1] if ways else []):
+            for metric, score in _scores(one, wrong).items():
+                histories.setdefault(metric, []).append((float(one.after), score.mean))
         lost = {m: forgetting({"": [y for _, y in of]}) for m, of in histories.items()}
         cards.append(
             Card(
                 concept,
-                read[-1][1] if read else {},
-                _judges(past[-1]) if past else {},
+                latest,
+                _judges(ways[-1][-1]) if ways else {},
                 {m: found for m, found in lost.items() if not math.isnan(found.since_first)},
                 dict(histories),
                 _previews(concept, its[concept.name], evaluation, part, PREVIEWS),
@@ -132,9 +132,13 @@ def _key(named: object) -> str:
     return json.dumps(named, sort_keys=True)
 
 
-def _alike(past: Sequence[EvaluationView]) -> list[EvaluationView]:
-    """Those that asked what the latest asked, the last of each number of tasks."""
-    return list({e.after: e for e in past if e.how == past[-1].how}.values())
+def _ways(past: Sequence[EvaluationView]) -> list[list[EvaluationView]]:
+    """Those that asked the same, the last of each number of tasks, together; who asked latest comes last."""
+    ways: dict[str, dict[int, EvaluationView]] = {}
+    for one in past:
+        key = json.dumps(one.how, sort_keys=True)
+        ways[key] = {**ways.pop(key, {}), one.after: one}
+    return [list(way.values()) for way in ways.values()]
 
 
 def _scores(found: EvaluationView, wrong: list[str]) -> dict[str, Estimate]:
