@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from tiny_models import build_mini
+from tiny_models import build_mini, with_captions
 
+from ccvd_cli.measure import exact
 from ccvd_cli.measure.results import read, standings
 from ccvd_cli.settings import RECIPES, SAMPLING
 from ccvd_cli.world import judge_making
@@ -113,6 +114,22 @@ def test_masks_are_found_by_a_base_that_has_learned_nothing_too(
         covered, alike = found[label].values()
         assert 0 <= alike <= covered <= 1
     assert (tmp_path / "masks.png").exists()
+
+
+def test_rendered_truth_is_scored_as_clips_are(
+    quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["truth", "--base", str(with_captions(quick)), "--prompts", "1", "--json"]
+    )
+    monkeypatch.setattr(exact, "TRUSTED", 0.0)  # judges of a moment
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import_module("truth").main()
+    told = json.loads(capsys.readouterr().out)
+    assert set(told) == {"all", "subject", "motion", "style"}
+    assert {"clip_t", "clip_i", "identity"} <= set(told["subject"]) and "motion" in told["motion"]
+    subjects, styles = told["subject"]["clip_i"], told["style"]["clip_i"]
+    assert told["all"]["clip_i"] == pytest.approx((6 * subjects + 2 * styles) / 8, abs=2e-3)
 
 
 COMPOSED = (

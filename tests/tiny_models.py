@@ -177,6 +177,16 @@ def build_wan(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def with_captions(folder: Path) -> Path:
+    """A mini of ours, given an encoder of captions: a base that can be measured by itself."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
+    config.projection_dim = 24
+    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
+    return folder
+
+
 def build_timm_dino(folder: Path) -> Path:
     """The same model as the default names, in small, as timm uploads it."""
     import timm

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from cli_material import Ccvd, Run
 from PIL import Image
-from tiny_models import build_mini
+from tiny_models import build_mini, with_captions
 
 from ccvd_cli.__main__ import main
 from ccvd_cli.commands import storing
@@ -85,13 +84,7 @@ def learned(learned_once: Callable[..., Path], ccvd_home: Path) -> Callable[...,
 @pytest.fixture(scope="session")
 def captioned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, with an encoder of captions: a base that `ccvd evaluate` can measure by itself."""
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
-    folder = Path(shutil.copytree(tiny, tmp_path_factory.mktemp("bases") / "captioned"))
-    config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
-    config.projection_dim = 24
-    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
-    return folder
+    return with_captions(Path(shutil.copytree(tiny, tmp_path_factory.mktemp("bases") / "captioned")))
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from cli_material import Ccvd
 from PIL import Image
-from tiny_models import build_mini
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from tiny_models import build_mini, with_captions
 
 from ccvd_cli.measure import streams
 from ccvd_cli.measure.methods.ewc import EwcSettings
@@ -24,11 +23,7 @@ def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = judge_making.JudgeSettings(clips=8, steps=1, batch=4, examined=2)
     monkeypatch.setattr(judge_making, "JudgeSettings", lambda: settings)
     monkeypatch.setitem(streams.TOY, "toy10", streams.TOY["toy10"]._replace(tasks=2))
-    folder = build_mini(tmp_path / "tiny")
-    config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
-    config.projection_dim = 24
-    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
-    return folder
+    return with_captions(build_mini(tmp_path / "tiny"))
 
 
 def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, cwd: Path) -> None:

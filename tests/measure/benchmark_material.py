@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from tiny_models import build_mini
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from tiny_models import build_mini, with_captions
 
 from ccvd_cli.choices import Kind
 from ccvd_cli.engine.bases import open_base
@@ -27,16 +25,8 @@ RECIPE: dict[Kind, Recipe] = {
 SAMPLE = SAMPLING["mini"].model_copy(update={"steps": 1, "frames": 4})
 
 
-def captioned(folder: Path) -> Path:
-    build_mini(folder)
-    config = CLIPTextConfig(**json.loads((folder / "text_encoder" / "config.json").read_text()))
-    config.projection_dim = 24
-    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
-    return folder
-
-
 def tiny_base(folder: Path) -> Base:
-    return open_base(str(captioned(folder)), device="cpu", dtype="float32")
+    return open_base(str(with_captions(build_mini(folder))), device="cpu", dtype="float32")
 
 
 def stream(*kinds: str) -> Stream:

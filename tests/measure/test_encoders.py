@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_models import build_dino, build_mini, build_timm_dino
-from transformers import CLIPTextModelWithProjection, ViTModel
+from tiny_models import build_dino, build_mini, build_timm_dino, with_captions
+from transformers import ViTModel
 
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.errors import UsageError
@@ -80,10 +80,9 @@ def test_a_base_measures_with_its_own_encoders(tmp_path: Path) -> None:
     assert torch.equal(own.images(PICTURES), base.embed_images(PICTURES * 2 - 1))
     with pytest.raises(UsageError, match="caption_encoder"):
         own.texts(["a dog"])
-    config = base.text_encoder.config
-    config.projection_dim = base.image_width
-    CLIPTextModelWithProjection(config).save_pretrained(folder / "caption_encoder")
-    texts = Embedded(open_base(str(folder), device="cpu")).texts(["a dog", "a red dog jumping"])
+    texts = Embedded(open_base(str(with_captions(folder)), device="cpu")).texts(
+        ["a dog", "a red dog jumping"]
+    )
     assert texts.shape == (2, base.image_width)
     assert not torch.allclose(texts[0], texts[1])
     assert -1 <= text_alignment(own.images(PICTURES), texts[0]) <= 1
