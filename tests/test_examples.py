@@ -144,6 +144,9 @@ COMPOSED = (
 )
 
 
+KINDS, FIT = ("two", "three", "subject+motion", "subject+style"), ("clip_t", "clip_i")
+
+
 def test_results_in_the_tree_are_whole_and_told_beside_them() -> None:
     found, wrong = read(EXAMPLES / "benchmark")
     told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
@@ -166,3 +169,5 @@ def test_results_in_the_tree_are_whole_and_told_beside_them() -> None:
         assert " | ".join([f"| `{standing.method}`", *row]) + " |" in told
         shares = [f"{standing.composed[kind][metric].mean:.0%}" for kind, metric in COMPOSED]
         assert " | ".join([f"| `{standing.method}`", *shares]) + " |" in told
+        fit = [f"{of[metric].mean:.3f}" for of in map(standing.composed.get, KINDS) for metric in FIT]
+        assert " | ".join([f"| `{standing.method}`", *fit]) + " |" in told
