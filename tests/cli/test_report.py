@@ -225,7 +225,9 @@ def browser() -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver on the PATH")
+        pytest.skip(
+            "no chromium and chromedriver on the PATH: Debian's chromium and chromium-driver bring them"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,3000"):
@@ -314,6 +316,20 @@ def test_a_video_plays_where_it_is_seen(
     browser.find_element("css selector", ".clip[data-kind=video] button").send_keys("\ue007")
     assert _until(browser, "document.querySelector('video').paused")
     assert _severe(browser) == []
+
+
+def test_what_is_out_of_sight_stands_still(ccvd: Ccvd, filled: None, browser: Any) -> None:
+    assert ccvd("report", "--benchmark", "results").code == 0
+    low = {"width": 600, "height": 200, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", low)
+    _open(browser)
+    clips = browser.find_elements("css selector", ".clip")
+    assert len(clips) == 3
+    browser.execute_script("arguments[0].scrollIntoView()", clips[-1])
+    assert _until(browser, "document.querySelectorAll('.clip')[2].querySelector('img') !== null")
+    browser.execute_script("arguments[0].scrollIntoView()", clips[0])
+    assert _until(browser, "document.querySelectorAll('.clip')[2].querySelector('img') === null")
+    assert _until(browser, "document.querySelectorAll('.clip')[0].querySelector('img') !== null")
 
 
 def test_colours_are_remembered_and_the_content_can_be_skipped_to(
