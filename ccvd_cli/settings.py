@@ -302,14 +302,14 @@ _PICTURES: dict[Family, dict[str, int]] = {"mini": {}, "unet3d": {}, "wan": {"he
 
 
 def learning_of(family: Family, kind: str, sampling: SampleSettings | None = None) -> SampleSettings:
-    """`sampling`, at the size that concepts of a kind are learned at where clips have the base's usual size; else at their own.
+    """At what size concepts of a kind are learned beside clips that are made so, by default as usual on the base.
 
-    Without it, how previews are made while one is learned.
+    It is the clips' own, unless that is the base's usual one: then pictures have theirs (`_PICTURES`).
     """
     usual = SAMPLING[family]
     given = sampling or usual
-    cut = kind != "motion" and (given.height, given.width) == (usual.height, usual.width)
-    return given.model_copy(update=_PICTURES[family]) if cut else given
+    pictured = kind != "motion" and (given.height, given.width) == (usual.height, usual.width)
+    return given.model_copy(update=_PICTURES[family]) if pictured and _PICTURES[family] else given
 
 
 def sampling_of(family: Family, *, concepts: bool) -> SampleSettings:

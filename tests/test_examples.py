@@ -144,6 +144,15 @@ COMPOSED = (
 )
 
 
+@pytest.mark.parametrize("stream", ["toy10", "toy35"])
+def test_rendered_truth_is_told_beside_the_results(stream: str) -> None:
+    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    found = json.loads((EXAMPLES / "benchmark" / stream / "truth.json").read_text())["all"]
+    cells = ["identity", "nearest", "clip_i", "motion_class", "motion", "style", "clip_t"]
+    row = [f"{found[m]:.3f}" if m in ("clip_i", "motion", "clip_t") else f"{found[m]:.0%}" for m in cells]
+    assert " | ".join(["| rendered truth", *row]) + " | | | |" in told
+
+
 KINDS, FIT = ("two", "three", "subject+motion", "subject+style"), ("clip_t", "clip_i")
 
 

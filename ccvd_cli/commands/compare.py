@@ -63,7 +63,7 @@ class CompareOptions(OutOptions):
         Option(
             "--with",
             metavar="WAYS",
-            help=f"Two or more of {', '.join(WAYS)}. base: as without concepts; dynamic: CustomCrafter's schedule. "
+            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule. "
             "`ccvd benchmark --sheet` compares methods.",
         ),
     ] = "default,base"
@@ -197,7 +197,7 @@ def _ways(text: str) -> list[str]:
 
 
 def _in_a_way(way: str, request: Request, alone: SampleSettings) -> Request:
-    """`alone`: what a clip without concepts is made by, in its own way as `generate` would. Without regions, the frame is as wide as there."""
+    """`alone`: how `generate` makes the same prompt without concepts. A frame without regions is as wide as that one."""
     if way == "base":
         spoken = {c.name: (c.kind, c.class_noun) for c in request.concepts}
         words = plainly(request.prompt, spoken)

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from ccvd_registry import Registry
 
 
-_CALLED = {
-    "at_once": "batches",
-    "format": "scoring",
-}  # what evaluations must share, where a word says it better
+# What evaluations must share, where another word says it better.
+_CALLED = {"at_once": "batches", "format": "scoring"}
 
 
 def register(app: typer.Typer) -> None:
@@ -131,15 +129,15 @@ def _forgotten(registry: Registry, report: Sequence[examining.Measured]) -> dict
 
 
 def _otherwise(registry: Registry, report: Sequence[examining.Measured]) -> Iterator[tuple[str, list[str]]]:
-    """Who was evaluated before, but not by the same questions, and in what the most alike of those evaluations differs."""
+    """Who was evaluated after other tasks, but not by the same questions, and in what the most alike of those evaluations differs."""
+    every = registry.evaluations()
     for row in report:
-        every = registry.evaluations(row.concept)
-        ways = [
-            sorted(k for k in {*past.how, *row.how} if past.how.get(k) != row.how.get(k)) for past in every
-        ]
-        if ways.count([]) < 2 and any(ways):
-            closest = min(filter(None, ways), key=len)
-            yield row.concept, [_CALLED.get(key, key) for key in closest]
+        its = [past for past in every if past.concept == row.concept]
+        if len(by_task([past for past in its if past.how == row.how])) > 1:
+            continue
+        ways = [sorted(k for k in {*e.how, *row.how} if e.how.get(k) != row.how.get(k)) for e in its]
+        if differ := min(filter(None, reversed(ways)), key=len, default=None):
+            yield row.concept, [_CALLED.get(key, key) for key in differ]
 
 
 def _tell_forgetting(session: Session, lost: Mapping[str, Any]) -> None:

@@ -223,7 +223,8 @@ def references_in(
     truth = drawn(folder, kind, [path.name for path in loaded.used])
     for path, reason in loaded.skipped:
         session.say(f"Skipped {path.name}: {reason}.")
-    return References.of(kind, loaded.tensors, _sum_of(loaded), examiner.of_pictures, truth)
+    cut = "" if settings is sampling else f" {size}"  # otherwise than clips
+    return References.of(kind, loaded.tensors, _sum_of(loaded) + cut, examiner.of_pictures, truth)
 
 
 def with_judges(

@@ -30,7 +30,7 @@ class StepReport:
 
 OnStep = Callable[[StepReport], None]
 REPORT_EVERY = 5  # reading a loss waits for the device, so not at every step
-CALM = 100  # so many steps that fit, and a larger loss scale is tried
+CALM = 50  # steps in a row that fit, after which a loss scale that was halved is tried again
 
 
 def optimise(
@@ -50,15 +50,16 @@ def optimise(
         CcvdError: the loss is not a number, or gradients do not fit at any scale.
     """
     parameters = [p for g in groups for p in g["params"]]
-    half = dtype == torch.float16  # fused, a step that is left out needs no word from the device
+    half, device = dtype == torch.float16, parameters[0].device.type
+    # Fused, a step that does not fit is left out without a word from the device; on mps some versions take it all the same.
+    fused = (half and device != "mps") or None
     optimizer = torch.optim.AdamW(
-        [g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0, fused=half or None
+        [g for g in groups if g["params"]], betas=(0.9, 0.99), weight_decay=0.0, fused=fused
     )
     # Constant, then a linear fall over the last third: the papers' constant rate leaves a short run noisy.
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, 3 * (1 - i / steps) + 0.01))
-    scaler = torch.amp.GradScaler(
-        parameters[0].device.type, init_scale=loss_scale(dtype), growth_interval=CALM, enabled=half
-    )
+    most = loss_scale(dtype)
+    scaler = torch.amp.GradScaler(device, init_scale=most, growth_interval=CALM, enabled=half)
     recent: list[Tensor] = []
     for step in range(1, steps + 1):
         now = loss()
@@ -77,6 +78,8 @@ def optimise(
                 raise CcvdError(
                     f"the loss of stage {stage} is not a number at step {step}", "try a smaller --lr"
                 )
+            if scaler.get_scale() > most:  # it grows for as long as all fits
+                scaler.update(most)
             if scaler.get_scale() < 1:
                 raise CcvdError(
                     f"the gradients of stage {stage} do not fit into float16 at step {step}",

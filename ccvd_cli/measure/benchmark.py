@@ -345,8 +345,14 @@ def _scores(rows: Sequence[Row]) -> dict[str, Score | None]:
 
 
 def _clip(concept: str, row: Row, composed: str = "") -> Clip:
-    about = {"concept": concept, "prompt": row.prompt, "composed": composed}
-    return Clip(**about, seed=row.seed, file=f"clips/{row.clip}", scores=row.scores)
+    return Clip(
+        concept=concept,
+        prompt=row.prompt,
+        seed=row.seed,
+        file=f"clips/{row.clip}",
+        scores=row.scores,
+        composed=composed,
+    )
 
 
 def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

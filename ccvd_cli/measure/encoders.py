@@ -125,15 +125,23 @@ class Dino:
         hint = "its folder holds config.json of a ViT and model.safetensors, and preprocessor_config.json where it is transformers'"
         own = {"vit": {"add_pooling_layer": False}, "timm_wrapper": {}}  # by the kind of model
         try:
-            config = AutoConfig.from_pretrained(folder)
-            if config.model_type not in own:
-                raise UsageError(f"DINO {source!r} is no ViT, but {config.model_type}", hint)
+            kind = AutoConfig.from_pretrained(folder).model_type
+            if kind not in own:
+                raise UsageError(f"DINO {source!r} is no ViT, but {kind}", hint)
             self.prepare = AutoImageProcessor.from_pretrained(folder)
             self.model, loaded = AutoModel.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **own[config.model_type]
+                folder, use_safetensors=True, output_loading_info=True, **own[kind]
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except ImportError as error:
+            raise UsageError(
+                f"DINO {source!r} needs a package that is missing: {_first_line(error)}", "pip install timm"
+            ) from error
+        except UsageError:
+            raise
+        except Exception as error:  # whatever libraries say of somebody else's files
             raise UsageError(f"DINO {source!r} cannot be read: {_first_line(error)}", hint) from error
+        if kind == "timm_wrapper" and getattr(self.model.timm_model, "cls_token", None) is None:
+            raise UsageError(f"DINO {source!r} is no ViT with a class token", hint)
         if missing := sorted(loaded["missing_keys"]):  # left as they were drawn, they would measure nothing
             raise UsageError(f"DINO {source!r} is no ViT: it has no {missing[0]}", hint)
         self.model.eval().to(device)

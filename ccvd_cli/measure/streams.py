@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from .. import prompts
 from ..choices import Family, Kind
 from ..errors import UNREADABLE, UsageError
-from ..paths import expanded
+from ..paths import as_text, expanded
 from ..settings import SampleSettings
 from ..world import heldout
 from .questions import Question, built_in
@@ -75,6 +75,8 @@ def open_stream(source: str, *, skip_missing: bool = False) -> Stream:
         toy = TOY[source]
         return Stream(source, toy_tasks(toy)[: toy.tasks], tuple(heldout.indices(toy.split, toy.subjects)))
     path = expanded(Path(source))
+    if as_text(path) != str(path):  # results are called so
+        raise UsageError(f"the name of '{as_text(path)}' is not UTF-8", "rename it")
     rows = _rows(path, source)
     tasks = [_task(row, path.parent, f"'{source}', task {i}") for i, row in enumerate(rows, 1)]
     missing = [task for task in tasks if not _there(task)]

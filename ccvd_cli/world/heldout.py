@@ -1,7 +1,8 @@
 """Concepts that pretraining never sees, endless and known in full: subjects, motions and styles to learn.
 
 A held-out subject has two colours far from the eight that have names, a texture made of both, and an accessory. Pretraining shows strangers
-too, in random colours and accessories, but none that looks like it (a test holds them side by side). Its index says everything about it.
+too, in random colours and accessories, but none that looks like it (a test holds them side by side; what the shipped weights saw is told in
+their own README). Its index says everything about it.
 Material and prompts are drawn from seeds of their own. `dev` is for choosing recipes, `test` for reporting.
 """
 
@@ -26,9 +27,8 @@ Split = Literal["dev", "test"]
 T = TypeVar("T")
 
 _BLOCK = len(NOUNS)  # subjects drawn together, one of each noun, and kept apart from each other
-SPARED = (
-    4 * _BLOCK
-)  # the first so many, all that toy streams have among them: pretraining draws no doubles of theirs
+# Of the first so many, among whom all of toy streams are, pretraining draws no doubles.
+SPARED = 4 * _BLOCK
 _SUBJECT, _IMAGES, _MOTION, _STYLE, _PROMPTS = range(5)  # seed spaces
 _SPACE = 7_700
 _LOOKS = [(t, a) for t in TEXTURES[1:] for a in ACCESSORIES]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -89,8 +91,6 @@ def test_a_base_measures_with_its_own_encoders(tmp_path: Path) -> None:
 
 
 def test_a_dino_of_timm_says_what_its_class_token_says(tmp_path: Path) -> None:
-    import timm
-
     ours = Dino(str(build_timm_dino(tmp_path)))
     about = json.loads((tmp_path / "config.json").read_text())
     model = timm.create_model(about["architecture"], num_classes=0, **about["model_args"]).eval()
@@ -99,6 +99,24 @@ def test_a_dino_of_timm_says_what_its_class_token_says(tmp_path: Path) -> None:
     pixels = PICTURES.mul(255).round().byte().movedim(1, -1).numpy()
     ready = torch.stack([prepare(Image.fromarray(picture)) for picture in pixels])
     assert torch.allclose(ours.images(PICTURES), model.forward_features(ready)[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": "resnet18", "model_args": {}, "num_features": 512}, "no ViT with a class token"),
+        ({"model_args": {"nonsense": 1}}, "cannot be read"),
+        ({"model_type": 3}, "cannot be read"),
+    ],
+)
+def test_what_timm_cannot_make_a_dino_of_is_told(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    config = json.loads((build_timm_dino(tmp_path) / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if config["architecture"] == "resnet18":
+        other = timm.create_model("resnet18", num_classes=0)
+        save_file(other.state_dict(), tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError, match=said):
+        Dino(str(tmp_path))
 
 
 def test_a_clip_is_no_dino(clip_folder: Path, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ class Ccvd(Method):
             if other.kind == task.kind:
                 earlier.add({site: a.up.weight.detach() for site, a in other.adapters.items()})
         held = recipe.orthogonal_weight > 0 and earlier.count
-        return self.train(task, material, earlier=earlier.to(self.base.device) if held else None)
+        apart = earlier.to(self.base.device) if held else None
+        return self.train(task, material, earlier=apart, extra=self.extra)
 
     def weights_for(self, prompt: str) -> Part:
         changes: dict[str, Any] = {}

@@ -85,13 +85,12 @@ class Part:
 class Method(ABC):
     """One method; an instance goes through one stream.
 
-    known: learned concepts by name, in the order of the tasks; lessons: the digests of those that any other method could have learned.
+    known: learned concepts by name, in the order of the tasks; lessons: the digests of those that any other that shares could have learned.
     """
 
     name: ClassVar[str]
-    shares: ClassVar[bool] = (
-        False  # lessons: nothing but recipe, material and earlier concepts bears on what is learned
-    )
+    # Whether nothing but recipe, material and earlier concepts bears on what is learned: then runs take it over from each other.
+    shares: ClassVar[bool] = False
     Own: ClassVar[type[Settings]] = Settings  # the settings that it has for itself
 
     def __init__(self, common: Common, settings: Settings | None = None) -> None:

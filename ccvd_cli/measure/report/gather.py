@@ -108,7 +108,8 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
         ways = _ways(evaluated.get(concept.name, []))
         latest = _scores(ways[-1][-1], wrong) if ways else {}
         histories: dict[str, list[tuple[float, float]]] = {}
-        for one in next((way for way in reversed(ways) if len(way) > 1), ways[-1] if ways else []):
+        drawn = next((way for way in reversed(ways) if len(way) > 1), ways[-1] if ways else [])
+        for one in drawn:
             for metric, score in _scores(one, wrong).items():
                 histories.setdefault(metric, []).append((float(one.after), score.mean))
         lost = {m: forgetting({"": [y for _, y in of]}) for m, of in histories.items()}
@@ -124,7 +125,12 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
             )
         )
     placed = (shown for path, about in made if (shown := _placed(path, about, part)))
-    return Gathered(cards, relevance([about for _, about in made]), list(islice(placed, PLACED)), wrong)
+    return Gathered(
+        cards,
+        relevance([about for _, about in made]),
+        list(islice(placed, PLACED)),
+        list(dict.fromkeys(wrong)),
+    )
 
 
 def _key(named: object) -> str:
