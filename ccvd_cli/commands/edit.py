@@ -102,9 +102,7 @@ def edit(
         if regions.explain:
             explain(opened)
         told, files = _make(session, request, opened)
-        assert told.edit is not None
-        said = {**told.settings, "edit": told.edit.model_dump()}
-        record(session, registry, request, opened, told.seed, said, request.path)
+        record(session, registry, told, opened.concepts, opened.base, request.path)
     if out.json:
         shown = told.model_dump(exclude_none=True)
         emit_json({**shown, "files": files, "sidecar": sidecar_path(request.path)})

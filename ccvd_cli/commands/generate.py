@@ -113,8 +113,7 @@ def generate(
         made = []
         for path, settings in request.clips():
             told, files = _make(session, request, opened, path, settings)
-            said = settings.model_dump(exclude={"seed"})
-            record(session, registry, request, opened, settings.seed, said, path)
+            record(session, registry, told, opened.concepts, opened.base, path)
             made.append({**told.model_dump(exclude_none=True), "files": files, "sidecar": sidecar_path(path)})
             if not clips.json:
                 for file in files:

@@ -184,7 +184,7 @@ def _learn(
         with scoring.going_on(session, concepts) if scoring else nullcontext():
             took = time.monotonic() - started
             try:
-                previews.final(base, learners, task.sampling)
+                previews.final(registry, base, concepts, task.sampling)
                 if scoring:
                     scoring.score(session, registry, concepts)
             finally:  # they are learned, shown and scored or not

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..clips import default_scale
+from ..clips import default_scale, sidecar_path
 from ..errors import CcvdError, UsageError
-from ..outputs import check_output
+from ..outputs import check_file, check_output
 from ..progress import progress
 from ..session import Session
 from .learn_options import LearnOptions
+from .request import record
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView
+    from ccvd_registry import ConceptView, Registry
 
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
@@ -47,6 +48,7 @@ def plan_previews(session: Session, names: Sequence[str], options: LearnOptions)
     path = options.preview or _usual(names)
     try:
         check_output(path)
+        check_file(sidecar_path(path))
     except UsageError as error:
         if options.preview:
             raise
@@ -82,16 +84,27 @@ class Previews:
             with self._may_fail(f" of step {at.step}"):
                 self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
 
-    def final(self, base: Base, learners: Sequence[Learner], sampling: SampleSettings) -> None:
-        """The clip at the end, called as they are now. The concepts are safe by then, so a full disk or memory is only a remark."""
+    def final(
+        self, registry: Registry, base: Base, concepts: Sequence[ConceptView], sampling: SampleSettings
+    ) -> None:
+        """The clip at the end, of the concepts as they are stored: with its sidecar, and recorded, as if `ccvd generate` had made it.
+
+        They are safe by then, so a full disk or memory is only a remark.
+        """
+        from .. import sidecar
+        from ..engine.concept import Learner
+
         if self.path is None:
             return
-        if (
-            not self.named
-        ):  # the names it was planned for may have been taken meanwhile, and their previews be others'
-            self.path = _usual([learner.name for learner in learners])
+        # The names it was planned for may have been taken meanwhile, and their previews be others'.
+        path = self.path if self.named else _usual([concept.name for concept in concepts])
         with progress(quiet=self.session.quiet) as report, self._may_fail():
-            self._write(base, learners, sampling, self.path, lambda i, n: report("preview", i, n))
+            learners = [Learner.load(concept, base) for concept in concepts]
+            files = self._write(base, learners, sampling, path, lambda i, n: report("preview", i, n))
+            prompt, scale = example_prompt(concepts), default_scale(sampling)
+            told = sidecar.describe(prompt, sampling, concepts, base, scale=scale, files=files)
+            sidecar.write(told, path)
+            record(self.session, registry, told, concepts, base, path)
 
     @contextmanager
     def _may_fail(self, which: str = "") -> Iterator[None]:
@@ -123,8 +136,10 @@ class Previews:
         sampling: SampleSettings,
         path: Path,
         on_step: Callable[[int, int], None] = lambda step, total: None,
-    ) -> None:
+    ) -> list[Path]:
         from ..engine import compose, media
 
         frames = compose.generate(base, example_prompt(learners), learners, sampling, on_step)
-        self.files += media.write_clip(frames, path, sampling.fps, scale=default_scale(sampling))
+        files = media.write_clip(frames, path, sampling.fps, scale=default_scale(sampling))
+        self.files += files
+        return files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
     from ..settings import SampleSettings
-    from ..sidecar import SidecarShare
+    from ..sidecar import Sidecar, SidecarShare
 
 _RANDOM_SEEDS = 2**31
 
@@ -210,10 +210,9 @@ def explain(opened: Opened) -> None:
 def record(
     session: Session,
     registry: Registry,
-    request: Request,
-    opened: Opened,
-    seed: int,
-    settings: Mapping[str, Any],
+    told: Sidecar,
+    concepts: Sequence[ConceptView],
+    base: Base,
     path: Path,
 ) -> None:
     """The clip is made and its sidecar says all; that it cannot be recorded too is only a remark."""
@@ -221,11 +220,11 @@ def record(
 
     try:
         registry.record_generation(
-            prompt=request.prompt,
-            seed=seed,
-            settings=dict(settings),
-            concepts=opened.concepts,
-            base=opened.base,
+            prompt=told.prompt,
+            seed=told.seed,
+            settings=told.settings | ({"edit": told.edit.model_dump()} if told.edit else {}),
+            concepts=concepts,
+            base=base,
             output=as_text(path.absolute()),
         )
     except RegistryError as error:

@@ -25,7 +25,7 @@ def test_a_subject_is_learned_from_photos(ccvd: Ccvd, tiny: Path, photos: Path, 
     assert "Skipped note.jpg: not an image." in run.err
     assert "from 2 files (0.jpg, 1.jpg); skipped 1 file (note.jpg)." in run.err
     assert "Try: ccvd generate 'a <V1> dog on the beach'" in run.err
-    assert [path.name for path in cwd.iterdir()] == ["V1-preview.mp4"]
+    assert sorted(path.name for path in cwd.iterdir()) == ["V1-preview.mp4", "V1-preview.mp4.json"]
     (concept,) = json.loads(ccvd("list", "concepts", "--json").out)
     assert (concept["name"], concept["kind"], concept["class_noun"]) == ("V1", "subject", "dog")
     assert (concept["base"], concept["task"]) == ("tiny", 1)
@@ -335,7 +335,7 @@ def test_previews_on_the_way_do_not_change_what_is_learned(
     assert ccvd(*shared, "--name", "a", "--no-preview").code == 0
     run = ccvd(*shared, "--name", "b", "--preview", "b.gif", "--preview-every", 5)
     assert run.code == 0, run.err
-    assert sorted(path.name for path in cwd.iterdir()) == ["b-adapter-000005.gif", "b.gif"]
+    assert sorted(path.name for path in cwd.iterdir()) == ["b-adapter-000005.gif", "b.gif", "b.gif.json"]
     a, b = (json.loads(ccvd("show", name, "--json").out) for name in "ab")
     assert a["loss_curve"] == b["loss_curve"]
     assert a["digests"]["adapter"] == b["digests"]["adapter"]

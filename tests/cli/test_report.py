@@ -143,6 +143,18 @@ def test_stored_scores_that_are_none_are_named(
     assert ("0.500" in _page()) == isinstance(scores, dict)
 
 
+def test_what_was_just_learned_is_shown(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
+    line = ("learn-subject", "--images", photos, "--base", tiny, "--steps", 1, "--token-steps", 1)
+    assert ccvd(*line).code == 0
+    assert ccvd("report").code == 0
+    assert "No clips to show" not in _page() and _page().count("data:video/mp4") == 1
+    (made,) = json.loads(ccvd("list", "generations", "--json").out)
+    assert made["output"].endswith("V1-preview.mp4")
+    again = ccvd("generate", "--from", "V1-preview.mp4.json", "--out", "again.mp4")
+    assert again.code == 0, again.err
+    assert Path("again.mp4").read_bytes() == Path("V1-preview.mp4").read_bytes()
+
+
 def test_one_other_evaluation_hides_no_curve(ccvd: Ccvd, teach: Callable[..., None], ccvd_home: Path) -> None:
     for name, mean in (("V1", 0.9), ("V2", 0.6)):
         teach(name)
