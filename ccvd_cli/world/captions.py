@@ -12,6 +12,7 @@ from .motions import MOTIONS
 from .render import COLOURS, TEXTURES, Actor, Clip, Spot
 from .scenes import PLACES
 from .shapes import ACCESSORIES, NOUNS, RGB
+from .ways import PERFORMING, random_way
 
 # Neighbours side by side keep their places, so paths that cross the frame are left to single actors.
 TOGETHER = ("standing still", "jumping", "spinning", "growing", "shrinking")
@@ -129,7 +130,7 @@ def row(rng: np.random.Generator, count: int) -> tuple[Spot, ...]:
 
 
 def random_clip(
-    rng: np.random.Generator, *, together: float = 0.3, strangers: bool = False
+    rng: np.random.Generator, *, together: float = 0.3, strangers: bool = False, ways: bool = False
 ) -> tuple[Clip, str]:
     """A random clip and a caption that may leave parts unsaid; `together`: the share with several actors.
 
@@ -139,7 +140,7 @@ def random_clip(
     """
     count = 1 if rng.random() >= together else int(rng.choice((2, 2, 2, 3)))
     who = [words(rng) for _ in range(count)]
-    motion = _pick(rng, TOGETHER if count > 1 else tuple(MOTIONS))
+    motion = random_way(rng) if ways else _pick(rng, TOGETHER if count > 1 else tuple(MOTIONS))
     scene = _pick(rng, tuple(PLACES))
     silent = {k: rng.random() < 0.08 for k in ("colour", "texture", "scene")}
     actors = tuple(dressed(w.actor(), rng) if strangers else w.actor() for w in who)
@@ -153,11 +154,13 @@ def random_clip(
         said = " and ".join(
             phrase(w, colour=not silent["colour"], texture=not silent["texture"]) for w in who
         )
-    places = None if count == 1 and rng.random() < 0.5 else spots(rng, count, motion)
+    places = None if count == 1 and (ways or rng.random() < 0.5) else spots(rng, count, motion)
     if count == 1 and motion in TOGETHER and places and rng.random() < 0.25:
         said = f"{said} {where(places[0])}".rstrip()
-    spoken = "" if motion == "standing still" and rng.random() < 0.6 else motion
+    spoken = PERFORMING if ways else "" if motion == "standing still" and rng.random() < 0.6 else motion
     order = int(rng.choice(4, p=[0.6, 0.15, 0.15, 0.1]))
+    if ways and order == 2:  # says "performing" itself
+        order = 0
     caption = sentence(said, spoken, "" if silent["scene"] else scene, order)
     clip = Clip(actors, scene, motion, seed=int(rng.integers(2**31)), spots=places)
     return clip, caption

@@ -60,32 +60,47 @@ class Part:
     def strangers(self) -> bool:
         return self.name == "strangers"
 
+    @property
+    def ways(self) -> bool:
+        return self.name == "ways"
+
 
 # Clips that the world's words describe in full, and clips of actors in any colours.
-MATERIAL = (Part("familiar", 7_000, 5_100_000), Part("strangers", 12_000, 6_100_000))
+MATERIAL = (
+    Part("familiar", 7_000, 5_100_000),
+    Part("strangers", 12_000, 6_100_000),
+    Part("ways", 8_000, 7_100_000),
+)
 
 
-def _pairs(seed: int, strangers: bool) -> list[tuple[Clip, str]]:
+def _pairs(seed: int, strangers: bool, ways: bool = False) -> list[tuple[Clip, str]]:
     """A chunk of random clips with their captions; one that shows a held-out subject's double is drawn again."""
     rng = np.random.default_rng(seed)
     pairs: list[tuple[Clip, str]] = []
     while len(pairs) < CHUNK:
-        clip, caption = random_clip(rng, strangers=strangers)
+        clip, caption = random_clip(
+            rng,
+            strangers=bool(rng.random() < 0.5) if ways else strangers,
+            together=0.0 if ways else 0.3,
+            ways=ways,
+        )
         if not any(looks_heldout(actor) for actor in clip.actors):
             pairs.append((clip, caption))
     return pairs
 
 
-def _described(seed: int, strangers: bool = False) -> tuple[Pixels, list[Clip], list[str]]:
-    pairs = _pairs(seed, strangers)
+def _described(
+    seed: int, strangers: bool = False, ways: bool = False
+) -> tuple[Pixels, list[Clip], list[str]]:
+    pairs = _pairs(seed, strangers, ways)
     return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
 
 
-def undrawn(n: int, seed: int, *, strangers: bool = False) -> list[Clip]:
+def undrawn(n: int, seed: int, *, strangers: bool = False, ways: bool = False) -> list[Clip]:
     """The clips of `described` without their pixels."""
     clips: list[Clip] = []
     for i in range(0, n, CHUNK):
-        clips += [clip for clip, _ in _pairs(seed + i // CHUNK, strangers)]
+        clips += [clip for clip, _ in _pairs(seed + i // CHUNK, strangers, ways)]
     return clips[:n]
 
 
@@ -105,9 +120,11 @@ def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
     return picked, clips, captions
 
 
-def described(n: int, seed: int, *, stills: bool = False, strangers: bool = False) -> Corpus:
+def described(
+    n: int, seed: int, *, stills: bool = False, strangers: bool = False, ways: bool = False
+) -> Corpus:
     """n random clips with captions; `stills` keeps four random frames of each."""
-    work = _stills if stills else partial(_described, strangers=strangers)
+    work = _stills if stills else partial(_described, strangers=strangers, ways=ways)
     chunks = list(parallel(work, range(seed, seed + -(-n // CHUNK))))
     return Corpus(
         np.concatenate([c[0] for c in chunks])[:n],

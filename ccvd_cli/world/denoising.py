@@ -28,10 +28,11 @@ from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
 from .captions import tells_place
 from .corpus import MATERIAL, described, headings, undrawn
 from .heldout import SPARED
-from .looks import OWN, LookReader, looks
+from .looks import LOOK, OWN, WordReader, looks
 from .parts import INDEX, load_part, pixels, ship, tokenize
 from .render import Clip, boxes
 from .training import Run, autocast, group, ramp
+from .ways import ONE, WAY, ways
 
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
 POSE_STEPS = 500
@@ -57,14 +58,14 @@ def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tenso
         cache = folder / f"{part.name}.safetensors"
         if not _is_of(cache, of):
             vae = vae or load_part(folder, "vae").to(device)
-            corpus = described(part.count, part.seed + seed, strangers=part.strangers)
+            corpus = described(part.count, part.seed + seed, strangers=part.strangers, ways=part.ways)
             told = {"latents": _encoded(vae, corpus.pixels, device)}
             with whole(cache) as (written,):
                 save_file(told, written, {**of, "captions": json.dumps(corpus.captions)})
         with safe_open(cache, "pt") as kept:
             latents.append(kept.get_tensor("latents"))
             captions += json.loads(kept.metadata()["captions"])
-        clips += undrawn(part.count, part.seed + seed, strangers=part.strangers)
+        clips += undrawn(part.count, part.seed + seed, strangers=part.strangers, ways=part.ways)
     return torch.cat(latents), captions, clips
 
 
@@ -103,7 +104,8 @@ class Denoising:
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
         self.own = int(words(OWN, add_special_tokens=False).input_ids[0])
-        self.seen = torch.from_numpy(looks(clips))
+        self.one = int(words(ONE, add_special_tokens=False).input_ids[0])
+        self.seen, self.moving = torch.from_numpy(looks(clips)), torch.from_numpy(ways(clips))
         rng = np.random.default_rng(seed + step)
         self.boxes = all_boxes(clips, lambda clip: loose_boxes(clip, rng))
         self.alone = tokenize(words, all_prompts(clips, rng)).unflatten(0, (len(clips), -1))
@@ -111,7 +113,8 @@ class Denoising:
         self.crowds = self.present[:, 1].nonzero()[:, 0]
         told = [tells_place(clip, caption) for clip, caption in zip(clips, captions, strict=True)]
         self.placed = torch.tensor(told).nonzero()[:, 0]
-        self.looks: LookReader = modules["looks"]
+        self.looks: WordReader = modules["looks"]
+        self.ways: WordReader = modules["ways"]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
@@ -142,11 +145,11 @@ class Denoising:
         rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
         who = self._anyone(rows)
-        ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows]).to(self.device)
+        ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows])
         inside = self._inside(rows, moments[:, None])[:, 0]
         inside[one] = within(self.actors[rows, who, moments][one], inside.shape[-1])
         with autocast(self.device):
-            text = self.text(input_ids=ids).last_hidden_state
+            text = self._read(ids, self.seen[rows], self.moving[rows])
             told = self.clock(text, moments[:, None].to(self.device))[:, 0]
             placed = self.atlas(told, self.boxes[rows, who, moments].to(self.device))
             guess = self.reader(torch.where(one[:, None].to(self.device), placed[:, -1], told[:, -1]))
@@ -210,7 +213,7 @@ class Denoising:
     def _told(self, rows: Tensor, moments: Tensor, drop: Tensor, *, told: bool) -> Tensor:
         """Text states of captions, (N, T, D), or of every frame, (N * F, T, D)."""
         ids = torch.where(drop[:, None], self.empty, self.ids[rows])
-        text = self._read(ids, self.seen[rows])
+        text = self._read(ids, self.seen[rows], self.moving[rows])
         return self.clock(text, moments.to(self.device)).flatten(0, 1) if told else text
 
     def _told_in_boxes(
@@ -229,7 +232,8 @@ class Denoising:
         ids[:, 0] = torch.where((drop | silent)[:, None], self.empty, ids[:, 0])
         seen = self.seen[rows]
         each = seen[:, :, None].expand(-1, -1, seen.shape[1], -1)
-        text = self._read(ids.flatten(0, 1), torch.cat([seen[:, None], each], 1).flatten(0, 1))
+        moving = self.moving[rows].repeat_interleave(voices, 0)
+        text = self._read(ids.flatten(0, 1), torch.cat([seen[:, None], each], 1).flatten(0, 1), moving)
         if told:
             text = self.clock(text, moments.repeat_interleave(voices, 0).to(self.device))
             text = text.unflatten(0, (count, voices)).transpose(1, 2)  # (N, F, V, T, D)
@@ -252,11 +256,16 @@ class Denoising:
         """Where any actor is: (N, F, h, w), true or false."""
         return within(self.actors[rows[:, None], :, moments], self.latents.shape[-1]).any(2)
 
-    def _read(self, ids: Tensor, seen: Tensor) -> Tensor:
-        """Text states (N, T, D) of ids (N, T); nine in ten rows are told the looks (N, 3, LOOK) of whom they call their own."""
+    def _read(self, ids: Tensor, seen: Tensor, moving: Tensor) -> Tensor:
+        """Text states (N, T, D) of ids (N, T); nine in ten rows are told the looks (N, 3, LOOK) of whom they call their own, and the ways
+        (N, 1, WAY) that they perform."""
         known = torch.rand(len(ids), 1, generator=self.generator) < 0.9
         mine = ((ids == self.own) & known).to(self.device)
-        with self.looks.told(self.text, mine, seen, self.generator):
+        performed = ((ids == self.one) & known).to(self.device)
+        with (
+            self.looks.told(self.text, mine, seen, self.generator),
+            self.ways.told(self.text, performed, moving, self.generator),
+        ):
             text: Tensor = self.text(input_ids=ids.to(self.device)).last_hidden_state
         return text
 
@@ -316,10 +325,11 @@ def _train(
         "text": text,
         "clock": clock,
         "poses": torch.nn.Linear(models.TEXT_WIDTH, sum(POSE)),
-        "looks": LookReader(text.get_input_embeddings().weight),
+        "looks": WordReader(LOOK, text.get_input_embeddings().weight),
+        "ways": WordReader(WAY, text.get_input_embeddings().weight),
         "atlas": atlas,
     }
-    fresh = {"poses": 1e-3, "looks": 1e-3}  # every stretch has new ones
+    fresh = {"poses": 1e-3, "looks": 1e-3, "ways": 1e-3}  # every stretch has new ones
     text_lr, lr = RATES[stage]
     groups = [
         group(m.to(device), fresh.get(name, text_lr if name == "text" else lr)) for name, m in modules.items()
@@ -330,6 +340,9 @@ def _train(
         _learn_poses(task, run, POSE_STEPS, {"text": 5e-4, "clock": 2e-3, "atlas": 3e-3, "poses": 2e-3})
     elif not atlas.outwards.weight.any():  # weights from before there was an atlas
         _learn_poses(task, run, POSE_STEPS, {"atlas": 3e-3, "poses": 1e-3})
+    elif not run.step:  # new readers: text and clock first learn where ways lead
+        rates = {"text": 2e-4, "clock": 1e-3, "ways": 3e-3, "looks": 1e-3, "poses": 2e-3}
+        _learn_poses(task, run, 2 * POSE_STEPS, rates)
     run.restart_clock()
     with run:
         while run.running():

@@ -38,13 +38,17 @@ def task(monkeypatch: pytest.MonkeyPatch) -> tuple[Denoising, list[SimpleNamespa
     task.ids, task.empty = (10 * r)[:, None].expand(-1, TOKENS), torch.full((1, TOKENS), -1)
     task.alone = (10 * r[:, None] + 1 + k)[..., None].expand(-1, -1, TOKENS)
     task.seen = (100.0 * r[:, None] + k)[..., None]
+    task.moving = 1000.0 * r[:, None, None]
     task.boxes = (r[:, None, None] + k[:, None] / 4 + f / 100)[..., None].expand(-1, -1, -1, 4)
     task.present = k < torch.tensor([[1], [2], [3], [2], [3]])
     task.clock, task.atlas = readable, located  # type: ignore[assignment]
 
-    def read(ids: Tensor, seen: Tensor) -> Tensor:
-        """(N, T), (N, MOST, 1) -> the token, the first actor's look, the last one's."""
+    def read(ids: Tensor, seen: Tensor, moving: Tensor) -> Tensor:
+        """(N, T), (N, MOST, 1), (N, 1, 1) -> the token, the first actor's look, the last one's."""
         looks = seen[:, [0, -1], 0]
+        assert (
+            (ids[:, :1] // 10 == moving[:, 0] // 1000) | (ids[:, :1] == -1)
+        ).all()  # each its own clip's way
         return torch.cat([ids[..., None].float(), looks[:, None].expand(-1, TOKENS, -1)], -1)
 
     monkeypatch.setattr(task, "_read", read)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ccvd_cli.world.captions import TOGETHER, random_clip, row, spots, tells_place, where
-from ccvd_cli.world.looks import LOOK, OWN, LookReader, look, looks
+from ccvd_cli.world.looks import LOOK, OWN, WordReader, look, looks
 from ccvd_cli.world.motions import MOTIONS
 from ccvd_cli.world.render import Actor, Clip, Spot, boxes, render
 
@@ -51,7 +51,7 @@ def test_whatever_can_be_seen_of_an_actor_is_in_its_look() -> None:
 def test_each_own_word_is_read_as_the_look_of_its_actor() -> None:
     torch.manual_seed(0)
     encoder, generator = Encoder(), torch.Generator().manual_seed(0)
-    reader = LookReader(encoder.table.weight)
+    reader = WordReader(LOOK, encoder.table.weight)
     clips = [Clip((RED, replace(RED, texture="plain")), "beach"), Clip((RED,), "beach")]
     seen = torch.from_numpy(looks(clips))
     assert seen.shape == (2, 3, LOOK) and not seen[0, 2].any() and not seen[1, 1].any()
