@@ -223,7 +223,7 @@ def test_clips_are_found_from_another_folder_with_boxes_and_sources(
     run = ccvd("report", "--references", f"rex={photos}")
     assert run.code == 0, run.err
     page = _page()
-    assert page.count("data:video/mp4") == 1
+    assert page.count("data:video/mp4") == 2  # the preview, and what was generated
     boxes = re.findall(r'class="box c0" x="([\d.]+)" y="([\d.]+)"', page)
     assert [float(x) / 256 for x, _ in boxes] == pytest.approx([0, 1 / 3, 0.5], abs=0.01)
     assert page.count('aria-label="Learned from, ') == 2
