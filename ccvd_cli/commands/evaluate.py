@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from ..comparable import by_task
 from ..metric_names import SAID
 from ..output import emit, emit_json, emit_table
 from ..session import Session
 from . import asking, examining
 from .asking import EvaluateOptions
-from .history import by_task
 from .options import BaseOptions, SampleOptions
 from .request import open_base_of
 from .wiring import command

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ..comparable import asked_alike
 from ..metric_names import SAID
 from ..output import date, emit, emit_table
 
@@ -55,16 +56,10 @@ class History:
         return max(range(len(self.means)), key=self.means.__getitem__)
 
 
-def by_task(evaluations: Sequence[EvaluationView]) -> list[EvaluationView]:
-    """Of evaluations that asked the same, in the order of time, the last after each task."""
-    return list({past.after: past for past in evaluations}.values())
-
-
 def histories(kind: str, evaluations: Sequence[EvaluationView]) -> list[History]:
     """One for every way of asking, numbered as they came, of those in which a main metric of the kind was found."""
     found = []
-    for i, how in enumerate(_ways(evaluations), 1):
-        alike = by_task([e for e in evaluations if e.how == how])
+    for i, alike in enumerate(asked_alike(evaluations), 1):
         metric = next((m for m in _MAIN[kind] if all(m in e.scores for e in alike)), None)
         if metric:
             found.append(History(i, metric, alike))
@@ -80,7 +75,7 @@ def tell(kind: str, evaluations: Sequence[EvaluationView]) -> None:
         emit(f"{name}  {sparkline(history.means, characters)}")
         emit(f"  {history.words()}")
     metrics = list(dict.fromkeys(metric for e in evaluations for metric in e.scores))
-    ways = _ways(evaluations)
+    ways = [way[0].how for way in asked_alike(evaluations)]
     rows = []
     for e in evaluations:
         means = (f"{e.scores[m]['mean']:.3f}" if m in e.scores else "" for m in metrics)
@@ -102,14 +97,6 @@ def sparkline(values: Sequence[float], characters: str = _BLOCKS, width: int = _
     shares = [(value - middle) / span + 0.5 for value in values]
     top = len(characters) - 1
     return "".join(characters[min(top, max(0, round(share * top)))] for share in shares)
-
-
-def _ways(evaluations: Sequence[EvaluationView]) -> list[dict[str, Any]]:
-    """Of asking, in the order of time."""
-    ways: list[dict[str, Any]] = []
-    for e in evaluations:
-        ways += [] if e.how in ways else [e.how]
-    return ways
 
 
 def _can_say(text: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...clips import sidecar_path
+from ...comparable import asked_alike
 from ...errors import UNREADABLE, UsageError
 from ...estimates import Estimate
 from ...paths import sha256
@@ -105,7 +106,7 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
     wrong: list[str] = []
     cards = []
     for concept in concepts:
-        ways = _ways(evaluated.get(concept.name, []))
+        ways = sorted(asked_alike(evaluated.get(concept.name, [])), key=lambda way: way[-1].created)
         latest = _scores(ways[-1][-1], wrong) if ways else {}
         histories: dict[str, list[tuple[float, float]]] = {}
         drawn = next((way for way in reversed(ways) if len(way) > 1), ways[-1] if ways else [])
@@ -136,15 +137,6 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
 def _key(named: object) -> str:
     """Of a concept as a generation names it, by its name and its digests: the same for the same."""
     return json.dumps(named, sort_keys=True)
-
-
-def _ways(past: Sequence[EvaluationView]) -> list[list[EvaluationView]]:
-    """Those that asked the same, the last of each number of tasks, together; who asked latest comes last."""
-    ways: dict[str, dict[int, EvaluationView]] = {}
-    for one in past:
-        key = json.dumps(one.how, sort_keys=True)
-        ways[key] = {**ways.pop(key, {}), one.after: one}
-    return [list(way.values()) for way in ways.values()]
 
 
 def _scores(found: EvaluationView, wrong: list[str]) -> dict[str, Estimate]:
