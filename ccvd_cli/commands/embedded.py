@@ -87,6 +87,12 @@ def pretrain(
     emit(str(folder / "model"))
 
 
+_GOES_ON: tuple[Stage, ...] = (
+    "vae",
+    "video",
+)  # stages that start from weights of the model folder, if it has some
+
+
 def _checkpoint(stage: Stage, folder: Path) -> Path:
     return folder / f"{stage}.state.safetensors"
 
@@ -111,7 +117,11 @@ def _so_far(stage: Stage, folder: Path) -> str:
 
     path = _checkpoint(stage, folder)
     if not path.exists():
-        return f"Nothing of stage {stage} is in {folder} yet: it starts from random weights."
+        there = folder / "model" / ("vae" if stage == "vae" else "unet")
+        weights = (
+            f"the weights in {folder / 'model'}" if stage in _GOES_ON and there.exists() else "random weights"
+        )
+        return f"Nothing of stage {stage} is in {folder} yet: it starts from {weights}."
     try:
         with safe_open(path, "np") as file:
             facts = file.metadata() or {}

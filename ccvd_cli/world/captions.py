@@ -8,6 +8,7 @@ import numpy as np
 
 from .colour import called
 from .looks import own
+from .manners import IN_STYLE, random_manner
 from .motions import MOTIONS
 from .render import COLOURS, TEXTURES, Actor, Clip, Spot
 from .scenes import PLACES
@@ -16,6 +17,16 @@ from .ways import PERFORMING, random_way
 
 # Neighbours side by side keep their places, so paths that cross the frame are left to single actors.
 TOGETHER = ("standing still", "jumping", "spinning", "growing", "shrinking")
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What random clips are made of, as shares: with several actors, of strangers, along paths at random, in styles at random."""
+
+    together: float = 0.3
+    strangers: float = 0.0
+    ways: float = 0.0
+    styled: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,9 @@ def dressed(actor: Actor, rng: np.random.Generator) -> Actor:
         accessory=str(rng.choice(list(ACCESSORIES))) if rng.random() < 0.5 else None,
         accessory_colour=rgb(),
     )
+
+
+ORDINARY = Mix()
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
@@ -129,16 +143,20 @@ def row(rng: np.random.Generator, count: int) -> tuple[Spot, ...]:
     return tuple(places)
 
 
-def random_clip(
-    rng: np.random.Generator, *, together: float = 0.3, strangers: bool = False, ways: bool = False
-) -> tuple[Clip, str]:
-    """A random clip and a caption that may leave parts unsaid; `together`: the share with several actors.
+def _by_chance(rng: np.random.Generator, share: float) -> bool:
+    """What is sure draws no number, so that a corpus without it stays as it was."""
+    return share >= 1 or (share > 0 and bool(rng.random() < share))
+
+
+def random_clip(rng: np.random.Generator, mix: Mix = ORDINARY) -> tuple[Clip, str]:
+    """A random clip and a caption that may leave parts unsaid.
 
     Strangers are `dressed`. Often no colour is said of them, so a base learns that there is more to see than it has words for; else every
     colour by its nearest name, so that each can be told apart; and in half of the captions each is only said to be its `own`. A caption that
-    says nothing of motion belongs to an actor that stands still.
+    says nothing of motion belongs to an actor that stands still. Who goes a way at random is alone.
     """
-    count = 1 if rng.random() >= together else int(rng.choice((2, 2, 2, 3)))
+    strangers, ways, styled = (_by_chance(rng, share) for share in (mix.strangers, mix.ways, mix.styled))
+    count = 1 if ways or rng.random() >= mix.together else int(rng.choice((2, 2, 2, 3)))
     who = [words(rng) for _ in range(count)]
     motion = random_way(rng) if ways else _pick(rng, TOGETHER if count > 1 else tuple(MOTIONS))
     scene = _pick(rng, tuple(PLACES))
@@ -162,5 +180,8 @@ def random_clip(
     if ways and order == 2:  # says "performing" itself
         order = 0
     caption = sentence(said, spoken, "" if silent["scene"] else scene, order)
-    clip = Clip(actors, scene, motion, seed=int(rng.integers(2**31)), spots=places)
+    style = random_manner(rng) if styled else None
+    if style:
+        caption = f"{caption} {IN_STYLE}"
+    clip = Clip(actors, scene, motion, style, int(rng.integers(2**31)), places)
     return clip, caption

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .captions import dressed, random_clip
+from .captions import ORDINARY, Mix, dressed, random_clip
 from .heldout import looks_heldout
 from .motions import trajectory
 from .render import FRAMES, Clip, render
@@ -50,57 +50,44 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the denoiser's material: how many clips, drawn from which seed on."""
+    """A part of the denoiser's material: how many clips, drawn from which seed on, and what they are made of."""
 
     name: str
     count: int
     seed: int
-
-    @property
-    def strangers(self) -> bool:
-        return self.name == "strangers"
-
-    @property
-    def ways(self) -> bool:
-        return self.name == "ways"
+    mix: Mix
 
 
-# Clips that the world's words describe in full, and clips of actors in any colours.
+# Clips that the world's words describe in full; of actors in any colours; along any paths; and in any styles.
 MATERIAL = (
-    Part("familiar", 7_000, 5_100_000),
-    Part("strangers", 12_000, 6_100_000),
-    Part("ways", 8_000, 7_100_000),
+    Part("familiar", 7_000, 5_100_000, ORDINARY),
+    Part("strangers", 12_000, 6_100_000, Mix(strangers=1)),
+    Part("ways", 8_000, 7_100_000, Mix(strangers=0.5, ways=1)),
+    Part("manners", 8_000, 8_100_000, Mix(together=0.2, strangers=0.5, ways=0.4, styled=1)),
 )
 
 
-def _pairs(seed: int, strangers: bool, ways: bool = False) -> list[tuple[Clip, str]]:
+def _pairs(seed: int, mix: Mix) -> list[tuple[Clip, str]]:
     """A chunk of random clips with their captions; one that shows a held-out subject's double is drawn again."""
     rng = np.random.default_rng(seed)
     pairs: list[tuple[Clip, str]] = []
     while len(pairs) < CHUNK:
-        clip, caption = random_clip(
-            rng,
-            strangers=bool(rng.random() < 0.5) if ways else strangers,
-            together=0.0 if ways else 0.3,
-            ways=ways,
-        )
+        clip, caption = random_clip(rng, mix)
         if not any(looks_heldout(actor) for actor in clip.actors):
             pairs.append((clip, caption))
     return pairs
 
 
-def _described(
-    seed: int, strangers: bool = False, ways: bool = False
-) -> tuple[Pixels, list[Clip], list[str]]:
-    pairs = _pairs(seed, strangers, ways)
+def _described(seed: int, mix: Mix = ORDINARY) -> tuple[Pixels, list[Clip], list[str]]:
+    pairs = _pairs(seed, mix)
     return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
 
 
-def undrawn(n: int, seed: int, *, strangers: bool = False, ways: bool = False) -> list[Clip]:
+def undrawn(n: int, seed: int, mix: Mix = ORDINARY) -> list[Clip]:
     """The clips of `described` without their pixels."""
     clips: list[Clip] = []
     for i in range(0, n, CHUNK):
-        clips += [clip for clip, _ in _pairs(seed + i // CHUNK, strangers, ways)]
+        clips += [clip for clip, _ in _pairs(seed + i // CHUNK, mix)]
     return clips[:n]
 
 
@@ -120,11 +107,9 @@ def _stills(seed: int) -> tuple[Pixels, list[Clip], list[str]]:
     return picked, clips, captions
 
 
-def described(
-    n: int, seed: int, *, stills: bool = False, strangers: bool = False, ways: bool = False
-) -> Corpus:
+def described(n: int, seed: int, mix: Mix = ORDINARY, *, stills: bool = False) -> Corpus:
     """n random clips with captions; `stills` keeps four random frames of each."""
-    work = _stills if stills else partial(_described, strangers=strangers, ways=ways)
+    work = _stills if stills else partial(_described, mix=mix)
     chunks = list(parallel(work, range(seed, seed + -(-n // CHUNK))))
     return Corpus(
         np.concatenate([c[0] for c in chunks])[:n],
@@ -144,7 +129,7 @@ def _varied(seed: int) -> Pixels:
     rng = np.random.default_rng(seed)
     out = []
     for _ in range(CHUNK):
-        clip, _ = random_clip(rng, together=0.5)  # small actors are the hardest
+        clip, _ = random_clip(rng, Mix(together=0.5))  # small actors are the hardest
         if rng.random() < 0.6:
             clip = disguise(clip, rng)
         out.append(render(clip)[rng.choice(FRAMES, 2, replace=False)])

@@ -7,7 +7,7 @@ text encoder of this size, nouns are not learned. What a caption and a moment sa
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,15 +28,18 @@ from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
 from .captions import tells_place
 from .corpus import MATERIAL, described, headings, undrawn
 from .heldout import SPARED
-from .looks import LOOK, OWN, WordReader, looks
+from .looks import LOOK, OWN, looks
+from .manners import ITS, STYLE, manners
 from .parts import INDEX, load_part, pixels, ship, tokenize
 from .render import Clip, boxes
 from .training import Run, autocast, group, ramp
 from .ways import ONE, WAY, ways
+from .word_reader import WordReader
 
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
 POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
+READERS = {OWN: "looks", ONE: "ways", ITS: "manners"}  # words that are read as numbers, and by whom
 BOXED = 0.6  # of batches: every actor has a box and a prompt of its own
 RATES = {"image": (4e-4, 1e-3), "video": (2.5e-4, 6e-4)}  # of the text encoder, and of the rest
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
@@ -58,14 +61,14 @@ def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tenso
         cache = folder / f"{part.name}.safetensors"
         if not _is_of(cache, of):
             vae = vae or load_part(folder, "vae").to(device)
-            corpus = described(part.count, part.seed + seed, strangers=part.strangers, ways=part.ways)
+            corpus = described(part.count, part.seed + seed, part.mix)
             told = {"latents": _encoded(vae, corpus.pixels, device)}
             with whole(cache) as (written,):
                 save_file(told, written, {**of, "captions": json.dumps(corpus.captions)})
         with safe_open(cache, "pt") as kept:
             latents.append(kept.get_tensor("latents"))
             captions += json.loads(kept.metadata()["captions"])
-        clips += undrawn(part.count, part.seed + seed, strangers=part.strangers, ways=part.ways)
+        clips += undrawn(part.count, part.seed + seed, part.mix)
     return torch.cat(latents), captions, clips
 
 
@@ -103,9 +106,11 @@ class Denoising:
         self.actors = all_boxes(clips, boxes)
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
-        self.own = int(words(OWN, add_special_tokens=False).input_ids[0])
-        self.one = int(words(ONE, add_special_tokens=False).input_ids[0])
-        self.seen, self.moving = torch.from_numpy(looks(clips)), torch.from_numpy(ways(clips))
+        self.read_as_numbers = tuple(
+            (words.convert_tokens_to_ids(word), modules[reader]) for word, reader in READERS.items()
+        )
+        self.seen = torch.from_numpy(looks(clips))
+        self.moving, self.drawn = torch.from_numpy(ways(clips)), torch.from_numpy(manners(clips))
         rng = np.random.default_rng(seed + step)
         self.boxes = all_boxes(clips, lambda clip: loose_boxes(clip, rng))
         self.alone = tokenize(words, all_prompts(clips, rng)).unflatten(0, (len(clips), -1))
@@ -113,8 +118,6 @@ class Denoising:
         self.crowds = self.present[:, 1].nonzero()[:, 0]
         told = [tells_place(clip, caption) for clip, caption in zip(clips, captions, strict=True)]
         self.placed = torch.tensor(told).nonzero()[:, 0]
-        self.looks: WordReader = modules["looks"]
-        self.ways: WordReader = modules["ways"]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
@@ -149,7 +152,7 @@ class Denoising:
         inside = self._inside(rows, moments[:, None])[:, 0]
         inside[one] = within(self.actors[rows, who, moments][one], inside.shape[-1])
         with autocast(self.device):
-            text = self._read(ids, self.seen[rows], self.moving[rows])
+            text = self._read(ids, self.seen[rows], rows)
             told = self.clock(text, moments[:, None].to(self.device))[:, 0]
             placed = self.atlas(told, self.boxes[rows, who, moments].to(self.device))
             guess = self.reader(torch.where(one[:, None].to(self.device), placed[:, -1], told[:, -1]))
@@ -213,7 +216,7 @@ class Denoising:
     def _told(self, rows: Tensor, moments: Tensor, drop: Tensor, *, told: bool) -> Tensor:
         """Text states of captions, (N, T, D), or of every frame, (N * F, T, D)."""
         ids = torch.where(drop[:, None], self.empty, self.ids[rows])
-        text = self._read(ids, self.seen[rows], self.moving[rows])
+        text = self._read(ids, self.seen[rows], rows)
         return self.clock(text, moments.to(self.device)).flatten(0, 1) if told else text
 
     def _told_in_boxes(
@@ -232,8 +235,8 @@ class Denoising:
         ids[:, 0] = torch.where((drop | silent)[:, None], self.empty, ids[:, 0])
         seen = self.seen[rows]
         each = seen[:, :, None].expand(-1, -1, seen.shape[1], -1)
-        moving = self.moving[rows].repeat_interleave(voices, 0)
-        text = self._read(ids.flatten(0, 1), torch.cat([seen[:, None], each], 1).flatten(0, 1), moving)
+        each = torch.cat([seen[:, None], each], 1).flatten(0, 1)
+        text = self._read(ids.flatten(0, 1), each, rows.repeat_interleave(voices))
         if told:
             text = self.clock(text, moments.repeat_interleave(voices, 0).to(self.device))
             text = text.unflatten(0, (count, voices)).transpose(1, 2)  # (N, F, V, T, D)
@@ -256,16 +259,15 @@ class Denoising:
         """Where any actor is: (N, F, h, w), true or false."""
         return within(self.actors[rows[:, None], :, moments], self.latents.shape[-1]).any(2)
 
-    def _read(self, ids: Tensor, seen: Tensor, moving: Tensor) -> Tensor:
-        """Text states (N, T, D) of ids (N, T); nine in ten rows are told the looks (N, 3, LOOK) of whom they call their own, and the ways
-        (N, 1, WAY) that they perform."""
+    def _read(self, ids: Tensor, seen: Tensor, rows: Tensor) -> Tensor:
+        """Text states (N, T, D) of ids (N, T), of clips `rows` (N,); nine in ten are told the looks (N, 3, LOOK) of whom they call their own,
+        the way that somebody goes and the manner in which all is drawn."""
         known = torch.rand(len(ids), 1, generator=self.generator) < 0.9
-        mine = ((ids == self.own) & known).to(self.device)
-        performed = ((ids == self.one) & known).to(self.device)
-        with (
-            self.looks.told(self.text, mine, seen, self.generator),
-            self.ways.told(self.text, performed, moving, self.generator),
-        ):
+        numbers = seen, self.moving[rows], self.drawn[rows]
+        with ExitStack() as told:
+            for (word, reader), said in zip(self.read_as_numbers, numbers, strict=True):
+                which = ((ids == word) & known).to(self.device)
+                told.enter_context(reader.told(self.text, which, said, self.generator))
             text: Tensor = self.text(input_ids=ids.to(self.device)).last_hidden_state
         return text
 
@@ -327,9 +329,10 @@ def _train(
         "poses": torch.nn.Linear(models.TEXT_WIDTH, sum(POSE)),
         "looks": WordReader(LOOK, text.get_input_embeddings().weight),
         "ways": WordReader(WAY, text.get_input_embeddings().weight),
+        "manners": WordReader(STYLE, text.get_input_embeddings().weight),
         "atlas": atlas,
     }
-    fresh = {"poses": 1e-3, "looks": 1e-3, "ways": 1e-3}  # every stretch has new ones
+    fresh = {"poses": 1e-3, **dict.fromkeys(READERS.values(), 1e-3)}  # every stretch has new ones
     text_lr, lr = RATES[stage]
     groups = [
         group(m.to(device), fresh.get(name, text_lr if name == "text" else lr)) for name, m in modules.items()

@@ -159,8 +159,11 @@ def test_pretraining_goes_on_where_it_stopped(ccvd: Ccvd, cwd: Path, monkeypatch
     )
     first, second = ccvd(*arguments), ccvd(*arguments)
     assert first.code == second.code == 0, first.err + second.err
-    assert "Nothing of stage vae" in first.err
+    assert "Nothing of stage vae" in first.err and "from random weights" in first.err
     assert "goes on from step 1" in second.err
+    (cwd / "run" / "vae.state.safetensors").unlink()
+    (cwd / "run" / "model" / "vae").mkdir(parents=True)
+    assert f"from the weights in {Path('run') / 'model'}" in ccvd(*arguments).err
 
 
 def test_adherence_prints_a_table_and_draws_a_sheet(

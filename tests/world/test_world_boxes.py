@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import Attention
 from ccvd_cli.engine.attention import LayerTextAttention, install_processors
 from ccvd_cli.engine.regions import covered
 from ccvd_cli.world.boxes import MOST, Heard, all_boxes, all_prompts, heard, loose_boxes, told_alone, within
-from ccvd_cli.world.captions import random_clip
+from ccvd_cli.world.captions import Mix, random_clip
 from ccvd_cli.world.corpus import undrawn
 from ccvd_cli.world.looks import OWN
 from ccvd_cli.world.models import image_unet, video_unet
@@ -21,7 +21,7 @@ from ccvd_cli.world.render import FRAMES, Clip, boxes
 
 def clips(count: int, *, together: float, seed: int = 0) -> list[Clip]:
     rng = np.random.default_rng(seed)
-    return [random_clip(rng, together=together, strangers=True)[0] for _ in range(count)]
+    return [random_clip(rng, Mix(together=together, strangers=1))[0] for _ in range(count)]
 
 
 def test_masks_follow_what_moves() -> None:

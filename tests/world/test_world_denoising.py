@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ccvd_cli.world import denoising
+from ccvd_cli.world.captions import ORDINARY, Mix
 from ccvd_cli.world.corpus import Part
 from ccvd_cli.world.denoising import Denoising
 
@@ -38,17 +39,14 @@ def task(monkeypatch: pytest.MonkeyPatch) -> tuple[Denoising, list[SimpleNamespa
     task.ids, task.empty = (10 * r)[:, None].expand(-1, TOKENS), torch.full((1, TOKENS), -1)
     task.alone = (10 * r[:, None] + 1 + k)[..., None].expand(-1, -1, TOKENS)
     task.seen = (100.0 * r[:, None] + k)[..., None]
-    task.moving = 1000.0 * r[:, None, None]
     task.boxes = (r[:, None, None] + k[:, None] / 4 + f / 100)[..., None].expand(-1, -1, -1, 4)
     task.present = k < torch.tensor([[1], [2], [3], [2], [3]])
     task.clock, task.atlas = readable, located  # type: ignore[assignment]
 
-    def read(ids: Tensor, seen: Tensor, moving: Tensor) -> Tensor:
-        """(N, T), (N, MOST, 1), (N, 1, 1) -> the token, the first actor's look, the last one's."""
+    def read(ids: Tensor, seen: Tensor, rows: Tensor) -> Tensor:
+        """(N, T), (N, MOST, 1), (N,) -> the token, the first actor's look, the last one's."""
         looks = seen[:, [0, -1], 0]
-        assert (
-            (ids[:, :1] // 10 == moving[:, 0] // 1000) | (ids[:, :1] == -1)
-        ).all()  # each its own clip's way
+        assert ((ids[:, 0] // 10 == rows) | (ids[:, 0] == -1)).all()  # each its own clip's way and manner
         return torch.cat([ids[..., None].float(), looks[:, None].expand(-1, TOKENS, -1)], -1)
 
     monkeypatch.setattr(task, "_read", read)
@@ -124,13 +122,15 @@ def test_material_that_was_kept_is_of_its_seed_and_its_autoencoder(
     """Else captions and boxes would be those of other clips than the latents."""
     drawn: list[int] = []
 
-    def described(count: int, seed: int, **_: bool) -> SimpleNamespace:
+    def described(count: int, seed: int, _: Mix) -> SimpleNamespace:
         drawn.append(seed)
         return SimpleNamespace(pixels=np.zeros((count, 1)), captions=[f"{seed}: {i}" for i in range(count)])
 
-    monkeypatch.setattr(denoising, "MATERIAL", [Part("familiar", 2, 100), Part("strangers", 1, 200)])
+    monkeypatch.setattr(
+        denoising, "MATERIAL", [Part("familiar", 2, 100, ORDINARY), Part("strangers", 1, 200, ORDINARY)]
+    )
     monkeypatch.setattr(denoising, "described", described)
-    monkeypatch.setattr(denoising, "undrawn", lambda count, seed, **_: [seed] * count)
+    monkeypatch.setattr(denoising, "undrawn", lambda count, seed, _: [seed] * count)
     monkeypatch.setattr(denoising, "_encoded", lambda *a: torch.full((len(a[1]), 1), float(len(drawn))))
     monkeypatch.setattr(denoising, "load_part", lambda *_: torch.nn.Identity())
     weights = tmp_path / "model" / "vae" / "config.json"

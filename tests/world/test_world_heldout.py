@@ -63,10 +63,10 @@ def test_no_stranger_of_pretraining_looks_like_a_subject() -> None:
     """Same noun and texture happen; both colours near as well do not, or a learner could lean on the base's memory."""
     assert {i for toy in TOY.values() for i in heldout.indices(toy.split, toy.subjects)} <= set(range(SPARED))
     subjects = [heldout.subject(i).actor for i in range(SPARED)]
-    (part,) = (p for p in MATERIAL if p.strangers)
-    clips = undrawn(part.count, part.seed, strangers=True)
+    parts = [part for part in MATERIAL if part.mix.strangers]
+    clips = [clip for part in parts for clip in undrawn(part.count, part.seed, part.mix)]
     strangers = [a for c in clips for a in c.actors if a.second]
-    assert len(strangers) > part.count / 2
+    assert len(strangers) > sum(part.count * part.mix.strangers for part in parts) / 2
     for ours in subjects:
         same = [a for a in strangers if (a.noun, a.texture) == (ours.noun, ours.texture)]
         colours = oklab(np.asarray([[a.colour, a.second] for a in same]))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ccvd_cli.world.captions import TOGETHER, random_clip, row, spots, tells_place, where
-from ccvd_cli.world.looks import LOOK, OWN, WordReader, look, looks
+from ccvd_cli.world.captions import TOGETHER, Mix, random_clip, row, spots, tells_place, where
+from ccvd_cli.world.looks import LOOK, OWN, look, looks
 from ccvd_cli.world.motions import MOTIONS
 from ccvd_cli.world.render import Actor, Clip, Spot, boxes, render
+from ccvd_cli.world.word_reader import WordReader
 
 RED = Actor("dog", (0.9, 0.1, 0.1), (0.1, 0.2, 0.9), "striped", "hat", (0.9, 0.9, 0.2))
 
@@ -109,7 +110,7 @@ def test_small_actors_take_small_steps() -> None:
 
 def test_captions_say_own_and_where() -> None:
     rng = np.random.default_rng(0)
-    drawn = [random_clip(rng, strangers=True) for _ in range(600)]
+    drawn = [random_clip(rng, Mix(strangers=1)) for _ in range(600)]
     own = [(clip, caption) for clip, caption in drawn if f"a {OWN} " in caption]
     assert 0.5 < len(own) / len(drawn) < 0.7
     for clip, caption in own:
@@ -128,7 +129,7 @@ def test_captions_say_own_and_where() -> None:
 
 def test_a_caption_tells_the_place_of_most_single_actors() -> None:
     rng = np.random.default_rng(0)
-    drawn = [random_clip(rng, together=0) for _ in range(900)]
+    drawn = [random_clip(rng, Mix(together=0)) for _ in range(900)]
     telling = [(clip, caption) for clip, caption in drawn if tells_place(clip, caption)]
     for clip, caption in telling:
         rest = replace(clip, motion="standing still")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccvd_cli.world.captions import random_clip
+from ccvd_cli.world.captions import Mix, random_clip
 from ccvd_cli.world.motions import HELDOUT_MOTIONS, is_way, trajectory, way
 from ccvd_cli.world.render import FRAMES, Clip, boxes
 from ccvd_cli.world.ways import MOMENTS, PERFORMING, WAY, features, looks_heldout, random_way, ways
@@ -44,6 +44,6 @@ def test_where_ways_lead_is_told(one: int, other: int) -> None:
 def test_captions_say_that_somebody_performs_one() -> None:
     rng = np.random.default_rng(1)
     for k in range(60):
-        clip, caption = random_clip(rng, together=0.0, strangers=k % 2 == 0, ways=True)
+        clip, caption = random_clip(rng, Mix(strangers=k % 2, ways=1))
         assert is_way(clip.motion) and len(clip.actors) == 1 and caption.count(PERFORMING) == 1
         assert caption.count("performing") == 1 and np.isfinite(boxes(clip)).all()
