@@ -13,4 +13,4 @@ OrthogonalForm = Literal["mean-abs", "abs-trace"]
 Aggregation = Literal["named", "relevance", "mean", "off"]
 EditMethod = Literal["noise", "ddim"]
 EstimateOf = Literal["frame", "box"]
-Stage = Literal["vae", "text", "image", "video", "captions"]  # of pretraining, in this order
+PretrainStage = Literal["vae", "text", "image", "video", "captions"]  # of pretraining, in this order

@@ -21,7 +21,7 @@ from .options import JsonOption
 from .wiring import command
 
 if TYPE_CHECKING:
-    from ccvd_registry import ConceptView
+    from ccvd_registry import ConceptView, DataFile
 
 _PANEL = "The registry"
 _LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
@@ -128,7 +128,7 @@ def show(
             "task": concept.task,
             "created": date(concept.created),
             "size": f"{size(concept.bytes)}: {concept.parameters:,} parameters at {concept.sites} sites",
-            "learned from": ", ".join(file["file"] for file in concept.data),
+            "learned from": ", ".join(_told(file) for file in concept.data),
             "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items() if value != ""),
             "seed": concept.seed,
             "loss": f"{curve[0]:.4f} at first, {curve[-1]:.4f} at last" if curve else "not recorded",
@@ -137,6 +137,10 @@ def show(
     )
     if evaluations:
         tell(concept.kind, evaluations)
+
+
+def _told(file: DataFile) -> str:
+    return f"{file['file']} (mask: {file['mask']})" if "mask" in file else file["file"]
 
 
 def remove(

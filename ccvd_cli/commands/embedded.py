@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from ..choices import Stage
+from ..choices import PretrainStage
 from ..errors import UsageError
 from ..output import emit, emit_json, emit_table
 from ..outputs import check_sheet
@@ -60,7 +60,7 @@ def register(world: typer.Typer) -> None:
 
 def pretrain(
     session: Session,
-    stage: Annotated[Stage, Option("--stage", help="In this order.", show_default=False)],
+    stage: Annotated[PretrainStage, Option("--stage", help="In this order.", show_default=False)],
     folder: Annotated[
         Path, Option("--folder", metavar="DIR", help="Checkpoints, log and model.", show_default=False)
     ],
@@ -87,21 +87,21 @@ def pretrain(
     emit(str(folder / "model"))
 
 
-_GOES_ON: tuple[Stage, ...] = (
+_GOES_ON: tuple[PretrainStage, ...] = (
     "vae",
     "video",
 )  # stages that start from weights of the model folder, if it has some
 
 
-def _checkpoint(stage: Stage, folder: Path) -> Path:
+def _checkpoint(stage: PretrainStage, folder: Path) -> Path:
     return folder / f"{stage}.state.safetensors"
 
 
-def _check_stage(stage: Stage, folder: Path) -> None:
+def _check_stage(stage: PretrainStage, folder: Path) -> None:
     """Raises UsageError if an earlier stage, which this one starts from, has not been."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"'{folder}' is not a folder.", "Choose another --folder.")
-    needs: dict[Stage, tuple[Stage, ...]] = {"image": ("vae",), "video": ("vae", "image")}
+    needs: dict[PretrainStage, tuple[PretrainStage, ...]] = {"image": ("vae",), "video": ("vae", "image")}
     for before in needs.get(stage, ()):
         shipped = folder / "model" / ("vae" if before == "vae" else "unet")
         starts = (shipped, _checkpoint(before, folder), _checkpoint(stage, folder))
@@ -112,7 +112,7 @@ def _check_stage(stage: Stage, folder: Path) -> None:
             )
 
 
-def _so_far(stage: Stage, folder: Path) -> str:
+def _so_far(stage: PretrainStage, folder: Path) -> str:
     from safetensors import SafetensorError, safe_open
 
     path = _checkpoint(stage, folder)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ccvd_registry import ConceptView
 
     from .examining import Measured
-    from .learn import Lesson, Task
+    from .learning import Learning, ToLearn
 
 _NAMED = 6  # so many files are named in the summary; the rest are counted
 _FIELDS = ("name", "kind", "class_noun", "base", "task", "bytes", "created", "recipe")
@@ -23,7 +23,7 @@ _FIELDS = ("name", "kind", "class_noun", "base", "task", "bytes", "created", "re
 def report(
     session: Session,
     concepts: Sequence[ConceptView],
-    task: Task,
+    learning: Learning,
     previews: list[Path],
     seconds: float,
     scores: Mapping[str, Measured] | None,
@@ -31,9 +31,9 @@ def report(
     as_json: bool,
 ) -> None:
     """Names or JSON on stdout (of several concepts a list), a summary on stderr. `scores` None: nobody asked for them."""
-    of_each = list(zip(concepts, task.lessons, strict=True))
+    of_each = list(zip(concepts, learning.wanted, strict=True))
     if as_json:
-        every = [_facts(concept, lesson, previews, seconds) for concept, lesson in of_each]
+        every = [_facts(concept, new, previews, seconds) for concept, new in of_each]
         if scores is not None:
             for facts in every:
                 row = scores.get(facts["name"])
@@ -42,11 +42,11 @@ def report(
     else:
         for concept in concepts:
             emit(concept.name)
-    for concept, lesson in of_each:
-        skipped = [path for path, _ in lesson.loaded.skipped]
+    for concept, new in of_each:
+        skipped = [path for path, _ in new.loaded.skipped]
         session.say(
             f"Learned {concept.kind} {concept.name} on {concept.base} in {duration(seconds)} "
-            f"({size(concept.bytes)}) from {files(lesson.loaded.used)}"
+            f"({size(concept.bytes)}) from {files(new.loaded.used)}"
             f"{f'; skipped {files(skipped)}' if skipped else ''}."
         )
         if scores and concept.name in scores:
@@ -56,11 +56,11 @@ def report(
     session.say(f"Try: {session.command('generate', example_prompt(concepts))}")
 
 
-def _facts(concept: ConceptView, lesson: Lesson, previews: list[Path], seconds: float) -> dict[str, Any]:
+def _facts(concept: ConceptView, new: ToLearn, previews: list[Path], seconds: float) -> dict[str, Any]:
     return {
         **{field: getattr(concept, field) for field in _FIELDS},
-        "used": [path.name for path in lesson.loaded.used],
-        "skipped": [{"file": path.name, "reason": why} for path, why in lesson.loaded.skipped],
+        "used": [path.name for path in new.loaded.used],
+        "skipped": [{"file": path.name, "reason": why} for path, why in new.loaded.skipped],
         "loss": concept.loss_curve[-1] if concept.loss_curve else None,
         "seconds": round(seconds, 1),
         "previews": previews,

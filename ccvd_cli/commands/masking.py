@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..engine.masks import Masks
     from ..engine.media import Loaded
     from ..settings import Recipe, SampleSettings
-    from .learn import Lesson
+    from .learning import ToLearn
 
 AUTO, NONE = "auto", "none"  # instead of a folder of masks
 _OF_MASKS = ("outside_weight", "keep_weight", "attention_mask_weight", "attention_mask_level")
@@ -54,8 +54,8 @@ def check_of_use(recipe: Recipe, overrides: Mapping[str, Any], masks: Sequence[s
         )
 
 
-def told(kind: Kind, lesson: Lesson, recipe: Recipe) -> str:
-    if lesson.masks:
+def words_for(kind: Kind, new: ToLearn, recipe: Recipe) -> str:
+    if new.masks:
         return ", within their masks"
     return ", within masks that the base finds" if kind == "subject" and recipe.find_masks else ""
 

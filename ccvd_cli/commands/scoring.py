@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """How concepts of these names that are learned from `folders`, in their order, will be scored."""
 
     kind: str
@@ -65,19 +65,21 @@ def plan_scoring(
     where: BaseOptions,
     *,
     exact: bool = False,
-) -> Plan:
+) -> ScoringPlan:
     """Raises UsageError or CcvdError if concepts of these names, to be learned on the base `source`, could not be scored."""
     options = asking.EvaluateOptions(exact=exact)
     asking.check_out(options.out, names)
     asking.check_encoders(source, exact=exact)
-    return Plan(kind, names, folders, options, sampling, asking.settings_of(source, sampling, options), where)
+    return ScoringPlan(
+        kind, names, folders, options, sampling, asking.settings_of(source, sampling, options), where
+    )
 
 
 @dataclass(frozen=True)
 class Scoring:
     """What takes no more than the concepts. `found` is what has been scored so far, by name."""
 
-    plan: Plan
+    plan: ScoringPlan
     base: Base
     examiner: Examiner
     held: Sequence[References]
@@ -100,7 +102,7 @@ class Scoring:
             self.found[measured.concept] = measured
 
 
-def _again(session: Session, plan: Plan, names: Sequence[str], *, held: bool) -> str:
+def _again(session: Session, plan: ScoringPlan, names: Sequence[str], *, held: bool) -> str:
     """The command that scores them in the same way, and takes what is there already."""
     words = ["evaluate", *names]
     for name, folder in zip(names, plan.folders, strict=True) if held else ():

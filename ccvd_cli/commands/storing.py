@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..engine.bases.contract import Base
     from ..engine.concept import Learner
-    from .learn import Lesson, Task
+    from .learning import Learning, ToLearn
 
 _PATIENCE, _AGAIN = 600.0, 10.0  # seconds that storing is tried for, and between two tries
 
@@ -26,7 +26,7 @@ def store(
     session: Session,
     registry: Registry,
     learners: Sequence[Learner],
-    task: Task,
+    learning: Learning,
     base: Base,
     began: datetime,
 ) -> list[ConceptView]:
@@ -40,10 +40,8 @@ def store(
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            news = zip(learners, task.lessons, strict=True)
-            made = [
-                new_concept(x, base, task.recipe, data=_data(lesson), started=began) for x, lesson in news
-            ]
+            news = zip(learners, learning.wanted, strict=True)
+            made = [new_concept(x, base, learning.recipe, data=_data(new), started=began) for x, new in news]
             return registry.add_all(made)
         except NameTaken as taken:
             learner = next(x for x in learners if x.name == taken.name)
@@ -62,9 +60,15 @@ def store(
             time.sleep(min(_AGAIN, left))
 
 
-def _data(lesson: Lesson) -> list[DataFile]:
-    """The files that it was learned from, masks included."""
-    used = list(zip(lesson.loaded.used, lesson.loaded.digests, strict=True))
-    if lesson.masks:
-        used += zip(lesson.masks.used, lesson.masks.digests, strict=True)
-    return [{"file": path.name, "sha256": digest} for path, digest in used]
+def _data(new: ToLearn) -> list[DataFile]:
+    """The files that it was learned from, each with its mask."""
+    from ..engine.masks import ALPHA
+
+    each = zip(new.loaded.used, new.loaded.digests, strict=True)
+    data: list[DataFile] = [{"file": path.name, "sha256": digest} for path, digest in each]
+    if not new.masks:
+        return data
+    if not new.masks.used:
+        return [{**photo, "mask": ALPHA} for photo in data]
+    masks = zip(data, new.masks.used, new.masks.digests, strict=True)
+    return [{**photo, "mask": path.name, "mask_sha256": digest} for photo, path, digest in masks]

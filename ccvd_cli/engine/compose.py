@@ -16,7 +16,7 @@ from .adapters import Wide, attached
 from .aggregate import Share, candidates, fold, speaking, weigh
 from .bases.contract import Base, Site
 from .concept import Learner
-from .regions import FIRST, PROMPT, Layout, RegionGuidance, Stage, Voices, boxes_of, in_latents, spoken
+from .regions import FIRST, PROMPT, Layout, RegionGuidance, Turn, Voices, boxes_of, in_latents, spoken
 from .sample import ClassifierFree, OnStep, Start, guided, ignore, sample, windowed, windows_of
 from .windows import Window, blended, through
 
@@ -77,25 +77,25 @@ def _in_regions(
     views = windows_of(base, shape, settings)
     boxes = in_latents(boxes_of(settings.regions, settings.frames), shape[1])
     parts = [
-        (window, *_heard(base, window, boxes, text, concepts, adapters, settings))
+        (window, *_window_voices(base, window, boxes, text, concepts, adapters, settings))
         for window, boxes in zip(views, through(views, boxes), strict=True)
     ]
-    stage = Stage(parts[0][1])
+    turn = Turn(parts[0][1])
     estimates = [
-        (window, stage.heard(voices, guided(base, said, RegionGuidance(voices, settings.guidance_scale))))
+        (window, turn.given(voices, guided(base, said, RegionGuidance(voices, settings.guidance_scale))))
         for window, voices, said in parts
     ]
     follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
     with (
         _as_clip(base, settings),
-        spoken(base, stage, adapters) as regional,
+        spoken(base, turn, adapters) as regional,
         attached(base.denoiser, regional),
     ):
         latents = sample(base, blended(estimates), (1, *shape), settings, on_step, follow, start)
     return _shown(base, latents)
 
 
-def _heard(
+def _window_voices(
     base: Base,
     window: Window,
     boxes: Tensor,

@@ -1,7 +1,7 @@
 """Making a clip anew under another prompt: part of the way to noise, and back with the named concepts.
 
-Two ways there. `noised` adds noise (SDEdit, arXiv 2108.01073): what is lost is drawn by chance, so the seed counts. `inverted` runs DDIM
-backwards (arXiv 2010.02502, section 4.3): noise from which the base would make this very clip, so more of it stays.
+Two ways there. `start_noised` adds noise (SDEdit, arXiv 2108.01073): what is lost is drawn by chance, so the seed counts. `start_inverted`
+runs DDIM backwards (arXiv 2010.02502, section 4.3): noise from which the base would make this very clip, so more of it stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def first_step(strength: float, steps: int) -> int:
     return steps - max(1, round(strength * steps))
 
 
-def noised(base: Base, latents: Tensor, settings: SampleSettings, strength: float) -> Start | None:
+def start_noised(base: Base, latents: Tensor, settings: SampleSettings, strength: float) -> Start | None:
     """Latents (B, C, F, h, w) with the noise of `settings.seed`, as much as there is before the first step taken.
 
     None at a strength of 1: then sampling starts from that noise alone, as it does without a clip.
@@ -40,7 +40,7 @@ def noised(base: Base, latents: Tensor, settings: SampleSettings, strength: floa
 
 
 @torch.no_grad()
-def inverted(
+def start_inverted(
     base: Base,
     latents: Tensor,
     source_prompt: str,
@@ -89,7 +89,7 @@ def edit(
     latents = base.encode_video(frames[None])
     if how.method == "ddim":
         settings = settings.model_copy(update={"scheduler": "ddim"})
-        start: Start | None = inverted(
+        start: Start | None = start_inverted(
             base,
             latents,
             how.source_prompt,
@@ -98,7 +98,7 @@ def edit(
             lambda step, total: on_step("inverting", step, total),
         )
     else:
-        start = noised(base, latents, settings, how.strength)
+        start = start_noised(base, latents, settings, how.strength)
     sampled = generate_batch(
         base, [prompt], learners, settings, lambda step, total: on_step("sampling", step, total), start
     )

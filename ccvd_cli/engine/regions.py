@@ -136,13 +136,13 @@ class Voices:
         return (wanting / wanting.mean()).clamp(*NEGLECT)
 
 
-class Stage:
+class Turn:
     """Whose turn it is: the voices of the window that is being denoised, of which there may be one."""
 
     def __init__(self, voices: Voices) -> None:
         self.voices = voices
 
-    def heard(self, voices: Voices, estimate: Estimate) -> Estimate:
+    def given(self, voices: Voices, estimate: Estimate) -> Estimate:
         """The estimate, while it is these voices' turn."""
 
         def in_turn(latents: Tensor, t: Tensor) -> Tensor:
@@ -155,12 +155,12 @@ class Stage:
 class RegionalAdapter(nn.Module):
     """The adapters of one site, each where its voice is heard. h: R clips, in rows of frames, of cells, or whole (see `Site`)."""
 
-    def __init__(self, stage: Stage, site: Site) -> None:
+    def __init__(self, turn: Turn, site: Site) -> None:
         super().__init__()
-        self.stage, self.site = stage, site
+        self.turn, self.site = turn, site
 
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
-        voices = self.stage.voices
+        voices = self.turn.voices
         # (R, F, N, C), or of cells (R, N, F, C)
         parts = h.unflatten(0, (voices.rows, -1)) if self.site.by_cell else voices.by_frame(h)
         out = torch.zeros_like(parts)
@@ -178,7 +178,7 @@ class RegionalAdapter(nn.Module):
 
     def _share(self, voice: int, shape: torch.Size) -> Tensor:
         cells = shape[1] if self.site.by_cell else shape[2]
-        share = self.stage.voices.layout.shares(cells)[voice]  # (F, N)
+        share = self.turn.voices.layout.shares(cells)[voice]  # (F, N)
         return (share.T if self.site.by_cell else share)[..., None]
 
 
@@ -191,8 +191,8 @@ def _each(wide: Wide, rows: Tensor) -> Tensor:
 class RegionAttention:
     """A layer's cross-attention in which the prompt's row listens to the regions inside their boxes, and theirs perhaps only there."""
 
-    def __init__(self, plain: LayerTextAttention, stage: Stage) -> None:
-        self.plain, self.stage = plain, stage
+    def __init__(self, plain: LayerTextAttention, turn: Turn) -> None:
+        self.plain, self.turn = plain, turn
 
     def __call__(
         self,
@@ -203,7 +203,7 @@ class RegionAttention:
         **named: Any,
     ) -> Tensor:
         out = self.plain(attn, hidden_states, encoder_hidden_states, *more, **named)
-        voices = self.stage.voices
+        voices = self.turn.voices
         count = voices.layout.voices - 1
         parts, rows = voices.by_frame(hidden_states), voices.by_frame(out)
         shares = voices.layout.shares(parts.shape[2])[..., None]  # (V, F, N, 1)
@@ -247,11 +247,11 @@ class RegionGuidance:
 
 @contextmanager
 def spoken(
-    base: Base, stage: Stage, adapters: Sequence[dict[Site, Wide]]
+    base: Base, turn: Turn, adapters: Sequence[dict[Site, Wide]]
 ) -> Iterator[dict[Site, RegionalAdapter]]:
     """Within it, every cross-attention listens to the voices whose turn it is. Yields what to attach where any of `adapters` act."""
     layers = [base.denoiser.get_submodule(s.name) for s in base.sites_of("spatial")]
     kinds: tuple[SiteKind, ...] = ("spatial", "temporal")
     sites = [s for s in base.sites_of(*kinds) if any(s in a for a in adapters)]
-    with listening(layers, lambda plain: RegionAttention(plain, stage)):
-        yield {site: RegionalAdapter(stage, site) for site in sites}
+    with listening(layers, lambda plain: RegionAttention(plain, turn)):
+        yield {site: RegionalAdapter(turn, site) for site in sites}

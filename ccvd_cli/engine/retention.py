@@ -9,6 +9,7 @@ R_j,l being the subspace that concept j writes to in layer l. Ours is W_up, (C, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -28,9 +29,9 @@ class Earlier:
     """The subspaces of earlier concepts, accumulated once: a step costs the same after one concept as after a thousand.
 
     `mean-abs`: the mean over j of mean |R_j^T R_u|; ours is a mean there too, since their sum drowns the diffusion loss when there are many.
-    Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C; beyond that S S^T, and a square B with B B^T = S S^T takes
-    their place. B^T R_u vanishes exactly where every R_j^T R_u does and has the same sum of squares; times sqrt(n / C), its sum of absolute
-    values is about the same too, rather less.
+    Kept are the columns of all R_j / H_j side by side, S (C, n), while n <= C. Beyond that S S^T is, with a square root B, and each column r of
+    R_u is held against all of S at once: the overlaps of many columns spread like a Gaussian's values, whose mean size is sqrt(2 / pi) of
+    their root mean square, so sum_i |s_i^T r| is about sqrt(2 n / pi) |B^T r|. It vanishes exactly where every R_j^T r does.
     `abs-trace`: |tr(sum_j R_j^T R_u)| / (C H), the paper's inner product, its sum over concepts taken inside; of adapters of another
     hidden width it takes the columns that both have.
     """
@@ -60,7 +61,7 @@ class Earlier:
             self._columns[site] = [*self._columns.get(site, []), columns] if few else []
 
     def kept(self, site: str) -> Tensor:
-        """What the site's new adapter is held against: sum_j R_j (C, H); or S or B (C, n or C), over the number of adapters."""
+        """What the site's new adapter is held against: sum_j R_j (C, H); or over the number of adapters S (C, n), or B sqrt(2 n / pi) (C, C)."""
         if site not in self._kept:
             summed = self._summed[site]
             if self.form == "abs-trace":
@@ -69,8 +70,8 @@ class Earlier:
                 self._kept[site] = torch.cat(self._columns[site], 1) / self._adapters[site]
             else:
                 values, vectors = torch.linalg.eigh(summed)
-                longer = (self._number[site] / len(summed)) ** 0.5
-                self._kept[site] = vectors * values.clamp(min=0).sqrt() * longer / self._adapters[site]
+                usual = (2 * self._number[site] / math.pi) ** 0.5
+                self._kept[site] = vectors * values.clamp(min=0).sqrt() * usual / self._adapters[site]
         return self._kept[site]
 
     def all_kept(self) -> dict[str, Tensor]:
@@ -84,13 +85,16 @@ class Earlier:
 
     def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor:
         """sum_l |<R, R_u,l>| of the adapters that are being learned, a scalar; 0 where no earlier concept has an adapter."""
-        shared = [(self.kept(s.name), a.up.weight) for s, a in adapters.items() if s.name in self._summed]
-        terms = [self._inner(kept, up.float()) for kept, up in shared]
+        shared = [
+            (s.name, self.kept(s.name), a.up.weight) for s, a in adapters.items() if s.name in self._summed
+        ]
+        terms = [self._inner(site, kept, up.float()) for site, kept, up in shared]
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
-    def _inner(self, kept: Tensor, up: Tensor) -> Tensor:
+    def _inner(self, site: str, kept: Tensor, up: Tensor) -> Tensor:
         if self.form == "mean-abs":
-            return (kept.T @ up).abs().sum() / up.shape[1]
+            found = kept.T @ up
+            return (found.abs().sum() if self._columns[site] else found.norm(dim=0).sum()) / up.shape[1]
         both = min(kept.shape[1], up.shape[1])
         return (kept[:, :both] * up[:, :both]).sum().abs() / up.numel()
 

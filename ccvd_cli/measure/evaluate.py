@@ -34,7 +34,7 @@ from ..regions import Box
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
 from .exact import Shown, least
-from .known import Judges, Truth, in_style, known_of_several
+from .known import Facts, Judges, in_style, known_of_several
 from .metrics import image_alignment, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
 from .questions import Question
@@ -54,7 +54,7 @@ class References:
     digest: str = ""
     images: Mapping[str, Tensor] = field(default_factory=dict)
     clips: Sequence[Tensor] = ()
-    truth: Truth = field(default_factory=dict)
+    truth: Facts = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -63,7 +63,7 @@ class References:
         shown: Sequence[Tensor],
         digest: str,
         encoders: Sequence[ImageEncoder],
-        truth: Truth | None = None,
+        truth: Facts | None = None,
     ) -> References:
         """From what a concept of a kind was learned from: pictures (3, H, W) or clips (F, 3, H, W) in [-1, 1]."""
         known = truth or {}

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from ..engine.bases.contract import Base
     from ..world.judge_making import OnStep
 
-Truth = Mapping[str, str]  # a field of `Shown` -> name
+Facts = Mapping[str, str]  # a field of `Shown` -> name
 CAPTIONS = "captions.jsonl"
 BLOCK = len(NOUNS)  # held-out subjects that are told apart from each other
 _STYLED = re.compile(r"\bin\s+(?:the\s+|an?\s+)?<[^<>]+>\s+style\b", re.IGNORECASE)
 
 
-def known(prompt: str, plain: str, truth: Truth) -> Shown:
+def known(prompt: str, plain: str, truth: Facts) -> Shown:
     """What a clip should show by the words of its prompt, and by whom or what its concept is known to be.
 
     Args:
@@ -44,7 +44,7 @@ def known(prompt: str, plain: str, truth: Truth) -> Shown:
     return replace(shown, colour=None, texture=None) if nameless else shown
 
 
-def known_of_several(prompt: str, plain: str, truths: Sequence[Truth], boxes: Sequence[Box | None]) -> Shown:
+def known_of_several(prompt: str, plain: str, truths: Sequence[Facts], boxes: Sequence[Box | None]) -> Shown:
     """The same of a prompt that names several, by the truth of each, and the box that each is looked for in, if it has one.
 
     Of several actors no attribute is read but scene and style; each subject is looked for in its own box. Of two motions or styles, or
@@ -118,7 +118,7 @@ class Judges:
                 exact.identity.eval()
         return cls(blocks)
 
-    def digests(self, truths: Sequence[Truth]) -> dict[str, str]:
+    def digests(self, truths: Sequence[Facts]) -> dict[str, str]:
         """Of those who are asked about them, by name, as encoders have them: what others say cannot be compared."""
         subjects = [truth["subject"] for truth in truths if "subject" in truth]
         blocks = sorted({_block(name) for name in subjects})
@@ -132,7 +132,8 @@ class Judges:
         """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth, of that in styles if `styled`."""
         alone = self._exact(shown.subject).accuracies(replace(shown, boxes=()), styled=styled, frames=frames)
         in_boxes = [
-            e.accuracies(Shown(boxes=of), styled=styled, frames=frames) for e, of in self._placed(shown)
+            e.accuracies(Shown(boxes=of), styled=styled, frames=frames)
+            for e, of in self._boxes_by_judge(shown)
         ]
         return least([alone, *in_boxes])
 
@@ -140,12 +141,12 @@ class Judges:
         """Of a clip (F, 3, H, W) in [0, 1], by metric. What is known of less than 97 in 100 rendered clips is left out."""
         found = self._exact(shown.subject).scores(clip, replace(shown, boxes=()), styled=styled)
         shares: dict[str, list[float]] = {}
-        for exact, boxes in self._placed(shown):
+        for exact, boxes in self._boxes_by_judge(shown):
             for metric, share in exact.scores(clip, Shown(boxes=boxes), styled=styled).items():
                 shares.setdefault(metric, []).extend([share] * len(boxes))
         return found | {metric: sum(of) / len(of) for metric, of in shares.items()}
 
-    def _placed(self, shown: Shown) -> list[tuple[Exact, Boxes]]:
+    def _boxes_by_judge(self, shown: Shown) -> list[tuple[Exact, Boxes]]:
         """Boxes, by who can tell their subjects apart from others."""
         groups: dict[int, list[tuple[str, Box]]] = {}
         for name, box in shown.boxes:
@@ -160,4 +161,4 @@ def _block(name: str) -> int:
     return int(name.rpartition("-")[2]) // BLOCK
 
 
-__all__ = ["BLOCK", "Judges", "Truth", "drawn", "in_style", "known", "known_of_several"]
+__all__ = ["BLOCK", "Facts", "Judges", "drawn", "in_style", "known", "known_of_several"]

@@ -158,13 +158,13 @@ def _standing(stream: str, method: str, results: Sequence[Result], tasks: int) -
     whole = [run for run in runs.values() if len(run) == tasks]
     histories: dict[str, dict[str, list[float]]] = {}
     for run in whole:
-        for metric, concept, mean in told(run):
+        for metric, concept, mean in means_over_tasks(run):
             histories.setdefault(metric, {}).setdefault(f"{run[0].seed} {concept}", []).append(mean)
     lost = {metric: forgetting(of) for metric, of in histories.items()}
     finals = [run[-1] for run in whole]
     at_the_end: dict[str, dict[str, list[float]]] = {}
     for final in finals:
-        for metric, concept, mean in told([final]):
+        for metric, concept, mean in means_over_tasks([final]):
             at_the_end.setdefault(metric, {}).setdefault(concept, []).append(mean)
     return Standing(
         stream,
@@ -180,7 +180,7 @@ def _standing(stream: str, method: str, results: Sequence[Result], tasks: int) -
     )
 
 
-def told(run: Sequence[Result]) -> Iterator[tuple[str, str, float]]:
+def means_over_tasks(run: Sequence[Result]) -> Iterator[tuple[str, str, float]]:
     """Metric, concept and its mean, task after task."""
     for result in run:
         for concept, scores in result.scores.items():
@@ -227,4 +227,4 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-__all__ = ["Result", "Shot", "Standing", "read", "standings", "told"]
+__all__ = ["Result", "Shot", "Standing", "means_over_tasks", "read", "standings"]

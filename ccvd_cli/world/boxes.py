@@ -57,7 +57,7 @@ def loose_boxes(clip: Clip, rng: np.random.Generator) -> Array:
     return (tight + room * (limits - tight)).astype(np.float32)
 
 
-def within(boxes: Tensor, size: int) -> Tensor:
+def centres_in(boxes: Tensor, size: int) -> Tensor:
     """The cells whose centres lie in boxes (..., 4): (..., size, size), true or false."""
     centres = (torch.arange(size) + 0.5) / size
     x0, y0, x1, y1 = boxes[..., None].unbind(-2)
@@ -90,7 +90,7 @@ class Heard:
         return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask=mask)
 
 
-def heard(
+def hearing_boxes(
     denoiser: nn.Module, where: Tensor, present: Tensor, tokens: int, sizes: Sequence[int]
 ) -> AbstractContextManager[None]:
     """Within it, cross-attention reads (rows, V * tokens, D): the prompt's states, and behind them those of each box.

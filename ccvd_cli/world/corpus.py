@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .captions import ORDINARY, Mix, dressed, random_clip
-from .heldout import looks_heldout
+from .heldout import is_double
 from .motions import trajectory
 from .render import FRAMES, Clip, render
 from .styles import STYLES
@@ -73,7 +73,7 @@ def _pairs(seed: int, mix: Mix) -> list[tuple[Clip, str]]:
     pairs: list[tuple[Clip, str]] = []
     while len(pairs) < CHUNK:
         clip, caption = random_clip(rng, mix)
-        if not any(looks_heldout(actor) for actor in clip.actors):
+        if not any(is_double(actor) for actor in clip.actors):
             pairs.append((clip, caption))
     return pairs
 

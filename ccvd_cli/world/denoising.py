@@ -24,7 +24,7 @@ from ..engine.hub import fingerprint
 from ..engine.told import Atlas, Clock, load
 from ..outputs import whole
 from . import models
-from .boxes import all_boxes, all_prompts, heard, loose_boxes, within
+from .boxes import all_boxes, all_prompts, centres_in, hearing_boxes, loose_boxes
 from .captions import tells_place
 from .corpus import MATERIAL, described, headings, undrawn
 from .heldout import SPARED
@@ -32,7 +32,7 @@ from .looks import LOOK, OWN, looks
 from .manners import ITS, STYLE, manners
 from .parts import INDEX, load_part, pixels, ship, tokenize
 from .render import Clip, boxes
-from .training import Run, autocast, group, ramp
+from .training import Stretch, autocast, group, ramp
 from .ways import ONE, WAY, ways
 from .word_reader import WordReader
 
@@ -150,7 +150,7 @@ class Denoising:
         who = self._anyone(rows)
         ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows])
         inside = self._inside(rows, moments[:, None])[:, 0]
-        inside[one] = within(self.actors[rows, who, moments][one], inside.shape[-1])
+        inside[one] = centres_in(self.actors[rows, who, moments][one], inside.shape[-1])
         with autocast(self.device):
             text = self._read(ids, self.seen[rows], rows)
             told = self.clock(text, moments[:, None].to(self.device))[:, 0]
@@ -246,7 +246,7 @@ class Denoising:
         text = torch.cat([text[:, :, :1], self.atlas(text[:, :, 1:], where)], 2)
         there = present.repeat_interleave(frames, 0).to(self.device)
         sizes = [self.latents.shape[-1] >> k for k in range(len(models.CHANNELS))]
-        return text.flatten(2, 3).flatten(0, 1), heard(
+        return text.flatten(2, 3).flatten(0, 1), hearing_boxes(
             self.unet, where.flatten(0, 1), there, ids.shape[-1], sizes
         )
 
@@ -257,7 +257,7 @@ class Denoising:
 
     def _inside(self, rows: Tensor, moments: Tensor) -> Tensor:
         """Where any actor is: (N, F, h, w), true or false."""
-        return within(self.actors[rows[:, None], :, moments], self.latents.shape[-1]).any(2)
+        return centres_in(self.actors[rows[:, None], :, moments], self.latents.shape[-1]).any(2)
 
     def _read(self, ids: Tensor, seen: Tensor, rows: Tensor) -> Tensor:
         """Text states (N, T, D) of ids (N, T), of clips `rows` (N,); nine in ten are told the looks (N, 3, LOOK) of whom they call their own,
@@ -272,7 +272,7 @@ class Denoising:
         return text
 
 
-def _learn_poses(task: Denoising, run: Run, steps: int, rates: dict[str, float]) -> None:
+def _learn_poses(task: Denoising, run: Stretch, steps: int, rates: dict[str, float]) -> None:
     """Before any picture, in two minutes: the text encoder, its clock and its atlas say where things are when."""
     groups = [group(run.modules[name], lr) for name, lr in rates.items()]
     optimizer = torch.optim.AdamW(groups, fused=True)
@@ -337,7 +337,7 @@ def _train(
     groups = [
         group(m.to(device), fresh.get(name, text_lr if name == "text" else lr)) for name, m in modules.items()
     ]
-    run = Run(folder, stage, modules, groups, minutes=minutes)
+    run = Stretch(folder, stage, modules, groups, minutes=minutes)
     task = Denoising(folder, device, modules, seed, run.step)
     if stage == "image" and not run.step:
         _learn_poses(task, run, POSE_STEPS, {"text": 5e-4, "clock": 2e-3, "atlas": 3e-3, "poses": 2e-3})
@@ -365,7 +365,7 @@ def _train(
     ship_denoiser(folder, run)
 
 
-def ship_denoiser(folder: Path, run: Run) -> None:
+def ship_denoiser(folder: Path, run: Stretch) -> None:
     """Write the averaged denoiser and text encoder as the model folder's newest."""
     for name, part in (("unet", "unet"), ("text", "text_encoder"), ("clock", "clock"), ("atlas", "atlas")):
         module = run.modules[name]

@@ -93,7 +93,7 @@ def subject(i: int) -> HeldoutSubject:
     return _block(i // _BLOCK)[i % _BLOCK]
 
 
-def looks_heldout(actor: Actor) -> bool:
+def is_double(actor: Actor) -> bool:
     """Whether an actor is the double of one of the first `SPARED` subjects: same noun and texture, and both colours near."""
     return any(
         (actor.noun, actor.texture) == (who.noun, who.texture)

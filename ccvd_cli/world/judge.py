@@ -15,13 +15,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..outputs import whole
-from .judge_material import (
-    WHOLE,
-)
+from .judge_material import WHOLE
 from .training import autocast
 
 
-def _placed(x: Tensor) -> Tensor:
+def _with_coordinates(x: Tensor) -> Tensor:
     """(N, C, H, W) and two channels that say where each pixel is."""
     n, _, h, w = x.shape
     y = torch.linspace(-1, 1, h, device=x.device).view(1, 1, h, 1).expand(n, 1, h, w)
@@ -48,7 +46,7 @@ class FrameNet(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(128, count) for name, count in classes.items()})
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
-        x = self.features(_placed(frames * 2 - 1))
+        x = self.features(_with_coordinates(frames * 2 - 1))
         x = F.relu(self.hidden(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)))
         return {name: head(x).float() for name, head in self.heads.items()}
 
@@ -71,7 +69,7 @@ class MotionNet(nn.Module):
         x = torch.cat(
             [x, (x - x.mean(1, keepdim=True)).abs()], 2
         )  # what moves stands out from the mean picture
-        x = self.features(_placed(x.flatten(0, 1))).flatten(1)
+        x = self.features(_with_coordinates(x.flatten(0, 1))).flatten(1)
         x = F.relu(self.frame(x)).unflatten(0, clips.shape[:2]).transpose(1, 2)
         x = self.time(x)
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1)).float()
@@ -101,23 +99,23 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def log_probabilities(
-        self, clips: Tensor, looks: int = 8, windows: Tensor | None = None
+        self, clips: Tensor, frames_read: int = 8, windows: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Attribute -> (N, classes) on the CPU, of clips (N, F, 3, H, W) in [0, 1].
 
-        `looks`: how many frames are looked at for what they show; the motion is read from sixteen. `windows` (N, 4): x0, y0, x1, y1 of the part
-        that is looked at, in fractions of the frame; the motion is read from all of it.
+        `frames_read`: how many frames are looked at for what they show; the motion is read from sixteen. `windows` (N, 4): x0, y0, x1, y1 of
+        the part that is looked at, in fractions of the frame; the motion is read from all of it.
         """
         self.eval()
         windows = torch.tensor(WHOLE).expand(len(clips), 4) if windows is None else windows
         parts = [
-            self._judge(part.to(self.device), looks, window.to(self.device))
+            self._judge(part.to(self.device), frames_read, window.to(self.device))
             for part, window in zip(clips.split(16), windows.split(16), strict=True)
         ]
         return {name: torch.cat([p[name] for p in parts]).cpu() for name in self.classes}
 
-    def _judge(self, clips: Tensor, looks: int, windows: Tensor) -> dict[str, Tensor]:
-        seen = clips[:, _evenly(clips.shape[1], min(looks, clips.shape[1]))]
+    def _judge(self, clips: Tensor, frames_read: int, windows: Tensor) -> dict[str, Tensor]:
+        seen = clips[:, _evenly(clips.shape[1], min(frames_read, clips.shape[1]))]
         with autocast(self.device):
             logits = self.frames(_seen(seen.float(), windows))
             found = {k: v.log_softmax(-1).unflatten(0, seen.shape[:2]).sum(1) for k, v in logits.items()}
@@ -135,7 +133,7 @@ class Judge(nn.Module):
     def save(self, path: Path, config: dict[str, Any]) -> None:
         """One safetensors file, whole or not at all; its metadata says how it was made and how good it is."""
         facts = {"classes": self.classes, "accuracy": self.accuracy, "config": config}
-        tensors = {k: kept(v).cpu().contiguous() for k, v in self.state_dict().items()}
+        tensors = {k: halved(v).cpu().contiguous() for k, v in self.state_dict().items()}
         with whole(path) as (part,):
             part.write_bytes(save(tensors, {k: json.dumps(v) for k, v in facts.items()}))
 
@@ -150,7 +148,7 @@ class Judge(nn.Module):
         return judge.eval()
 
 
-def kept(tensor: Tensor) -> Tensor:
+def halved(tensor: Tensor) -> Tensor:
     """In half precision, but for counts."""
     return tensor.half() if tensor.is_floating_point() else tensor
 

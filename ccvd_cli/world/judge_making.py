@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..engine.hub import fingerprint
-from .judge import Judge, kept, through
+from .judge import Judge, halved, through
 from .judge_material import (
     JUDGED,
     OTHER,
@@ -142,7 +142,7 @@ def _judge(
             draw, settings.clips, settings.seed, lambda i, n: on_step("drawing truth", i, n, None)
         )
         _train(judge, drawn, autoencoder, settings, on_step)
-    judge.load_state_dict({name: kept(tensor) for name, tensor in judge.state_dict().items()})
+    judge.load_state_dict({name: halved(tensor) for name, tensor in judge.state_dict().items()})
     judge.accuracy = examine(judge, draw, autoencoder, settings.examined, settings.seed)  # as it is kept
     judge.save(path, {**config, "seconds": round(time.monotonic() - started, 1)})
     return judge

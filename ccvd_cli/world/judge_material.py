@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..regions import Box
 from .captions import TOGETHER, dressed, spots, words
 from .corpus import CHUNK, Pixels, disguise, parallel
 from .heldout import subject
@@ -31,8 +32,7 @@ JUDGED = ATTRIBUTES | {"style": ("none", *STYLES)}
 OTHER = "other"  # an actor that is none of the subjects, or nobody
 UNKNOWN = -100  # the label that cross entropy skips
 MOMENTS = 3  # frames kept of every clip in full size
-Window = tuple[float, float, float, float]  # a part of the frame: x0, y0, x1, y1
-WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 class Truth(NamedTuple):
@@ -40,7 +40,7 @@ class Truth(NamedTuple):
 
     clip: Clip
     labels: tuple[int, ...]
-    window: Window = WHOLE
+    window: Box = WHOLE
 
 
 Draw = Callable[[np.random.Generator], Truth]

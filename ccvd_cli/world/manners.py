@@ -46,7 +46,7 @@ def _thinned(pictures: Array) -> Array:
     return pictures[:, ::3, ::3].clip(0, 1)
 
 
-def looks_heldout(style: str) -> bool:
+def is_heldout_style(style: str) -> bool:
     """Whether a style nearly draws as a held-out one does, or as none."""
     plain, heldout = _probes()
     apart = np.square(_thinned(filtered(plain, style)) - heldout).mean((1, 2, 3, 4))
@@ -57,7 +57,7 @@ def random_manner(rng: np.random.Generator) -> str:
     """The name of a style at random that is no held-out one's double."""
     while True:
         style = manner(int(rng.integers(2**31)))
-        if not looks_heldout(style):
+        if not is_heldout_style(style):
             return style
 
 

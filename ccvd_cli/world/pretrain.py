@@ -14,7 +14,7 @@ from . import models
 from .corpus import Corpus, described, varied
 from .denoising import train_image, train_video
 from .parts import load_part, pixels, ship, tokenize
-from .training import Run, autocast, group, ramp
+from .training import Stretch, autocast, group, ramp
 
 
 def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
@@ -24,7 +24,7 @@ def train_vae(folder: Path, device: torch.device, minutes: float, seed: int) -> 
     """
     there = (folder / "model" / "vae").exists()
     vae = (load_part(folder, "vae").train() if there else models.vae()).to(device)
-    run = Run(folder, "vae", {"vae": vae}, [group(vae, 1e-3 if there else 2e-3)], minutes=minutes)
+    run = Stretch(folder, "vae", {"vae": vae}, [group(vae, 1e-3 if there else 2e-3)], minutes=minutes)
     pool = torch.from_numpy(varied(24_000, 1_000_000 + seed + run.step))
     generator = torch.Generator().manual_seed(seed + run.step)
     run.restart_clock()
@@ -73,7 +73,7 @@ def train_clip(folder: Path, device: torch.device, minutes: float, seed: int) ->
         [torch.nn.Linear(models.TEXT_WIDTH, int(c) + 1) for c in targets.max(0).values]
     )
     heads.to(device)
-    run = Run(
+    run = Stretch(
         folder,
         "text",
         {"clip": clip, "heads": heads},
@@ -129,7 +129,7 @@ def train_captions(folder: Path, device: torch.device, minutes: float, seed: int
     vision = load_part(folder, "image_encoder").to(device)
     texts, warmth = models.captioner(len(words)).to(device), Warmth()
     modules = {"texts": texts, "warmth": warmth.to(device)}
-    run = Run(folder, "captions", modules, [group(m, 1e-3) for m in modules.values()], minutes=minutes)
+    run = Stretch(folder, "captions", modules, [group(m, 1e-3) for m in modules.values()], minutes=minutes)
     corpus = described(5_000, 2_500_000 + seed, stills=True)
     ids, pool = tokenize(words, corpus.captions).to(device), torch.from_numpy(corpus.pixels)
     with torch.no_grad(), autocast(device):

@@ -50,7 +50,7 @@ class Average:
         return self.shadow
 
 
-class Run:
+class Stretch:
     """One resumable stretch of a stage: modules by name, their averages, one optimiser, a step count and a log."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Run:
         """Seconds of this stretch."""
         return time.monotonic() - self.started
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Stretch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -33,7 +33,7 @@ def _heldout() -> Array:
     return np.stack([features(trajectory(name, FRAMES)) for name in HELDOUT_MOTIONS])
 
 
-def looks_heldout(path: Path) -> bool:
+def is_heldout_path(path: Path) -> bool:
     """Whether a path over all frames is nearly a held-out one, there or back."""
     mine = features(path)
     near = [np.sqrt(((_heldout() - one) ** 2).sum(-1).mean(-1)).min() for one in (mine, mine[::-1])]
@@ -44,7 +44,7 @@ def random_way(rng: np.random.Generator) -> str:
     """The name of a path at random that is no held-out one's double."""
     while True:
         name = way(int(rng.integers(2**31)))
-        if not looks_heldout(trajectory(name, FRAMES)):
+        if not is_heldout_path(trajectory(name, FRAMES)):
             return name
 
 

@@ -35,11 +35,19 @@ class BaseFacts:
     location: str
 
 
-class DataFile(TypedDict):
-    """One training file: its name, and the SHA-256 of its bytes. The file itself is not kept."""
-
+class _File(TypedDict):
     file: str
     sha256: str
+
+
+class DataFile(_File, total=False):
+    """One training file: its name, and the SHA-256 of its bytes. The file itself is not kept.
+
+    Of a photo with a mask, `mask` is the file that showed where the subject is, of `mask_sha256`, or "alpha": the photo itself did.
+    """
+
+    mask: str
+    mask_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,12 @@ def test_a_subject_is_learned_within_its_masks(
     assert "from 2 files (0.jpg, 1.jpg), within their masks." in run.err
     assert given == [(1, 64, 64)] * 2
     shown = json.loads(ccvd("show", "V1", "--json").out)
-    assert [file["file"] for file in shown["data"]] == ["0.jpg", "1.jpg", "0.png", "1.png"]
+    assert [(file["file"], file["mask"]) for file in shown["data"]] == [
+        ("0.jpg", "0.png"),
+        ("1.jpg", "1.png"),
+    ]
+    assert shown["data"][1]["mask_sha256"] == sha256((cwd / "masks" / "1.png").read_bytes()).hexdigest()
+    assert "0.jpg (mask: 0.png), 1.jpg (mask: 1.png)" in ccvd("show", "V1").out
     assert shown["recipe"]["attention_mask_weight"] == 0.5
     assert shown["recipe"]["attention_mask_level"] == 2
 
@@ -56,6 +62,7 @@ def test_the_alpha_channel_of_the_photos_is_a_mask(ccvd: Ccvd, tiny: Path, cwd: 
     told = [json.loads(ccvd("show", n, "--json").out) for n in ("none", "auto", "alpha")]
     assert len({one["digests"]["adapter"] for one in told}) == 3
     assert [one["recipe"]["find_masks"] for one in told] == [False, True, False]
+    assert [[file.get("mask") for file in one["data"]] for one in told] == [[None], [None], ["alpha"]]
 
 
 def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: Path) -> None:

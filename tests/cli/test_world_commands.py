@@ -134,11 +134,11 @@ def test_what_cannot_be_is_said_in_one_line(
 
 def test_pretraining_goes_on_where_it_stopped(ccvd: Ccvd, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ccvd_cli.world import pretrain
-    from ccvd_cli.world.training import Run
+    from ccvd_cli.world.training import Stretch
 
     def stage(folder: Path, device: torch.device, minutes: float, seed: int) -> None:
         model = torch.nn.Linear(1, 1)
-        run = Run(
+        run = Stretch(
             folder, "vae", {"net": model}, [{"params": model.parameters(), "base_lr": 1e-3}], minutes=minutes
         )
         run.update({"l1": model(torch.ones(1, 1)).square().mean()})

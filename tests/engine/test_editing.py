@@ -8,7 +8,7 @@ import torch
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.compose import generate
 from ccvd_cli.engine.concept import Learner
-from ccvd_cli.engine.edit import edit, first_step, inverted, noised
+from ccvd_cli.engine.edit import edit, first_step, start_inverted, start_noised
 from ccvd_cli.engine.learn import learn_subject
 from ccvd_cli.engine.sample import ClassifierFree, guided, sample
 from ccvd_cli.errors import UsageError
@@ -42,7 +42,7 @@ def test_a_little_strength_leaves_nearly_the_clip_and_more_leaves_less(base: Bas
     latents, text = unit_latents(base), base.encode_text(["", "a dog"])
     distances = []
     for strength in (0.01, 0.3, 0.9):
-        start = noised(base, latents, settings, strength)
+        start = start_noised(base, latents, settings, strength)
         made = sample(
             base, guided(base, text, ClassifierFree(1)), tuple(latents.shape), settings, start=start
         )
@@ -64,7 +64,7 @@ def test_the_noise_is_that_of_the_step_it_starts_at(unet: Base, scheduler: str) 
     """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, at the timestep of the first step that is taken."""
     settings = CLIP.model_copy(update={"scheduler": scheduler})
     latents = torch.ones(1, 4, 4, 8, 8)
-    start = noised(unet, latents, settings, 0.6)
+    start = start_noised(unet, latents, settings, 0.6)
     assert start is not None and start.first == 4
     schedule = unet.scheduler(scheduler, settings.steps)
     alpha = float(schedule.alphas_cumprod[int(schedule.timesteps[4])])
@@ -89,7 +89,7 @@ def test_inversion_is_undone_by_sampling_unguided_under_the_same_prompt(base: Ba
     told = base.tell(base.encode_text(["", "a dog"]), torch.arange(4)[None])
 
     def back(source: str) -> float:
-        start = inverted(base, latents, source, settings, 0.6)
+        start = start_inverted(base, latents, source, settings, 0.6)
         assert (start.latents - latents).square().mean() > 0.05  # it went somewhere
         made = sample(
             base, guided(base, told, ClassifierFree(1)), tuple(latents.shape), settings, start=start
@@ -164,5 +164,5 @@ def test_every_frame_of_a_clip_is_read_at_its_own_moment(unet: Base, monkeypatch
         "tell",
         lambda self, text, moments: told.append(moments.flatten().tolist()) or real(self, text, moments),
     )
-    inverted(unet, unit_latents(unet), "a dog", CLIP.model_copy(update={"steps": 2}), 0.5)
+    start_inverted(unet, unit_latents(unet), "a dog", CLIP.model_copy(update={"steps": 2}), 0.5)
     assert told == [[0, 1, 2, 3, 4]]

@@ -17,7 +17,7 @@ from ccvd_cli.engine.attention import LayerTextAttention, attention_map
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.compose import generate, generate_batch, taking_part
 from ccvd_cli.engine.concept import Learner
-from ccvd_cli.engine.regions import Layout, RegionGuidance, Stage, Voices, boxes_of, covered
+from ccvd_cli.engine.regions import Layout, RegionGuidance, Turn, Voices, boxes_of, covered
 from ccvd_cli.regions import Region, parse
 from ccvd_cli.settings import SampleSettings
 
@@ -120,9 +120,7 @@ def test_outside_its_box_an_estimate_of_the_box_hears_the_empty_prompt(
 ) -> None:
     heard = []
     real = engine.spoken
-    monkeypatch.setattr(
-        compose, "spoken", lambda b, stage, a: heard.append(stage.voices) or real(b, stage, a)
-    )
+    monkeypatch.setattr(compose, "spoken", lambda b, turn, a: heard.append(turn.voices) or real(b, turn, a))
     for of in ("frame", "box"):
         generated(base, [concept(base, "V1")], regions=(LEFT,), frames=1, estimate_of=of)
     frame, box = heard
@@ -175,7 +173,7 @@ def test_adapters_of_a_region_act_in_the_region_only(base: Base, of_box: bool) -
     voices = voiced(base, LEFT, parse("a <V2> cat @ 0.5,0,1,0.5"), elsewhere=silence)
     masks = voices.layout.masks(voices.layout.height, voices.layout.width).flatten(2).bool()  # (K, F, N)
     for site in (base.sites_of("spatial")[0], base.sites_of("temporal")[0]):
-        adapter = engine.RegionalAdapter(Stage(voices), site)
+        adapter = engine.RegionalAdapter(Turn(voices), site)
         inside = masks.transpose(1, 2) if site.by_cell else masks  # as rows are: (N, F) or (F, N)
         each = (voices.rows, *inside.shape[1:], site.width)
         h = torch.randn(each).flatten(1, 2) if base.family == "wan" else torch.randn(each).flatten(0, 1)
@@ -201,7 +199,7 @@ def test_pixels_listen_to_their_own_region_and_attention_is_read_at_its_concept(
     text = torch.cat([torch.randn_like(voices.text[:2]), voices.text])
     plain = attn.processor
     assert isinstance(plain, LayerTextAttention)
-    out = engine.RegionAttention(plain, Stage(voices))(attn, hidden, text).view(each)
+    out = engine.RegionAttention(plain, Turn(voices))(attn, hidden, text).view(each)
     usual = plain(attn, hidden, text).view(each)
     asked = hidden.view(each)[engine.PROMPT]
     masks = voices.layout.masks(voices.layout.height, voices.layout.width).flatten(2).bool()
@@ -211,7 +209,7 @@ def test_pixels_listen_to_their_own_region_and_attention_is_read_at_its_concept(
     for row in (engine.EMPTY, engine.FIRST, engine.FIRST + 1):
         assert torch.equal(out[row], usual[row])
     voices.elsewhere = text[:1]
-    boxed = engine.RegionAttention(plain, Stage(voices))(attn, hidden, text).view(each)
+    boxed = engine.RegionAttention(plain, Turn(voices))(attn, hidden, text).view(each)
     assert torch.equal(boxed[: engine.FIRST], out[: engine.FIRST])
     for k in (0, 1):
         row = engine.FIRST + k
@@ -323,10 +321,10 @@ def test_where_boxes_overlap_each_has_all_of_its_own_estimate(base: Base) -> Non
     assert (masks[0] & masks[1]).any()
     site, frames = base.sites_of("spatial")[0], voices.layout.frames
     h = torch.randn(voices.rows * frames, masks.shape[2], site.width)
-    acted = engine.RegionalAdapter(Stage(voices), site)(h).unflatten(0, (voices.rows, -1))
+    acted = engine.RegionalAdapter(Turn(voices), site)(h).unflatten(0, (voices.rows, -1))
     attn = base.denoiser.get_submodule(site.name)
     text = torch.cat([torch.randn_like(voices.text[:2]), voices.text])
-    heard = engine.RegionAttention(attn.processor, Stage(voices))(attn, h, text)
+    heard = engine.RegionAttention(attn.processor, Turn(voices))(attn, h, text)
     heard, usual = (x.unflatten(0, (voices.rows, -1)) for x in (heard, attn.processor(attn, h, text)))
     for k in (0, 1):
         row, wide = engine.FIRST + k, voices.adapters[1 + k][site]
@@ -339,7 +337,7 @@ def test_where_boxes_overlap_each_has_all_of_its_own_estimate(base: Base) -> Non
 def test_attention_is_read_at_the_regions_own_name(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     cast: list[Voices] = []
     real = engine.spoken
-    monkeypatch.setattr(compose, "spoken", lambda b, stage, a: cast.append(stage.voices) or real(b, stage, a))
+    monkeypatch.setattr(compose, "spoken", lambda b, turn, a: cast.append(turn.voices) or real(b, turn, a))
     generated(base, [concept(base, "V1"), concept(base, "V2")], regions=(LEFT, RIGHT), frames=1)
     at = 1 if base.family == "wan" else 2  # behind CLIP's start token
     assert [row.nonzero().flatten().tolist() for row in cast[0].concepts] == [[at], [at]]  # "a <V1> dog"

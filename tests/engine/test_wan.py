@@ -24,7 +24,7 @@ from ccvd_cli.engine.bases import find_base, open_base
 from ccvd_cli.engine.bases.contract import TokenVectors
 from ccvd_cli.engine.bases.wan import REMEMBERED, WanBase, run_again
 from ccvd_cli.engine.compose import generate
-from ccvd_cli.engine.edit import edit, inverted
+from ccvd_cli.engine.edit import edit, start_inverted
 from ccvd_cli.engine.learn import learn_motion, learn_subject
 from ccvd_cli.engine.regions import in_latents
 from ccvd_cli.engine.sample import ClassifierFree, guided, sample
@@ -173,7 +173,7 @@ def test_noise_levels_are_shifted_as_the_base_says(wan: WanBase) -> None:
 def test_inversion_climbs_the_levels_that_sampling_falls(wan: WanBase) -> None:
     clean = torch.randn(1, *wan.latent_shape(5, 32, 32))
     settings = CLIP.model_copy(update={"scheduler": "ddim", "steps": 20})
-    start = inverted(wan, clean, "a dog", settings, 0.5)
+    start = start_inverted(wan, clean, "a dog", settings, 0.5)
     assert start.first == 10 and not torch.allclose(start.latents, clean, atol=0.1)
     text = wan.encode_text(["a dog"])
     back = sample(wan, guided(wan, text, ClassifierFree(1)), tuple(clean.shape), settings, start=start)

@@ -51,7 +51,7 @@ class Knowing(judge.Judge):
         self.answers = answers
         self.accuracy = dict.fromkeys(classes, 0.99)
 
-    def log_probabilities(self, clips, looks=8, windows=None):  # type: ignore[no-untyped-def]
+    def log_probabilities(self, clips, frames_read=8, windows=None):  # type: ignore[no-untyped-def]
         def of(names: tuple[str, ...], ranked: list[str]) -> torch.Tensor:
             return torch.tensor([-float(ranked.index(n)) if n in ranked else -9.0 for n in names])
 
@@ -145,7 +145,7 @@ def test_each_box_is_looked_into(exact: Exact, monkeypatch: pytest.MonkeyPatch) 
     seen: list[list[list[float]]] = []
     asked = exact.identity.log_probabilities
 
-    def heard(clips, looks=8, windows=None):  # type: ignore[no-untyped-def]
+    def heard(clips, frames_read=8, windows=None):  # type: ignore[no-untyped-def]
         seen.append(windows.tolist())
         return asked(clips)
 

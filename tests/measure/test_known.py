@@ -15,7 +15,7 @@ from torch import Tensor
 from ccvd_cli.__main__ import main
 from ccvd_cli.estimates import rate
 from ccvd_cli.measure.exact import Exact, Shown
-from ccvd_cli.measure.known import BLOCK, Judges, Truth, drawn, known, known_of_several
+from ccvd_cli.measure.known import BLOCK, Facts, Judges, drawn, known, known_of_several
 from ccvd_cli.world import heldout
 
 CLIP = torch.zeros(16, 3, 64, 64)
@@ -144,7 +144,7 @@ LEFT, RIGHT = (0.0, 0.1, 0.5, 1.0), (0.5, 0.1, 1.0, 1.0)
 
 def test_each_of_several_is_looked_for_in_its_own_box_by_who_knows_it() -> None:
     one, other, far = (heldout.subject(i).name for i in (3, 4, BLOCK + 3))
-    truths: list[Truth] = [{"subject": one}, {"subject": far}]
+    truths: list[Facts] = [{"subject": one}, {"subject": far}]
     asked = known_of_several(
         "a <V1> dog and a <V2> dog spinning in the snow",
         "a dog and a dog spinning in the snow",
@@ -170,7 +170,7 @@ def test_each_of_several_is_looked_for_in_its_own_box_by_who_knows_it() -> None:
 
 def test_of_two_motions_or_of_subjects_without_boxes_no_one_is_the_answer() -> None:
     one, other = (heldout.subject(i).name for i in (3, 4))
-    moved: list[Truth] = [
+    moved: list[Facts] = [
         {"subject": one},
         {"motion": "circling"},
         {"subject": other},
@@ -183,7 +183,7 @@ def test_of_two_motions_or_of_subjects_without_boxes_no_one_is_the_answer() -> N
     turned = known_of_several(said, plain, moved[::-1], [None, RIGHT, None, LEFT])
     assert turned == replace(asked, boxes=asked.boxes[::-1])
     assert known_of_several(said, plain, moved, [None] * 4).subject is None
-    alike: list[Truth] = [{"motion": "rocking"}, {"motion": "rocking"}]
+    alike: list[Facts] = [{"motion": "rocking"}, {"motion": "rocking"}]
     assert known_of_several(said, plain, alike, [None, None]).motion == "rocking"
 
 

@@ -11,7 +11,16 @@ from diffusers.models.attention_processor import Attention
 
 from ccvd_cli.engine.attention import LayerTextAttention, install_processors
 from ccvd_cli.engine.regions import covered
-from ccvd_cli.world.boxes import MOST, Heard, all_boxes, all_prompts, heard, loose_boxes, told_alone, within
+from ccvd_cli.world.boxes import (
+    MOST,
+    Heard,
+    all_boxes,
+    all_prompts,
+    centres_in,
+    hearing_boxes,
+    loose_boxes,
+    told_alone,
+)
 from ccvd_cli.world.captions import Mix, random_clip
 from ccvd_cli.world.corpus import undrawn
 from ccvd_cli.world.looks import OWN
@@ -26,7 +35,7 @@ def clips(count: int, *, together: float, seed: int = 0) -> list[Clip]:
 
 def test_masks_follow_what_moves() -> None:
     alone = [c for c in undrawn(250, 0) if len(c.actors) == 1]
-    masks = within(all_boxes(alone, boxes), 16).any(1).numpy()
+    masks = centres_in(all_boxes(alone, boxes), 16).any(1).numpy()
     columns = (masks.sum(2) * np.arange(16)).sum(-1) / masks.sum((2, 3))
     for clip, column in zip(alone, columns, strict=True):
         gone = column[-1] - column[0]
@@ -97,7 +106,7 @@ def test_the_denoiser_hears_boxes_only_meanwhile() -> None:
     where, tokens = torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), text.shape[2]
 
     def seen(said: torch.Tensor, present: bool) -> torch.Tensor:
-        with torch.no_grad(), heard(unet, where, torch.tensor([[present]]), tokens, (16, 8, 4)):
+        with torch.no_grad(), hearing_boxes(unet, where, torch.tensor([[present]]), tokens, (16, 8, 4)):
             out: torch.Tensor = unet(x, t, said.flatten(1, 2)).sample
         return out
 

@@ -53,7 +53,9 @@ def task(monkeypatch: pytest.MonkeyPatch) -> tuple[Denoising, list[SimpleNamespa
     heard: list[SimpleNamespace] = []
     names = ("denoiser", "where", "present", "tokens", "sizes")
     monkeypatch.setattr(
-        denoising, "heard", lambda *a: heard.append(SimpleNamespace(**dict(zip(names, a, strict=True))))
+        denoising,
+        "hearing_boxes",
+        lambda *a: heard.append(SimpleNamespace(**dict(zip(names, a, strict=True)))),
     )
     return task, heard
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccvd_cli.world.boxes import told_alone
 from ccvd_cli.world.captions import Mix, random_clip
-from ccvd_cli.world.manners import IN_STYLE, STYLE, looks_heldout, manners, numbers, random_manner
+from ccvd_cli.world.manners import IN_STYLE, STYLE, is_heldout_style, manners, numbers, random_manner
 from ccvd_cli.world.motions import is_way
 from ccvd_cli.world.render import COLOURS, Actor, Clip, render
 from ccvd_cli.world.styles import STYLES, drawn, filtered, is_manner, manner
@@ -42,7 +42,7 @@ def test_whatever_can_be_seen_of_a_manner_is_in_its_numbers(seed: int) -> None:
 
 def test_no_manner_is_a_held_out_style_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    assert not any(looks_heldout(random_manner(rng)) for _ in range(30))
+    assert not any(is_heldout_style(random_manner(rng)) for _ in range(30))
     nothing = drawn(manner(0))
     plain = replace(nothing, ink=(0, 0, 0), paper=(1, 1, 1), levels=0, colour=1, turned=0, lines=0, corners=0)
     sepia = replace(plain, ink=(0.04,) * 3, paper=(1.12, 0.86, 0.59), colour=0.0)
@@ -53,7 +53,7 @@ def test_no_manner_is_a_held_out_style_or_none(monkeypatch: pytest.MonkeyPatch) 
     assert np.allclose(negative(frames), STYLES["negative"](frames), atol=1e-5)
     for double in (plain, sepia, negative):
         monkeypatch.setattr("ccvd_cli.world.styles.drawn", lambda _, double=double: double)
-        assert looks_heldout(manner(0))
+        assert is_heldout_style(manner(0))
 
 
 def test_named_styles_are_as_they_are_and_others_unknown() -> None:

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from ccvd_cli.world import models
-from ccvd_cli.world.training import Average, Run, autocast
+from ccvd_cli.world.training import Average, Stretch, autocast
 
 
-def start(folder: Path) -> tuple[Run, nn.Module]:
+def start(folder: Path) -> tuple[Stretch, nn.Module]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 2))
     groups = [{"params": list(model.parameters()), "lr": 1e-2, "base_lr": 1e-2}]
-    return Run(folder, "toy", {"net": model}, groups, minutes=1, decay=0.9), model
+    return Stretch(folder, "toy", {"net": model}, groups, minutes=1, decay=0.9), model
 
 
-def train(run: Run, model: nn.Module, steps: range) -> None:
+def train(run: Stretch, model: nn.Module, steps: range) -> None:
     for step in steps:
         x = torch.randn(8, 5, generator=torch.Generator().manual_seed(step))
         run.update({"loss": model(x).square().mean()}, lr_scale=1 / (1 + step))
 
 
-def everything(run: Run, model: nn.Module) -> dict[str, Tensor]:
+def everything(run: Stretch, model: nn.Module) -> dict[str, Tensor]:
     """Weights, their averages and the optimiser's moments."""
     states = run.optimizer.state_dict()["state"]
     return {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ccvd_cli.world.captions import Mix, random_clip
 from ccvd_cli.world.motions import HELDOUT_MOTIONS, is_way, trajectory, way
 from ccvd_cli.world.render import FRAMES, Clip, boxes
-from ccvd_cli.world.ways import MOMENTS, PERFORMING, WAY, features, looks_heldout, random_way, ways
+from ccvd_cli.world.ways import MOMENTS, PERFORMING, WAY, features, is_heldout_path, random_way, ways
 
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -26,9 +26,9 @@ def test_a_way_goes_somewhere_and_stays_where_it_can_be_seen(seed: int) -> None:
 
 
 def test_no_way_is_a_held_out_motion() -> None:
-    assert all(looks_heldout(trajectory(name, FRAMES)) for name in HELDOUT_MOTIONS)
+    assert all(is_heldout_path(trajectory(name, FRAMES)) for name in HELDOUT_MOTIONS)
     rng = np.random.default_rng(0)
-    assert not any(looks_heldout(trajectory(random_way(rng), FRAMES)) for _ in range(50))
+    assert not any(is_heldout_path(trajectory(random_way(rng), FRAMES)) for _ in range(50))
 
 
 @given(SEEDS, SEEDS)

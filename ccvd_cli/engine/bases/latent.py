@@ -169,7 +169,7 @@ class LatentBase(Base):
             return states[:, None].expand(-1, self.text_layers, -1, -1)
         known = self.tokenizer.get_added_vocab()
         repeated = ids.repeat_interleave(self.text_layers, 0)  # rows ordered prompt by prompt, layer by layer
-        with self._placed(repeated, {known[t.placeholder]: t.vectors for t in tokens}):
+        with self._reading_vectors(repeated, {known[t.placeholder]: t.vectors for t in tokens}):
             states = self._encode(repeated)
         return states.unflatten(0, (len(prompts), self.text_layers))
 
@@ -192,7 +192,7 @@ class LatentBase(Base):
         return states
 
     @contextmanager
-    def _placed(self, ids: Tensor, vectors: dict[int, Tensor]) -> Iterator[None]:
+    def _reading_vectors(self, ids: Tensor, vectors: dict[int, Tensor]) -> Iterator[None]:
         """Within it, the embedding layer answers placeholder ids of row r with layer (r mod L)'s vector."""
         table = self.text_encoder.get_input_embeddings()
         layer = torch.arange(len(ids), device=ids.device) % self.text_layers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..results import Result, Shot, Standing, standings, told
+from ..results import Result, Shot, Standing, means_over_tasks, standings
 
 COMPARED = 12  # prompts of a stream that are shown side by side
 
@@ -64,7 +64,7 @@ def _curves(results: Sequence[Result]) -> dict[str, list[tuple[float, float]]]:
     values: dict[str, dict[int, list[float]]] = {}
     for result in results:
         if len(result.scores) == result.order:
-            for metric, _, mean in told([result]):
+            for metric, _, mean in means_over_tasks([result]):
                 values.setdefault(metric, {}).setdefault(result.order, []).append(mean)
     # The first task's concept alone and all of them at the end are no curve.
     last = max((r.tasks for r in results), default=0)
@@ -75,7 +75,7 @@ def _kept(results: Sequence[Result]) -> dict[str, dict[str, list[tuple[float, fl
     """Of concepts that were scored again after further tasks."""
     values: dict[str, dict[str, dict[int, list[float]]]] = {}
     for result in results:
-        for metric, concept, mean in told([result]):
+        for metric, concept, mean in means_over_tasks([result]):
             of = values.setdefault(metric, {}).setdefault(concept, {})
             of.setdefault(result.order, []).append(mean)
     found = {m: {c: _points(of) for c, of in by.items() if len(of) > 1} for m, by in values.items()}

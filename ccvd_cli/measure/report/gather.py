@@ -16,6 +16,7 @@ from ...comparable import asked_alike
 from ...errors import UNREADABLE, UsageError
 from ...estimates import Estimate
 from ...paths import sha256
+from ...regions import Box
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
 from ..forgetting import Forgetting, forgetting
@@ -32,7 +33,6 @@ GENERATIONS = 24  # latest ones of which weights and regions are shown
 LOOKED_AT = 2000  # latest ones among which everybody's clips are sought
 PLACED = 6  # clips of which regions are shown
 _SCORES = "scores.jsonl"  # as evaluate.py calls it, which needs torch
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def gather(registry: Registry, evaluation: Path, references: Mapping[str, Path],
                 sources(concept.data, references[concept.name], part) if concept.name in references else [],
             )
         )
-    placed = (shown for path, about in made if (shown := _placed(path, about, part)))
+    placed = (shown for path, about in made if (shown := _shown_regions(path, about, part)))
     return Gathered(
         cards,
         relevance([about for _, about in made]),
@@ -175,7 +175,7 @@ def _read(paths: Iterable[Path]) -> Iterator[tuple[Path, Sidecar]]:
             yield (path.with_name(Path(about.files[0]).name) if frames else path), about
 
 
-def _placed(path: Path, about: Sidecar, part: Part) -> Placed | None:
+def _shown_regions(path: Path, about: Sidecar, part: Part) -> Placed | None:
     """In the first frame; in a middle one and the last as well if a region moves."""
     regions = about.sample_settings.regions
     moving = any(len(r.keyframes) > 1 for r in regions)
