@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # the registry's rule for na
 # How a sentence names a kind, and which kinds have no business there. A subject stands anywhere, and "a <V7> painting" may mean a style.
 _ROLES = {
     "motion": (
-        re.compile(r"\bperforming\s+(?:the\s+|an?\s+)?<(?P<name>[^<>]*)>", re.IGNORECASE),
+        re.compile(r"\b(?:performing|doing)\s+(?:the\s+|an?\s+)?<(?P<name>[^<>]*)>", re.IGNORECASE),
         {"subject", "style"},
     ),
     "style": (
@@ -25,7 +25,9 @@ _ROLES = {
         {"subject", "motion"},
     ),
     "subject": (
-        re.compile(r"\b(?P<performed>performing\s+)?(?:an?|my|one)\s+<(?P<name>[^<>]*)>", re.IGNORECASE),
+        re.compile(
+            r"\b(?P<performed>(?:performing|doing)\s+)?(?:an?|the|my|one)\s+<(?P<name>[^<>]*)>", re.IGNORECASE
+        ),
         {"motion"},
     ),
 }

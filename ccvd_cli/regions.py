@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,6 +106,13 @@ class Region(BaseModel):
         share = (frame - a.frame) / (b.frame - a.frame)
         x0, y0, x1, y1 = ((1 - share) * p + share * q for p, q in zip(a.box, b.box, strict=True))
         return x0, y0, x1, y1
+
+    def at(self, frames: Sequence[int]) -> Region:
+        """The region of a clip that has only these frames of this one."""
+        if len(self.keyframes) == 1:
+            return self
+        boxes = tuple(Keyframe(frame=k, box=self.box_at(frame)) for k, frame in enumerate(frames))
+        return self.model_copy(update={"keyframes": boxes})
 
     def __str__(self) -> str:
         if len(self.keyframes) == 1:

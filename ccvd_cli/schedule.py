@@ -11,8 +11,15 @@ def weights(schedule: str, steps: int) -> list[float]:
     """A weight per step.
 
     Raises:
-        ValueError: not of the form W@UNTIL,...,W with rising shares between 0 and 1; says what is wrong.
+        ValueError: not of the form W@UNTIL,...,W with rising shares between 0 and 1; says what is wrong, and how it is written.
     """
+    try:
+        return _weights(schedule, steps)
+    except ValueError as error:
+        raise ValueError(f"{error}; write it as 0.4@0.1,0.8") from None
+
+
+def _weights(schedule: str, steps: int) -> list[float]:
     *phases, last = (part.strip() for part in schedule.split(","))
     ends = [_phase(part) for part in phases]
     final = _number(last, "weight", 2)
@@ -26,7 +33,7 @@ def weights(schedule: str, steps: int) -> list[float]:
 def _phase(text: str) -> tuple[float, float]:
     weight, at, until = text.partition("@")
     if not at:
-        raise ValueError(f"'{text}' says not until when; write it as 0.4@0.1")
+        raise ValueError(f"'{text}' says not until when")
     return _number(weight, "weight", 2), _number(until, "share of the steps", 1)
 
 

@@ -44,6 +44,19 @@ def test_what_is_written_reads_the_same(boxes: dict[int, tuple[float, float, flo
     assert Region.model_validate_json(region.model_dump_json()) == region
 
 
+@given(
+    st.dictionaries(st.integers(0, 30), box, min_size=1, max_size=4), st.sets(st.integers(0, 40), min_size=1)
+)
+def test_of_some_frames_a_region_is_what_it_is_there(
+    boxes: dict[int, tuple[float, float, float, float]], taken: set[int]
+) -> None:
+    keyframes = tuple(Keyframe(frame=f, box=b) for f, b in sorted(boxes.items()))
+    region, frames = Region(prompt="a <V1> dog", keyframes=keyframes), sorted(taken)
+    fewer = region.at(frames)
+    assert [fewer.box_at(k) for k in range(len(frames))] == [region.box_at(f) for f in frames]
+    assert Region.model_validate_json(fewer.model_dump_json()) == fewer
+
+
 @given(st.text(max_size=40))
 def test_nothing_but_a_usage_error_comes_of_nonsense(text: str) -> None:
     try:

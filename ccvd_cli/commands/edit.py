@@ -89,14 +89,15 @@ def edit(
 ) -> None:
     """Make a clip anew under a prompt.
 
-    The new clip takes as long as the old one and has its size: frames are squeezed to what the base makes, and stretched again.
+    The new clip takes as long as the old one, with its size and frame rate, but without sound. Frames are squeezed to what the base makes,
+    and stretched again.
 
-    Of a clip with more frames than the base makes, so many are taken at equal distances, and shown longer.
+    Of a clip with more frames than --frames, so many are taken at equal distances, and each new one is held until the next.
     """
     with session.registry() as registry:
         request = _prepare(session, registry, Given(video, prompt, how, out, sampling, regions, base))
         if regions.preview_regions:
-            placing.preview(regions, request.settings, as_json=out.json, automatic=False)
+            placing.preview(regions, request.settings, as_json=out.json, edited=request.film.count)
             return
         opened = load(session, registry, request)
         if regions.explain:
@@ -136,7 +137,9 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
     if wanted.method == "ddim":
         changed["scheduler"] = "ddim"
     settings = settings.model_copy(update=changed)
-    settings = placing.placed(session, replace(asked, widen=False), settings, given.regions, automatic=False)
+    settings = placing.placed(
+        session, replace(asked, widen=False), settings, given.regions, edited=film.count
+    )
     return Edit(
         **{**vars(asked), "settings": settings},
         video=video,
@@ -177,8 +180,10 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
     base, (height, width) = opened.base, written_size(request.path, film.size)
     session.say(_plan(request))
     with progress(quiet=session.quiet) as report:
-        frames = edit(base, film.frames, request.prompt, opened.learners, settings, request.how, report)
-    files = media.write_clip(frames, request.path, film.fps, size=film.size)
+        at = settings.model_copy(update={"regions": tuple(r.at(film.taken) for r in settings.regions)})
+        frames = edit(base, film.frames, request.prompt, opened.learners, at, request.how, report)
+    held, fps = _timed(request)
+    files = media.write_clip(film.held(frames) if held else frames, request.path, fps, size=film.size)
     told = sidecar.describe(
         request.prompt,
         settings,
@@ -191,7 +196,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
             **request.how.model_dump(),
             video=as_text(Path(request.video.name)),
             sha256=film.digest,
-            fps=film.fps,
+            fps=fps,
             height=height,
             width=width,
         ),
@@ -200,12 +205,23 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
     return told, files
 
 
+def _timed(request: Edit) -> tuple[bool, float]:
+    """Whether frames are held until there are as many as the clip has, and how many are shown a second.
+
+    Pictures have no time, and GIF counts in hundredths of a second: many short frames would add up to another duration.
+    """
+    film = request.film
+    held = request.path.suffix.lower() in (".mp4", ".webp")
+    return held, film.fps if held else len(film.frames) / film.seconds
+
+
 def _plan(request: Edit) -> str:
     """What will be done to the clip, in one line."""
     film, settings = request.film, request.settings
     count, (height, width) = len(film.frames), written_size(request.path, film.size)
+    _, fps = _timed(request)
     taken = f"all {count} frames" if count == film.count else f"{count} of its {film.count} frames"
     return (
         f"Editing {request.video.name} with seed {settings.seed}: {taken} at {settings.width}x{settings.height}; "
-        f"written at {width}x{height} and {film.fps:.4g} frames per second, to take {film.seconds:.2f} s as before."
+        f"written at {width}x{height} and {fps:.4g} frames per second, to take {film.seconds:.2f} s as before."
     )

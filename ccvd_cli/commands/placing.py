@@ -32,27 +32,32 @@ def placed(
     settings: SampleSettings,
     options: RegionOptions,
     *,
-    automatic: bool = True,
+    edited: int | None = None,
 ) -> SampleSettings:
-    """`settings` as they are if they have regions; without any, and if `automatic`, with a place for each of several subjects.
+    """`settings` as they are if they have regions; without any, with a place for each of several subjects. Who edits has to ask for them.
+
+    edited: frames of the clip that is edited.
 
     Raises:
         UsageError: a region does not fit the clip.
     """
     if settings.regions:
+        settings = check_fit(settings, request.source, edited)
         _tell_of_room(session, request, settings)
-    elif automatic if options.auto_regions is None else options.auto_regions:
+        return settings
+    if edited is None if options.auto_regions is None else options.auto_regions:
         settings = _in_a_row(session, request, settings)
-    return check_fit(settings, request.source, whole=automatic)
+    return check_fit(settings, request.source, edited)
 
 
-def check_fit(settings: SampleSettings, source: str, *, whole: bool = True) -> SampleSettings:
+def check_fit(settings: SampleSettings, source: str, edited: int | None = None) -> SampleSettings:
     """The same settings. Raises UsageError for a size that the base `source` cannot make, and for regions that do not fit it.
 
-    whole: whether its length counts too; that of a clip that is edited need not be one that the base can make.
+    edited: frames of the clip that is edited, which those of regions count; what is taken of it is made somewhat longer where it must be.
     """
     base = find_base(source)
-    base.check_size(settings.height, settings.width, settings.frames if whole else 1)
+    frames = settings.frames if edited is None else base.frames_for(settings.frames)
+    base.check_size(settings.height, settings.width, frames)
     if settings.windows and base.own_size is None:
         raise UsageError(
             f"--windows: base {base.name} does not say what its own size is.", "Leave --windows out."
@@ -61,14 +66,14 @@ def check_fit(settings: SampleSettings, source: str, *, whole: bool = True) -> S
         from .. import regions
 
         cells = max(1, settings.width // base.stride), max(1, settings.height // base.stride)
-        regions.check(settings.regions, frames=settings.frames, cells=cells)
+        regions.check(settings.regions, frames=edited or settings.frames, cells=cells)
     return settings
 
 
 def _tell_of_room(session: Session, request: Request, settings: SampleSettings) -> None:
     """Boxes that somebody chose stay in a frame of the base's own size, which is small for several subjects."""
     subjects = {c.name for c in request.concepts if c.kind == "subject"}
-    boxes = sum(not subjects.isdisjoint(prompts.named(region.prompt)) for region in settings.regions)
+    boxes = len(subjects & {name for region in settings.regions for name in region.names})
     own = find_base(request.source).own_size
     if boxes > 1 and request.widen and settings.windows is None and own == (settings.height, settings.width):
         session.say(
@@ -106,9 +111,13 @@ def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> S
 
 
 def preview(
-    options: RegionOptions, settings: SampleSettings, *, as_json: bool, automatic: bool = True
+    options: RegionOptions, settings: SampleSettings, *, as_json: bool, edited: int | None = None
 ) -> None:
-    """Draws the boxes into --preview-regions, and says so on stdout. Raises UsageError without a box, or for a file that cannot be written."""
+    """Draws the boxes into --preview-regions, and says so on stdout. `edited` as for `placed`.
+
+    Raises:
+        UsageError: there is no box, or the file cannot be written.
+    """
     from .. import regions
     from ..outputs import check_output
     from ..region_preview import draw
@@ -123,7 +132,7 @@ def preview(
         raise UsageError(
             "There are no regions to draw: --no-auto-regions.", "Give --region, or leave it out."
         )
-    if not settings.regions and not (automatic or options.auto_regions):
+    if not settings.regions and edited is not None and not options.auto_regions:
         raise UsageError(
             "There are no regions to draw.", "Give --region, or --auto-regions for boxes side by side."
         )
@@ -133,7 +142,8 @@ def preview(
             f"Give --region, or name two to {regions.MOST} subjects in the prompt, each once.",
         )
     check_output(options.preview_regions)
-    draw(settings.regions, (settings.width, settings.height), settings.frames, options.preview_regions)
+    frames = edited or settings.frames
+    draw(settings.regions, (settings.width, settings.height), frames, options.preview_regions)
     if as_json:
         emit_json({"regions": [str(r) for r in settings.regions], "preview": options.preview_regions})
     else:

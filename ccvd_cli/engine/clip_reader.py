@@ -41,12 +41,13 @@ class _Probe:
 
 @dataclass(frozen=True)
 class Whole:
-    """A clip from its beginning to its end. `pixels` (F, height, width, 3) are F of its `count` frames, of one duration each.
+    """A clip from its beginning to its end. `pixels` (F, height, width, 3) are F of its `count` frames, those of `taken`, for one duration each.
 
     `seconds` is how long it takes; `shown` is its own (height, width), upright and with square pixels.
     """
 
     pixels: Pixels
+    taken: tuple[int, ...]
     count: int
     seconds: float
     shown: tuple[int, int]
@@ -91,7 +92,8 @@ def read_whole(path: Path, *, size: tuple[int, int] | None = None, most: int) ->
     picked, spans = _read(path, probe, (height, width), partial(evenly_at, most=most))
     method = Image.Resampling.LANCZOS
     pixels = np.stack([np.asarray(Image.fromarray(x).resize((width, height), method)) for x in picked])
-    return Whole(pixels, len(spans), _seconds(spans), (probe.height, probe.width))
+    taken = tuple(evenly_at(spans, most).tolist())
+    return Whole(pixels, taken, len(spans), _seconds(spans), (probe.height, probe.width))
 
 
 def evenly_at(spans: Spans, most: int) -> npt.NDArray[np.int64]:

@@ -52,12 +52,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Film:
-    """One clip from its beginning to its end, to be made anew: `frames` (F, 3, H, W) in [-1, 1], F of its `count`.
+    """One clip from its beginning to its end, to be made anew: `frames` (F, 3, H, W) in [-1, 1], those `taken` of its `count`.
 
     `seconds` is how long it takes, `size` its own (height, width) in pixels, `digest` the sha256 of the file, hex.
     """
 
     frames: Tensor
+    taken: tuple[int, ...]
     count: int
     seconds: float
     size: tuple[int, int]
@@ -65,8 +66,12 @@ class Film:
 
     @property
     def fps(self) -> float:
-        """At which so many frames take as long as the clip."""
-        return len(self.frames) / self.seconds
+        """Its own frames per second; their mean, if they are of uneven length."""
+        return self.count / self.seconds
+
+    def held(self, frames: Tensor) -> Tensor:
+        """As many frames as the clip has, of those (F, ...) made of the ones that were taken: each is held until the next."""
+        return frames[torch.arange(self.count) * len(frames) // self.count]
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -134,7 +139,7 @@ def load_film(path: Path, *, size: tuple[int, int] | None = None, most: int) -> 
         raise UsageError(f"Cannot read '{path}': {error}.", advice) from error
     except OSError as error:
         raise UsageError(f"Cannot read '{path}': {error.strerror}.", advice) from error
-    return Film(_tensor(whole.pixels), whole.count, whole.seconds, whole.shown, digest)
+    return Film(_tensor(whole.pixels), whole.taken, whole.count, whole.seconds, whole.shown, digest)
 
 
 def _tensor(pixels: Pixels) -> Tensor:

@@ -16,7 +16,9 @@ from PIL import Image
 
 from ccvd_cli import outputs, settings
 from ccvd_cli.engine import bases
+from ccvd_cli.engine import edit as editing
 from ccvd_cli.engine.media import write_clip
+from ccvd_cli.regions import Region
 
 FEW = ("--steps", "3", "--height", "32", "--width", "32")
 
@@ -42,14 +44,17 @@ def test_length_size_and_seed_are_kept(ccvd: Ccvd, tiny: Path, video: Path, cwd:
     run = ccvd(*shared, "--frames", 5, "--out", "a.mp4")
     assert (run.code, run.out) == (0, "a.mp4\n"), run.err
     assert "Editing in.mp4 with seed 7: 5 of its 12 frames at 32x32;" in run.err
-    assert "written at 60x40 and 2.5 frames per second, to take 2.00 s as before." in run.err
+    assert "written at 60x40 and 6 frames per second, to take 2.00 s as before." in run.err
     frames, seconds, width, height = facts(cwd / "a.mp4")
-    assert (frames, width, height) == (5, 60, 40) and seconds == pytest.approx(2, abs=0.01)
+    assert (frames, width, height) == (12, 60, 40) and seconds == pytest.approx(2, abs=0.01)
     every = ccvd(*shared, "--out", "b.mp4")  # fewer than the base makes: all of them
     assert "all 12 frames at 32x32" in every.err
     assert facts(cwd / "b.mp4")[:2] == (12, pytest.approx(2, abs=0.01))
+    shown = ccvd(*shared, "--frames", 5, "--out", "a.gif")
+    assert "written at 60x40 and 2.5 frames per second" in shown.err
     for name in ("c.png", "d.png"):
         assert ccvd(*shared, "--frames", 2, "--out", name).code == 0
+    assert len(list(cwd.glob("c_*.png"))) == 2
     assert (cwd / "c_001.png").read_bytes() == (cwd / "d_001.png").read_bytes()
 
 
@@ -239,3 +244,36 @@ def test_boxes_of_an_edit_are_asked_for(ccvd: Ccvd, video: Path, teach: Callable
     run = ccvd(*line)
     assert run.code == 2 and "--auto-regions for boxes side by side" in run.err, run.err
     assert ccvd(*line, "--auto-regions").code == 0
+
+
+def test_keyframes_of_an_edit_count_the_clips_own_frames(
+    ccvd: Ccvd, tiny: Path, photos: Path, video: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("--base", tiny, "--class-noun", "dog", *QUICK, "--no-preview")
+    assert ccvd("learn-subject", "--images", photos, *line).code == 0
+    asked = ("edit", "--video", video, "a <V1> dog", *FEW, "--frames", 4)
+    boxes = "a <V1> dog @ 0: 0,0,0.5,1 ; {}: 0.5,0,1,1"
+    run = ccvd(*asked, "--region", boxes.format(12), "--out", "a.gif")
+    assert run.code == 2 and "the clip's last frame is 11" in run.err
+    heard: list[tuple[Region, ...]] = []
+    real = editing.edit
+    monkeypatch.setattr(editing, "edit", lambda *a: heard.append(a[4].regions) or real(*a))
+    run = ccvd(*asked, "--region", boxes.format(11), "--out", "a.gif")
+    assert run.code == 0, run.err
+    told = json.loads((cwd / "a.gif.json").read_text())["settings"]
+    assert [k["frame"] for k in told["regions"][0]["keyframes"]] == [0, 11]
+    ((region,),) = heard
+    lefts = [round(11 * region.box_at(k)[0] / 0.5) for k in range(4)]
+    assert lefts == [1, 4, 7, 10]  # the frames that were taken
+    preview = ccvd(*asked, "--region", boxes.format(11), "--preview-regions", "boxes.png")
+    assert preview.code == 0, preview.err
+
+
+def test_more_frames_than_the_base_makes_are_told_before_it_is_loaded(
+    ccvd: Ccvd, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(torch.rand(40, 3, 32, 32), cwd / "long.mp4", 25)
+    monkeypatch.setattr(bases, "open_base", None)  # must not be reached
+    run = ccvd("edit", "--video", "long.mp4", "a dog", "--base", "mini", "--frames", 40)
+    assert run.code == 2 and "40 frames are more than base mini can make" in run.err
+    assert "Loading base" not in run.err and "at most 32" in run.err

@@ -86,6 +86,10 @@ def test_own_boxes_in_a_small_frame_are_told_of_a_wider_one(ccvd: Ccvd, taught: 
     for more in (("--width", 112, "--windows"), ("--no-windows",), ("--width", 64)):
         run = ccvd(*asked, *more)
         assert run.code == 0 and "share a frame" not in run.err
+    twice = ("generate", "a <V1> dog", "--base", "mini", "--region", LEFT, "--region", LEFT)
+    refused = ccvd(*twice, "--preview-regions", "p.png")
+    assert refused.code == 2 and "2 regions, but only 1 concept" in refused.err
+    assert "share a frame" not in refused.err
     one = ccvd("generate", "a <V1> dog", "--base", "mini", "--region", LEFT, "--preview-regions", "p.png")
     assert one.code == 0 and "share a frame" not in one.err
 

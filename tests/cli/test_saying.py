@@ -58,6 +58,8 @@ def test_each_kind_in_its_place(prompt: str) -> None:
         ("a dog performing the <V7>", "'performing the <V7>' in the prompt: V7 is a style, not a motion."),
         ("a dog in the style of <V1>", "'style of <V1>' in the prompt: V1 is a subject, not a style."),
         ("a <V3> dog", "'a <V3>' in the prompt: V3 is a motion, not a subject."),
+        ("the <V3> dog", "'the <V3>' in the prompt: V3 is a motion, not a subject."),
+        ("a dog doing a <V7>", "'doing a <V7>' in the prompt: V7 is a style, not a motion."),
         ("<V3> performing <V3> in <V7> style and in <V3> style", "V3 is a motion, not a style."),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from media_material import (
     QUARTERS,
     brightness,
@@ -102,8 +103,10 @@ def test_a_film_is_read_from_its_beginning_to_its_end(
     path = write_video(tmp_path / name, [quarters()] * 10, fps=5, codec=codec, pix_fmt=pix_fmt)
     film = load_film(path, size=(16, 48), most=4)
     assert film.frames.shape == (4, 3, 16, 48) and film.count == 10 and film.size == (48, 64)
-    assert film.seconds == pytest.approx(2, abs=0.02) and film.fps == pytest.approx(2, abs=0.02)
+    assert film.seconds == pytest.approx(2, abs=0.02) and film.fps == pytest.approx(5, abs=0.02)
     assert corners(film.frames[0]) == QUARTERS
+    assert film.taken == (1, 3, 6, 8)
+    assert film.held(torch.arange(4)).tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
 
 
 def test_a_film_is_squeezed_not_cropped(tmp_path: Path) -> None:

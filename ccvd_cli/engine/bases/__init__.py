@@ -65,6 +65,10 @@ class Found:
         """Frames of a clip per frame of its latents, which begin with one alone."""
         return int(2 ** sum(self._config("vae").get("temperal_downsample", ())))  # its spelling
 
+    def frames_for(self, frames: int) -> int:
+        """The least number of frames that such a base can make, so many or more."""
+        return 1 + -(-(frames - 1) // self.frame_stride) * self.frame_stride
+
     @property
     def own_cells(self) -> tuple[int, int] | None:
         """Height and width of the latents that its denoiser was trained on, if it says."""

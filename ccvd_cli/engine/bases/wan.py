@@ -191,8 +191,7 @@ class WanBase(Base):
         return channels, 1 + (frames - 1) // self._found.frame_stride, height // stride, width // stride
 
     def frames_for(self, frames: int) -> int:
-        stride = self._found.frame_stride
-        return 1 + -(-(frames - 1) // stride) * stride
+        return self._found.frames_for(frames)
 
     # -- flow ---------------------------------------------------------------------------------------------------------------
 
