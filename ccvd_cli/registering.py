@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ccvd_registry import DataFile, NewConcept
@@ -20,9 +20,10 @@ def new_concept(
     recipe: Recipe,
     *,
     data: Sequence[DataFile] = (),
+    how: Mapping[str, Any] | None = None,
     started: datetime | None = None,
 ) -> NewConcept:
-    """A learner with how it was learned: `data` are the files, `started` is aware (None: now)."""
+    """A learner with how it was learned: `data` are the files, `how` is what the recipe does not say, `started` is aware (None: now)."""
     from ccvd_registry import NewConcept
 
     return NewConcept(
@@ -33,6 +34,7 @@ def new_concept(
         seed=recipe.seed,
         recipe=recipe.model_dump(mode="json"),
         data=list(data),
+        how=dict(how or {}),
         loss_curve=learner.loss_curve,
         adapter=learner.adapter_bytes(),
         embedding=learner.embedding_bytes(),

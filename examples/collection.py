@@ -31,7 +31,7 @@ from ccvd_cli.world.judge import Judge
 from ccvd_cli.world.judge_making import judges_folder
 from ccvd_cli.world.judge_material import WHOLE
 from ccvd_cli.world.parts import pixels
-from ccvd_registry import DataFile, Registry
+from ccvd_registry import Registry
 
 CPU = torch.device("cpu")
 T = TypeVar("T")
@@ -56,11 +56,11 @@ class Collection:
             learners = self._learn(name)
             names = " and ".join(learner.name for learner in learners)
             print(f"learned {names} in {time.monotonic() - started:.0f} s", flush=True)
-            new = [new_concept(x, self.base, self.recipes[x.kind], data=self._ways(x.kind)) for x in learners]
+            new = [new_concept(x, self.base, self.recipes[x.kind], how=self._how(x.kind)) for x in learners]
             known |= {c.name: c for c in self.registry.add_all(new)}
         kind = self.material(name)[0]
         recipe = self.recipes[kind].model_dump(mode="json")
-        if (known[name].recipe, known[name].data) != (recipe, self._ways(kind)):
+        if (known[name].recipe, known[name].how) != (recipe, self._how(kind)):
             raise SystemExit(f"{name} was learned in another way: take another --home")
         return Learner.load(known[name], self.base)
 
@@ -106,10 +106,10 @@ class Collection:
             how["masks"] = self._masks(name)
         return [learn_subject(self.base, material, kind=kind, **how)]
 
-    def _ways(self, kind: str) -> list[DataFile]:
+    def _how(self, kind: str) -> dict[str, bool]:
         """How it is learned besides the recipe, as the registry keeps it."""
-        flags = ["true masks"] * self.masks + ["pairs"] * self.pairs
-        return [{"file": flag, "sha256": ""} for flag in flags if kind == "subject"]
+        ways = {"true masks": self.masks, "pairs": self.pairs}
+        return {way: True for way, taken in ways.items() if taken and kind == "subject"}
 
     def _pupil(self, who: heldout.HeldoutSubject) -> Subject:
         return Subject(who.name, who.noun, self.material(who.name)[2], self._masks(who.name))

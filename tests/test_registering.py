@@ -26,7 +26,7 @@ def test_all_of_a_learner_is_stored_under_its_own_name() -> None:
     new = new_concept(learner, BASE, recipe, data=data, started=started)  # type: ignore[arg-type]
     assert (new.name, new.kind, new.class_noun, new.base) == ("V7", "subject", "dog", BASE)
     assert (new.seed, new.recipe["adapter_steps"], new.started) == (3, 17, started)
-    assert (new.data, new.loss_curve, new.sites) == (data, [1.0, 0.5], 2)
+    assert (new.data, new.loss_curve, new.sites, new.how) == (data, [1.0, 0.5], 2, {})
     assert new.parameters == tokens.numel() + sum(
         p.numel() for a in adapters.values() for p in a.parameters()
     )

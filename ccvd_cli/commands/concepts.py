@@ -129,6 +129,7 @@ def show(
             "created": date(concept.created),
             "size": f"{size(concept.bytes)}: {concept.parameters:,} parameters at {concept.sites} sites",
             "learned from": ", ".join(_told(file) for file in concept.data),
+            **_how(concept),
             "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items() if value != ""),
             "seed": concept.seed,
             "loss": f"{curve[0]:.4f} at first, {curve[-1]:.4f} at last" if curve else "not recorded",
@@ -137,6 +138,13 @@ def show(
     )
     if evaluations:
         tell(concept.kind, evaluations)
+
+
+def _how(concept: ConceptView) -> dict[str, str]:
+    """The size that it was learned at, and who beside it, of concepts that say so."""
+    how = concept.how
+    facts = {"learned at": f"{how['width']}x{how['height']}"} if {"width", "height"} <= how.keys() else {}
+    return facts | ({"learned beside": ", ".join(how["beside"])} if how.get("beside") else {})
 
 
 def _told(file: DataFile) -> str:
@@ -177,6 +185,6 @@ def _everything(concept: ConceptView) -> dict[str, Any]:
     keys = (
         *_LISTED,
         *("base_family", "base_fingerprint", "base_location", "started", "seed", "sites", "parameters"),
-        *("recipe", "data", "loss_curve", "digests"),
+        *("recipe", "how", "data", "loss_curve", "digests"),
     )
     return {key: getattr(concept, key) for key in keys}

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..output import duration
 from ..registering import new_concept
@@ -41,7 +41,12 @@ def store(
     while True:
         try:
             news = zip(learners, learning.wanted, strict=True)
-            made = [new_concept(x, base, learning.recipe, data=_data(new), started=began) for x, new in news]
+            made = [
+                new_concept(
+                    x, base, learning.recipe, data=_data(new), how=_how(learning, learners, x), started=began
+                )
+                for x, new in news
+            ]
             return registry.add_all(made)
         except NameTaken as taken:
             learner = next(x for x in learners if x.name == taken.name)
@@ -58,6 +63,13 @@ def store(
                 flush=True,
             )
             time.sleep(min(_AGAIN, left))
+
+
+def _how(learning: Learning, learners: Sequence[Learner], one: Learner) -> dict[str, Any]:
+    """The size that it was learned at, and who was learned beside it."""
+    size = {"height": learning.sampling.height, "width": learning.sampling.width}
+    beside = [other.name for other in learners if other is not one]
+    return {**size, "beside": beside} if beside else size
 
 
 def _data(new: ToLearn) -> list[DataFile]:

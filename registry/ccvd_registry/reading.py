@@ -25,7 +25,7 @@ _CONCEPTS = """
 SELECT concept.name, concept.kind, concept.class_noun, concept.created,
        base.name AS base, base.family AS base_family,
        base.fingerprint AS base_fingerprint, base.location AS base_location,
-       task."order" AS task, task.started, task.seed, task.recipe, task.data, task.loss_curve,
+       task."order" AS task, task.started, task.seed, task.recipe, task.how, task.data, task.loss_curve,
        adapter.sites, adapter.parameters,
        adapter.digest AS adapter_digest, embedding.digest AS embedding_digest,
        prototype.digest AS prototype_digest,

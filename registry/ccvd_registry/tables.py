@@ -61,6 +61,7 @@ class Task(Table, table=True):
     finished: datetime = Field(sa_type=UtcDateTime, default_factory=now)
     seed: int
     recipe: dict[str, Any] = Field(sa_type=JSON)
+    how: dict[str, Any] = Field(sa_type=JSON, default_factory=dict)
     data: list[dict[str, str]] = Field(sa_type=JSON)
     loss_curve: list[float] = Field(sa_type=JSON)
 

@@ -54,8 +54,8 @@ class DataFile(_File, total=False):
 class NewConcept:
     """A freshly learned concept. `adapter`, `embedding` and `prototype` are the bytes of safetensors files.
 
-    `sites` counts the places of the base where the adapter sits, `parameters` its numbers; `recipe` is
-    anything JSON can say. Raises ValueError for an unknown kind or a naive `started`.
+    `sites` counts the places of the base where the adapter sits, `parameters` its numbers; `recipe`, and `how` it was learned
+    besides, are anything JSON can say. Raises ValueError for an unknown kind or a naive `started`.
     """
 
     name: str
@@ -72,6 +72,7 @@ class NewConcept:
     sites: int
     parameters: int
     started: datetime
+    how: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -105,6 +106,7 @@ class ConceptView:
     parameters: int
     seed: int
     recipe: dict[str, Any]
+    how: dict[str, Any]
     data: list[DataFile]
     loss_curve: list[float]
     blobs: BlobStore = field(repr=False, compare=False)

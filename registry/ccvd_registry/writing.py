@@ -107,6 +107,7 @@ class Writer:
             started=new.started,
             seed=new.seed,
             recipe=new.recipe,
+            how=new.how,
             data=[{**file} for file in new.data],
             loss_curve=new.loss_curve,
         )

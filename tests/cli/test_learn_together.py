@@ -44,6 +44,8 @@ def test_two_subjects_are_learned_together(ccvd: Ccvd, both: tuple[object, ...],
     assert listed(ccvd) == [("rex", "dog", 1), ("tom", "cat", 2)]
     shown = json.loads(ccvd("show", "tom", "--json").out)
     assert [file["file"] for file in shown["data"]] == ["0.png", "1.png", "2.png"]
+    assert shown["how"]["beside"] == ["rex"] and shown["how"]["height"] == shown["how"]["width"]
+    assert "learned beside" in ccvd("show", "rex").out
     assert ccvd("generate", "a <rex> dog and a <tom> cat", "--steps", 1, "--frames", 2).code == 0
 
 

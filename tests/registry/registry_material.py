@@ -28,6 +28,7 @@ def concept(name: str, **changes: Any) -> NewConcept:
         "base": MINI,
         "seed": 7,
         "recipe": {"adapter_steps": 300, "adapter_lr": 2e-3},
+        "how": {"height": 64, "width": 64},
         "data": [{"file": "00.jpg", "sha256": "a" * 64}],
         "loss_curve": [1.0, 0.5, 0.25],
         "adapter": tensors("adapter", seed),

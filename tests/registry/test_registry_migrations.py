@@ -13,7 +13,7 @@ from registry_material import concept
 
 from ccvd_registry import Registry, RegistryCorrupt, RegistryTooNew, migrations
 from ccvd_registry.tables import Table
-from ccvd_registry.writing import open_engine
+from ccvd_registry.writing import open_engine, upgrade
 
 NEXT = f"{int(migrations.HEAD) + 1:04}"
 
@@ -120,17 +120,39 @@ def test_a_file_that_is_no_database_is_left_alone(registry: Registry) -> None:
 def test_a_registry_of_every_earlier_schema_is_read_on(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    registry.add(concept("V1"))
+    registry.close()
     for number in range(1, int(migrations.HEAD)):
-        old, registry = tmp_path / f"old-{number}", Registry(tmp_path / f"home-{number}")
+        home = tmp_path / f"home-{number}"
+        shutil.copytree(registry.home, home, ignore=shutil.ignore_patterns("registry.db*"))
+        old, earlier = tmp_path / f"old-{number}", Registry(home)
         shutil.copytree(migrations.FOLDER, old, ignore=shutil.ignore_patterns("__pycache__"))
         for later in (old / "versions").glob("*.py"):
             if int(later.stem[:4]) > number:
                 later.unlink()
         with monkeypatch.context() as patched:
             patched.setattr(migrations, "FOLDER", old)
-            patched.setattr(migrations, "HEAD", f"{number:04}")
-            registry.add(concept("V1"))
-            assert migrations.revision(registry.database) == f"{number:04}"
-        registry.record_evaluation("V1", how={}, scores={"clip_t": 0.3})
-        assert [view.scores for view in registry.evaluations("V1")] == [{"clip_t": 0.3}]
-        registry.close()
+            upgrade(earlier.database)
+        copy_rows(registry.database, earlier.database)
+        assert migrations.revision(earlier.database) == f"{number:04}"
+        stored = earlier.get("V1")
+        assert stored.recipe == concept("V1").recipe and stored.how == {}  # not noted then
+        stored.verify()
+        earlier.record_evaluation("V1", how={}, scores={"clip_t": 0.3})
+        assert [view.scores for view in earlier.evaluations("V1")] == [{"clip_t": 0.3}]
+        assert earlier.add(concept("V2")).how == {"height": 64, "width": 64}
+        earlier.close()
+
+
+def copy_rows(source: Path, target: Path) -> None:
+    """As much of one database as another's schema has a place for."""
+    with closing(sqlite3.connect(target)) as database, database:
+        database.execute("ATTACH ? AS source", (str(source),))
+        tables = [
+            row[0] for row in database.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")
+        ]
+        for table in tables:
+            if table != "alembic_version":
+                columns = [row[1] for row in database.execute(f"PRAGMA main.table_info({table})")]
+                listed = ", ".join(f'"{column}"' for column in columns)
+                database.execute(f"INSERT INTO main.{table} ({listed}) SELECT {listed} FROM source.{table}")

@@ -40,6 +40,7 @@ def test_a_concept_comes_back_as_it_went_in(registry: Registry) -> None:
     assert (stored.base_fingerprint, stored.base_location) == (MINI.fingerprint, MINI.location)
     assert stored.bytes == len(new.adapter) + len(new.embedding) + len(new.prototype)
     assert (stored.recipe, stored.seed, stored.data) == (new.recipe, new.seed, new.data)
+    assert stored.how == new.how == {"height": 64, "width": 64}
     assert (stored.loss_curve, stored.sites, stored.parameters) == (new.loss_curve, 16, 1234)
     assert stored.started == new.started
     assert before <= stored.created <= datetime.now(timezone.utc)
