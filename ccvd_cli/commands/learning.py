@@ -76,6 +76,8 @@ def prepare(
     count = len(folders)
     nouns = [_noun(noun) for noun in one_each(options.class_noun, count, "--class-noun") or [""] * count]
     within = masking.sources(masks, count)
+    if kind == "subject" and not masks and all(map(masking.cut_out, folders)):
+        within = masking.sources(["alpha"] * count, count)
     found = find_base(source)
     family = found.family
     usual = RECIPES[family][kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -33,6 +34,14 @@ def sources(given: Sequence[str] | None, count: int) -> Sequence[str]:
     return each
 
 
+def cut_out(folder: Path) -> bool:
+    """Whether all photos of a folder are transparent around something, so that they are their own masks."""
+    from ..engine.masks import are_cut_out
+    from ..engine.media import find_images
+
+    return are_cut_out(find_images(folder))
+
+
 def changes(usual: Recipe, masks: Sequence[str]) -> dict[str, Any]:
     """What masks change of a recipe: whether the base finds those that are not given, and keeps what is outside of these."""
     if not any(masks):
@@ -56,7 +65,7 @@ def check_of_use(recipe: Recipe, overrides: Mapping[str, Any], masks: Sequence[s
 
 def words_for(kind: Kind, new: ToLearn, recipe: Recipe) -> str:
     if new.masks:
-        return ", within their masks"
+        return ", within their masks" if new.masks.used else ", within what is not transparent in them"
     return ", within masks that the base finds" if kind == "subject" and recipe.find_masks else ""
 
 

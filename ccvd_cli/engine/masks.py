@@ -19,6 +19,7 @@ from .picture_reader import fitted, read_picture
 
 ALPHA = "alpha"
 _BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject
+_SMALL = (64, 64)  # pixels, enough to see whether anything is transparent
 _MANY = 5
 
 
@@ -51,6 +52,22 @@ def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
     used = [masks[path.stem] for path in photos.used]
     tensors = [_mask(mask, photo, size) for mask, photo in zip(used, photos.used, strict=True)]
     return Masks(tensors, used, [sha256(path) for path in used])
+
+
+def are_cut_out(photos: Iterable[Path]) -> bool:
+    """Whether every photo that can be read shows something and is transparent elsewhere."""
+    seen = [alpha for path in photos if (alpha := _extremes(path)) is not None]
+    return bool(seen) and all(low < _BLACK <= high for low, high in seen)
+
+
+def _extremes(photo: Path) -> tuple[int, int] | None:
+    """The least and the most of its alpha channel; None of what cannot be read."""
+    try:
+        image = read_picture(photo, lambda image: fitted(image, _SMALL)[0])
+    except Unreadable:
+        return None
+    alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else np.asarray(255)
+    return int(alpha.min()), int(alpha.max())
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -65,6 +65,29 @@ def test_the_alpha_channel_of_the_photos_is_a_mask(ccvd: Ccvd, tiny: Path, cwd: 
     assert [[file.get("mask") for file in one["data"]] for one in told] == [[None], [None], ["alpha"]]
 
 
+def test_photos_that_are_cut_out_are_their_own_masks(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:
+    (cwd / "cut").mkdir()
+    pixels = np.full((40, 40, 4), 200, np.uint8)
+    pixels[:, 20:, 3] = 0
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(cwd / "cut" / name)
+    (cwd / "cut" / "c.png").write_bytes(b"no picture")
+    shared = ("learn-subject", "--images", "cut", "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
+    told = {}
+    for masks in ((), ("--masks", "alpha"), ("--masks", "none"), ("--masks", "auto")):
+        run = ccvd(*shared, *masks)
+        assert run.code == 0, run.err
+        told[masks[-1:]] = json.loads(ccvd("show", run.out.strip(), "--json").out)
+        assert ("within what is not transparent in them" in run.err) == (masks[-1:] in ((), ("alpha",)))
+    assert told[()]["digests"]["adapter"] == told[("alpha",)]["digests"]["adapter"]
+    assert {file["mask"] for file in told[()]["data"]} == {"alpha"}
+    assert len({one["digests"]["adapter"] for one in told.values()}) == 3
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save(cwd / "cut" / "b.png")  # not all of them
+    assert "within masks that the base finds" in ccvd(*shared).err
+    assert "transparent" not in ccvd("learn-style", *shared[1:]).err
+
+
 def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
     shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
     shared = (*shared, "--class-noun", "dog")
