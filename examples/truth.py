@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 import torch
 
 from ccvd_cli.engine.bases import open_base
-from ccvd_cli.measure.benchmark import ExactExaminer
-from ccvd_cli.measure.composed import Asked
 from ccvd_cli.measure.encoders import Embedded
-from ccvd_cli.measure.evaluate import Held, References
+from ccvd_cli.measure.evaluate import Examiner, Held, References
 from ccvd_cli.measure.exact import Exact, shown_by
+from ccvd_cli.measure.known import Judges
 from ccvd_cli.measure.streams import TOY, material, open_stream, questions
 from ccvd_cli.session import default_home
 from ccvd_cli.settings import SAMPLING
@@ -37,7 +37,7 @@ def main() -> None:
     args = parser.parse_args()
     base, stream = open_base(args.base, device="cpu"), open_stream(args.stream)
     exact = Exact(base, stream.subjects, judges_folder(default_home()))
-    examiner = ExactExaminer(Embedded(base), exact=exact)
+    examiner = Examiner(Embedded(base), judges=Judges.alone(exact))
     scores: dict[str, dict[str, list[float]]] = {}  # by kind of concept and metric, of every clip
     for task in stream.tasks:
         shown = material(task, SAMPLING["mini"])
@@ -45,7 +45,7 @@ def main() -> None:
         for question, prompt in questions(task, "mini", args.prompts):
             assert prompt is not None  # a toy's have all one
             clip = (pixels(render(prompt.shows), torch.device("cpu")) + 1) / 2
-            asked = Asked(question.prompt, question.plain, shown_by(prompt))
+            asked = replace(question, shown=shown_by(prompt))
             for metric, score in examiner.scores(clip, asked, held).items():
                 for kind in ("all", task.kind):
                     scores.setdefault(kind, {}).setdefault(metric, []).append(score)

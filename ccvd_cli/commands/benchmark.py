@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +33,8 @@ from .wiring import command
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
-    from ..measure.benchmark import ExactExaminer, Plan
+    from ..measure.benchmark import Plan
+    from ..measure.evaluate import Examiner
     from ..measure.results import Standing
     from ..measure.streams import Stream, Task
     from ..settings import SampleSettings
@@ -209,7 +210,7 @@ def _go(
     session: Session,
     plan: Plan,
     base: Base,
-    examiner: ExactExaminer,
+    examiner: Examiner,
     shard: tuple[int, int],
     settings: SampleSettings,
     recipes: dict[Any, Any],
@@ -251,17 +252,17 @@ class _Clock:
 
 def _examiner(
     session: Session, base: Base, options: BenchmarkOptions, stream: Stream, report: Any
-) -> ExactExaminer:
-    from ..measure.benchmark import ExactExaminer
+) -> Examiner:
     from ..measure.exact import Exact
+    from ..measure.known import Judges
     from ..world.judge_making import judges_folder
     from .examining import open_encoders
 
     opened = open_encoders(base, options.clip, options.dino)
-    exact = (
-        Exact(base, stream.subjects, judges_folder(session.home), report, session.say) if stream.toy else None
-    )
-    return ExactExaminer(opened.clip, opened.dino, exact=exact)
+    if not stream.toy:
+        return opened
+    exact = Exact(base, stream.subjects, judges_folder(session.home), report, session.say)
+    return replace(opened, judges=Judges.alone(exact))
 
 
 def _tell(session: Session, found: Sequence[Standing]) -> None:

@@ -23,10 +23,10 @@ from ..errors import CcvdError, UsageError
 from ..outputs import whole
 from ..settings import Recipe, SampleSettings, learning_of
 from . import streams
-from .composed import Asked, Composed, composed
+from .composed import Composed, composed
 from .evaluate import FORMAT as SCORING
-from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, summary
-from .exact import TRUSTED, Exact, Shown, least, shown_by
+from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, shown_to, summary
+from .exact import TRUSTED, least, shown_by
 from .kept_state import State
 from .methods import LESSONS, Ablation, Common, Method, Part, make
 from .questions import Question
@@ -82,25 +82,12 @@ def scaled(recipe: Recipe, effort: float) -> Recipe:
     return recipe.model_copy(update={k: max(1, round(v * effort)) if v else 0 for k, v in steps.items()})
 
 
-@dataclass(frozen=True)
-class ExactExaminer(Examiner):
-    """Scores what the world knows exactly as well."""
-
-    exact: Exact | None = None
-
-    def scores(self, clip: Tensor, question: Question, held: Sequence[Held]) -> dict[str, float]:
-        found = super().scores(clip, question, held)
-        if self.exact and isinstance(question, Asked):
-            found |= self.exact.scores(clip, question.shown)
-        return found
-
-
 @dataclass
 class Run:
     """One method and one seed, through the whole stream."""
 
     base: Base
-    examiner: ExactExaminer
+    examiner: Examiner
     plan: Plan
     name: str
     seed: int
@@ -218,7 +205,7 @@ class Run:
             recipe=self.method.recipe(task.kind).model_dump(mode="json"),
             sampling=self.sampling.model_dump(mode="json"),
             seconds=Seconds(learning=round(learning, 2), evaluating=round(time.monotonic() - started, 2)),
-            encoders=list(self.examiner.encoders()),
+            encoders=[encoder.name for encoder in self.examiner.of_pictures],
             judges=self._judges(questions),
             scores={name: _scores(found) for name, found in rows.items()},
             composed={
@@ -230,12 +217,12 @@ class Run:
         with whole(self._path(task)) as (part,):
             part.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    def _judges(self, questions: Sequence[Asked]) -> dict[str, float]:
+    def _judges(self, questions: Sequence[Question]) -> dict[str, float]:
         """How often they are right on rendered truth, of what they were asked."""
-        exact = self.examiner.exact
-        if exact is None:
+        if (judges := self.examiner.judges) is None:
             return {}
-        found = least(exact.accuracies(q.shown, frames=self.sampling.frames) for q in questions)
+        asked, frames = [shown_to(question, ()) for question in questions], self.sampling.frames
+        found = least(judges.accuracies(shown, styled, frames=frames) for shown, styled in asked)
         return {metric: share for metric, share in found.items() if share >= TRUSTED}
 
     def _rows(self, task: Task) -> list[Row]:
@@ -249,7 +236,7 @@ class Run:
         held = [Held(self._references_of(tasks[name]), one.box_of(name)) for name in one.names]
         return self._made(f"scoring {one.kind}", part, [one.asked], held)
 
-    def _made(self, stage: str, part: Part, questions: Sequence[Asked], held: Sequence[Held]) -> list[Row]:
+    def _made(self, stage: str, part: Part, questions: Sequence[Question], held: Sequence[Held]) -> list[Row]:
         """Clips of prompts that name the same concepts, in which the same therefore takes part."""
         said = [replace(q, prompt=self.method.weights_for(q.prompt).prompt) for q in questions]
         settings = self.sampling.model_copy(update=dict(part.changes))
@@ -264,9 +251,9 @@ class Run:
                 lambda step, total: self.progress(stage, step, total, None),
             )
 
-    def _questions(self, task: Task) -> list[Asked]:
+    def _questions(self, task: Task) -> list[Question]:
         found = streams.questions(task, self._family, self.plan.prompts)
-        return [Asked(q.prompt, q.plain, shown_by(p) if p else Shown()) for q, p in found]
+        return [replace(q, shown=shown_by(p) if p else None) for q, p in found]
 
     def _references_of(self, task: Task) -> References:
         if task.name not in self._references:
@@ -301,8 +288,8 @@ class Run:
 
     def _about(self) -> dict[str, Any]:
         """All that results depend on, but for what is learned. Judges that there are not yet are trained for it."""
-        exact = self.examiner.exact
-        return self._settings() | {"exact": exact.digests() if exact else {}}
+        judges = self.examiner.judges
+        return self._settings() | {"exact": judges.blocks[0].digests() if judges else {}}
 
     def _task(self, task: Task) -> list[str]:
         """What it is; and what it is learned from, unless the world draws that."""
@@ -322,7 +309,7 @@ class Run:
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
-            "encoders": self.examiner.encoders(),
+            "encoders": {encoder.name: encoder.digest for encoder in self.examiner.of_pictures},
             "every": self.plan.every,
             "method": self.method.settings.model_dump(mode="json"),
         }

@@ -13,7 +13,7 @@ from ..regions import MOST, Box, Region
 from ..row import side_by_side
 from ..world.captions import TOGETHER, sentence
 from ..world.scenes import PLACES
-from .exact import Shown, shown_by
+from .exact import shown_by
 from .questions import Question
 
 CONCEPTS_PER_PROMPT = 5  # of each kind, but two of a kind at least
@@ -33,13 +33,6 @@ class Concept(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked(Question):
-    """A question, and what the world says that a clip should show then."""
-
-    shown: Shown = Shown()  # noqa: RUF009  immutable
-
-
-@dataclass(frozen=True)
 class Composed:
     """One prompt for several concepts; `kind` is two, three, subject+motion or subject+style, or the like.
 
@@ -48,7 +41,7 @@ class Composed:
 
     kind: str
     names: tuple[str, ...]
-    asked: Asked
+    asked: Question
     places: Mapping[str, Region] = field(default_factory=dict)
 
     def box_of(self, name: str) -> Box | None:
@@ -82,8 +75,8 @@ def of_prompt(prompt: str, concepts: Sequence[Concept], *, toy: bool = False) ->
     row = side_by_side(told_apart(prompt, subjects)) if 1 < len(subjects) <= MOST else []
     places = {next(name for name in region.names if name in subjects): region for region in row}
     boxes = tuple((name, region.box_at(0)) for name, region in places.items())
-    shown = replace(shown_by(prompt), boxes=boxes) if toy else Shown()
-    return Composed(_kind(group), tuple(c.name for c in group), Asked(prompt, plain, shown), places)
+    shown = replace(shown_by(prompt), boxes=boxes) if toy else None
+    return Composed(_kind(group), tuple(c.name for c in group), Question(prompt, plain, shown), places)
 
 
 def _kind(group: Sequence[Concept]) -> str:
@@ -113,4 +106,4 @@ def _sentence(who: str, motion: str, k: int, family: Family) -> str:
     return f"{who} {_SCENES[k % len(_SCENES)]}"
 
 
-__all__ = ["Asked", "Composed", "Concept", "composed", "of_prompt"]
+__all__ = ["Composed", "Concept", "composed", "of_prompt"]

@@ -129,7 +129,7 @@ class Examiner:
         found |= {"motion": _mean(moved)} if moved else {}
         found |= {"t_cons": temporal_consistency(seen), "dynamic": reach(followed)}
         if self.judges:
-            found |= self.judges.scores(clip, shown_to(question, held), styled=in_style(question.prompt))
+            found |= self.judges.scores(clip, *shown_to(question, held))
         return found
 
 
@@ -146,10 +146,15 @@ def inside(clip: Tensor, box: Box | None) -> Tensor:
     return F.pad(part, padding, mode="replicate")
 
 
-def shown_to(question: Question, held: Sequence[Held]) -> Shown:
-    """What a clip should show, by the words of its prompt and by what its concepts are known to be."""
+def shown_to(question: Question, held: Sequence[Held]) -> tuple[Shown, bool]:
+    """What a clip should show, as the question says it or else by the words of its prompt and by what its concepts are known to be.
+
+    And whether it is in a style.
+    """
+    if question.shown is not None:
+        return question.shown, question.shown.style is not None
     truths, boxes = [h.references.truth for h in held], [h.box for h in held]
-    return known_of_several(question.prompt, question.plain, truths, boxes)
+    return known_of_several(question.prompt, question.plain, truths, boxes), in_style(question.prompt)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -229,7 +234,7 @@ def how(base: Base, examiner: Examiner, exam: Exam) -> dict[str, Any]:
         "dtype": str(base.dtype),
         "encoders": examiner.encoders(exam.held),
         "references": _one_or_all([h.references.digest for h in exam.held]),
-        "prompts": _digest([asdict(q) for q in exam.questions]),
+        "prompts": _digest([q.asked() for q in exam.questions]),
         "seeds": exam.seeds,
         "at_once": exam.at_once,
         "settings": exam.settings.model_dump(mode="json"),
@@ -296,9 +301,9 @@ def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:
     """Of everything that can be known of an exam's clips: how often judges are right about it on rendered truth, the least of all questions."""
     if examiner.judges is None:
         return {}
-    shown = {q.prompt: shown_to(q, exam.held) for q in exam.questions}
-    frames = exam.settings.frames
-    return least(examiner.judges.accuracies(s, styled=in_style(p), frames=frames) for p, s in shown.items())
+    judges, frames = examiner.judges, exam.settings.frames
+    every = [shown_to(question, exam.held) for question in exam.questions]
+    return least(judges.accuracies(shown, styled, frames=frames) for shown, styled in every)
 
 
 def as_json(found: Mapping[str, Estimate], judges: Mapping[str, float] | None = None) -> dict[str, Any]:

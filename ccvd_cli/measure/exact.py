@@ -105,14 +105,12 @@ class Exact:
             asked["judge of identities"] = self.identity
         return {name: judge.digest for name, judge in asked.items()} | {"trajectories": trajectory.VERSION}
 
-    def accuracies(
-        self, shown: Shown, *, styled: bool | None = None, frames: int = FRAMES
-    ) -> dict[str, float]:
-        """Of every metric that `shown` has an answer to, the share of rendered truth on which its judge is right; of that in styles if `styled`.
+    def accuracies(self, shown: Shown, styled: bool = False, *, frames: int = FRAMES) -> dict[str, float]:
+        """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth; of that in styles, if it is in one.
 
         Truth is of so many frames: half a motion is harder to tell than all of it. Of a path it is 1 less its error on rendered clips.
         """
-        styled = shown.style is not None if styled is None else styled
+        styled = styled or shown.style is not None
 
         def share(judge: Literal["attributes", "identity"], attribute: str) -> float:
             name = f"{attribute}, styled" if styled and attribute != "style" else attribute
@@ -137,20 +135,20 @@ class Exact:
             self._paths[motion, frames] = 1 - error
         return self._paths[motion, frames]
 
-    def scores(self, clip: Tensor, shown: Shown, *, styled: bool | None = None) -> dict[str, float]:
+    def scores(self, clip: Tensor, shown: Shown, styled: bool = False) -> dict[str, float]:
         """Of a clip (F, 3, H, W) in [0, 1], for everything that `shown` says and that can be known well enough.
 
         1 right, 0 wrong: noun, colour, texture, scene, motion_class, style; identity, where "somebody else" is among the answers; nearest, the
         likeliest of the subjects. in_box and in_box_nearest are the share of boxes of which these are right; path, of a single actor in no
-        style, is 1 less the error of its trajectory. `styled`: it is in a style, if only one without a name.
+        style, is 1 less the error of its trajectory. `styled`: it is in a style that has no name.
 
         Raises:
             ValueError: a subject that the judge does not know.
         """
         names = [name for name, _ in shown.boxes] + ([shown.subject] if shown.subject else [])
         self._check_known(names)
-        shares = self.accuracies(shown, styled=styled, frames=len(clip))
-        self._tell(shares, shown, bool(shown.style) if styled is None else styled)
+        shares = self.accuracies(shown, styled, frames=len(clip))
+        self._tell(shares, shown, styled or shown.style is not None)
         good = {metric for metric, share in shares.items() if share >= TRUSTED}
         found: dict[str, float] = {}
         if read := {k: m for k, m in METRICS.items() if m in good}:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,11 +97,21 @@ def drawn(folder: Path, kind: str, files: Iterable[str]) -> dict[str, str]:
     return {kind: name} if known(name) else {}
 
 
+def _block(name: str) -> int:
+    return int(name.rpartition("-")[2]) // BLOCK
+
+
 @dataclass(frozen=True)
 class Judges:
-    """Judges by the block of held-out subjects that they tell apart. What is about no such subject is asked of the first."""
+    """Judges by the block of held-out subjects that they tell apart. What is about no such subject is asked of the first, 0."""
 
     blocks: Mapping[int, Exact]
+    block_of: Callable[[str], int] = _block  # by a subject's name
+
+    @classmethod
+    def alone(cls, exact: Exact) -> Judges:
+        """One who knows all subjects that are asked about; trained when it is first asked."""
+        return cls({0: exact}, lambda _: 0)
 
     @classmethod
     def of(
@@ -121,14 +131,14 @@ class Judges:
     def digests(self, truths: Sequence[Facts]) -> dict[str, str]:
         """Of those who are asked about them, by name, as encoders have them: what others say cannot be compared."""
         subjects = [truth["subject"] for truth in truths if "subject" in truth]
-        blocks = sorted({_block(name) for name in subjects})
+        blocks = sorted({self.block_of(name) for name in subjects})
         found = self.blocks[0].digests(identity=False)
         for b in blocks:
             told = self.blocks[b].digests(identity=True)
             found |= told if len(blocks) == 1 else {f"{name} {b}": digest for name, digest in told.items()}
         return found
 
-    def accuracies(self, shown: Shown, *, styled: bool, frames: int) -> dict[str, float]:
+    def accuracies(self, shown: Shown, styled: bool = False, *, frames: int) -> dict[str, float]:
         """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth, of that in styles if `styled`."""
         alone = self._exact(shown.subject).accuracies(replace(shown, boxes=()), styled=styled, frames=frames)
         in_boxes = [
@@ -137,7 +147,7 @@ class Judges:
         ]
         return least([alone, *in_boxes])
 
-    def scores(self, clip: Tensor, shown: Shown, *, styled: bool = False) -> dict[str, float]:
+    def scores(self, clip: Tensor, shown: Shown, styled: bool = False) -> dict[str, float]:
         """Of a clip (F, 3, H, W) in [0, 1], by metric. What is known of less than 97 in 100 rendered clips is left out."""
         found = self._exact(shown.subject).scores(clip, replace(shown, boxes=()), styled=styled)
         shares: dict[str, list[float]] = {}
@@ -150,15 +160,11 @@ class Judges:
         """Boxes, by who can tell their subjects apart from others."""
         groups: dict[int, list[tuple[str, Box]]] = {}
         for name, box in shown.boxes:
-            groups.setdefault(_block(name), []).append((name, box))
+            groups.setdefault(self.block_of(name), []).append((name, box))
         return [(self.blocks[b], tuple(of)) for b, of in sorted(groups.items())]
 
     def _exact(self, subject: str | None) -> Exact:
-        return self.blocks[_block(subject) if subject else 0]
-
-
-def _block(name: str) -> int:
-    return int(name.rpartition("-")[2]) // BLOCK
+        return self.blocks[self.block_of(subject) if subject else 0]
 
 
 __all__ = ["BLOCK", "Facts", "Judges", "drawn", "in_style", "known", "known_of_several"]

@@ -6,8 +6,9 @@ As in the field's benchmarks, a subject is sent through scenes and actions, a mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..choices import Family
 from ..errors import UsageError
@@ -16,6 +17,9 @@ from ..world.motions import MOTIONS
 from ..world.render import COLOURS
 from ..world.scenes import PLACES
 from ..world.shapes import NOUNS
+
+if TYPE_CHECKING:
+    from .exact import Shown
 
 # What is alive acts; what is not is placed.
 _ALIVE = """
@@ -72,10 +76,15 @@ WORLD_PERFORMERS = tuple(
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt, and how it reads to an encoder that knows no concept."""
+    """A prompt, how it reads to an encoder that knows no concept, and what a clip should then show, if whoever asks knows."""
 
     prompt: str
     plain: str
+    shown: Shown | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """All that was said."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def built_in(name: str, kind: str, noun: str, family: Family, count: int) -> list[Question]:

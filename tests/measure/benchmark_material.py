@@ -9,8 +9,9 @@ from tiny_models import build_mini, with_captions
 from ccvd_cli.choices import Kind
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.engine.bases.contract import Base
-from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run
+from ccvd_cli.measure.benchmark import Plan, Run
 from ccvd_cli.measure.encoders import Embedded
+from ccvd_cli.measure.evaluate import Examiner
 from ccvd_cli.measure.methods import Common, make
 from ccvd_cli.measure.methods.contract import Method
 from ccvd_cli.measure.methods.ewc import Ewc, EwcSettings
@@ -60,6 +61,6 @@ def teach(one: Method, of: Stream) -> None:
 def run(base: Base, of: Stream, out: Path, name: str = "ccvd", **plan: object) -> Run:
     """Without judges, which would have to be trained."""
     planned = Plan(of, (name,), out, prompts=1, **plan)  # type: ignore[arg-type]
-    found = Run(base, ExactExaminer(Embedded(base)), planned, name, 0, RECIPE, SAMPLE)
+    found = Run(base, Examiner(Embedded(base)), planned, name, 0, RECIPE, SAMPLE)
     quick(found.method)
     return found

@@ -15,8 +15,10 @@ from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.measure import evaluate as evaluating
 from ccvd_cli.measure import kept_state, streams
-from ccvd_cli.measure.benchmark import ExactExaminer, Plan, Run, scaled
+from ccvd_cli.measure.benchmark import Plan, Run, scaled
 from ccvd_cli.measure.encoders import Embedded
+from ccvd_cli.measure.evaluate import Examiner
+from ccvd_cli.measure.known import Judges
 from ccvd_cli.measure.methods import contract
 from ccvd_cli.measure.methods.dreamvideo import DreamVideo
 from ccvd_cli.measure.methods.joint import Joint
@@ -260,7 +262,7 @@ def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> 
             raise KeyboardInterrupt
 
     other = run(base, SHORT, tmp_path, effort=3.0)
-    other.examiner = replace(other.examiner, exact=Untrained())  # type: ignore[arg-type]
+    other.examiner = replace(other.examiner, judges=Judges.alone(Untrained()))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="differ"):
         other.check()
 
@@ -350,7 +352,7 @@ def test_who_is_named_takes_part_and_is_held_against_the_clip(
 ) -> None:
     made: list[tuple[list[str], list[str]]] = []
     held: dict[str, list[Any]] = {}
-    generate, judge = evaluating.generate_batch, ExactExaminer.scores
+    generate, judge = evaluating.generate_batch, Examiner.scores
 
     def heard(base: Base, prompts: Any, learners: Any, *rest: Any) -> Any:
         made.append((list(prompts), [learner.name for learner in learners]))
@@ -361,7 +363,7 @@ def test_who_is_named_takes_part_and_is_held_against_the_clip(
         return judge(self, clip, question, against)
 
     monkeypatch.setattr(evaluating, "generate_batch", heard)
-    monkeypatch.setattr(ExactExaminer, "scores", judged)
+    monkeypatch.setattr(Examiner, "scores", judged)
     run(base, SHORT, tmp_path, name).go()
     assert {len(learners) for _, learners in made} == {1, 2}
     for prompts, learners in made:

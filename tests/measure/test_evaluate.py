@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ccvd_cli.measure.evaluate import Exam, Examiner, Held, References, Row, how, summary
+from ccvd_cli.measure.evaluate import Exam, Examiner, Held, References, Row, how, shown_to, summary
+from ccvd_cli.measure.exact import Shown
 from ccvd_cli.measure.motion import likeness, paths
 from ccvd_cli.measure.questions import Question
 from ccvd_cli.settings import SampleSettings
@@ -140,3 +141,12 @@ def test_what_changes_scores_keeps_evaluations_apart(
     before = told({}, "shades", exam())
     assert before == told({}, "shades", exam(digests=[{"adapter": "b"}]))  # learned anew, it is compared
     assert before != told(base, encoder, exam(**changes))
+
+
+def test_what_a_question_says_that_is_shown_goes_before_its_words() -> None:
+    question = Question("a <V1> dog jumping in <V2> style", "a dog jumping", Shown("cat", style="sepia"))
+    assert shown_to(question, [Held(References(truth={"subject": "dog-10"}))]) == (question.shown, True)
+    shown, styled = shown_to(replace(question, shown=None), [Held(References())])
+    assert (shown.noun, shown.motion, styled) == ("dog", "jumping", True)
+    assert replace(question, shown=None).asked() == {"prompt": question.prompt, "plain": question.plain}
+    assert question.asked()["shown"]["style"] == "sepia"
