@@ -82,8 +82,8 @@ class Collection:
             return "motion", name, list(pixels(heldout.motion_clips(name, 4), CPU))
         if name in self.styles:
             return "style", "", list(pixels(heldout.style_images(name, 5), CPU))
-        noun, _, index = name.partition("-")
-        return "subject", noun, list(pixels(heldout.subject_images(int(index), 5), CPU))
+        who = heldout.subject(heldout.index_of(name))
+        return "subject", who.noun, list(pixels(heldout.subject_images(who.index, 5), CPU))
 
     def _learn(self, name: str) -> list[Learner]:
         kind, noun, material = self.material(name)
@@ -117,7 +117,7 @@ class Collection:
     def _masks(self, name: str) -> Sequence[Tensor]:
         if not self.masks:
             return ()
-        masks = heldout.subject_masks(int(name.partition("-")[2]), 5)
+        masks = heldout.subject_masks(heldout.index_of(name), 5)
         return list(torch.from_numpy(masks)[:, None].float() / 255)
 
 

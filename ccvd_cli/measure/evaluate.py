@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,21 +25,20 @@ from ..engine.bases.contract import Base
 from ..engine.compose import generate_batch
 from ..engine.concept import Learner
 from ..engine.media_out import write_clip
-from ..errors import UNREADABLE, CcvdError
+from ..errors import CcvdError
 from ..estimates import Estimate, estimate, rate
 from ..metric_names import SHARES, bounds_of
-from ..outputs import whole
 from ..regions import Box
 from ..settings import SampleSettings
 from .encoders import ImageEncoder, TextImageEncoder
 from .exact import Shown, least
+from .kept_rows import Kept, Row
 from .known import Facts, Judges, in_style, known_of_several
 from .metrics import image_alignment, temporal_consistency, text_alignment
 from .motion import Array, likeness, paths, reach
 from .questions import Question
 
 OnStep = Callable[[int, int], None]
-SCORES = "scores.jsonl"
 FORMAT = 2  # of rows; a new one when scores are computed otherwise
 
 
@@ -159,49 +157,6 @@ def shown_to(question: Question, held: Sequence[Held]) -> tuple[Shown, bool]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A clip and its scores. `batch` is a SHA-256 of all that it was made and judged by; with the place in the batch it names the clip.
-
-    concepts: the digests of those who took part, in the order of the exam; nothing in files from before they were kept.
-    """
-
-    batch: str
-    prompt: str
-    seed: int
-    clip: str
-    scores: dict[str, float]
-    concepts: Sequence[Mapping[str, str]] = ()
-
-
-class Kept:
-    """The rows of a folder by clip, in `scores.jsonl`; what was kept there before is there again, if its clip is."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / SCORES
-        self.rows = {row.clip: row for row in self._read()}
-
-    def _read(self) -> Iterator[Row]:
-        if not self.path.exists():
-            return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(*UNREADABLE, TypeError):  # what somebody else wrote there
-                row = Row(**json.loads(line))
-                if (self.folder / row.clip).exists():
-                    yield row
-
-    def of(self, batch: str) -> list[Row]:
-        return [row for row in self.rows.values() if row.batch == batch]
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Whole or not at all. Raises CcvdError if the file system refuses."""
-        self.rows |= {row.clip: row for row in rows}
-        with whole(self.path) as (part,):
-            part.write_text(
-                "".join(json.dumps(asdict(row)) + "\n" for row in self.rows.values()), encoding="utf-8"
-            )
 
 
 @dataclass(frozen=True)

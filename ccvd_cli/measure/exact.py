@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -106,7 +107,7 @@ class Exact:
         return {name: judge.digest for name, judge in asked.items()} | {"trajectories": trajectory.VERSION}
 
     def accuracies(self, shown: Shown, styled: bool = False, *, frames: int = FRAMES) -> dict[str, float]:
-        """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth; of that in styles, if it is in one.
+        """Of every metric that `shown` has an answer to, its judge's share of right answers on rendered truth; in styles, if it is in one.
 
         Truth is of so many frames: half a motion is harder to tell than all of it. Of a path it is 1 less its error on rendered clips.
         """
@@ -249,8 +250,10 @@ def _nameless(shown: Shown) -> Shown:
 
 def is_subject(name: str) -> bool:
     """Whether a held-out subject is called so."""
-    index = name.rpartition("-")[2]
-    return index.isdecimal() and len(index) < 10 and heldout.subject(int(index)).name == name
+    with suppress(ValueError):
+        heldout.index_of(name)
+        return True
+    return False
 
 
 def _said(options: Iterable[str], text: str) -> list[str]:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..errors import UNREADABLE
 from ..regions import Box
+from ..world import heldout
+from ..world.heldout import BLOCK
 from ..world.motions import HELDOUT_MOTIONS
-from ..world.shapes import NOUNS
 from ..world.styles import STYLES
 from .exact import Boxes, Exact, Shown, is_subject, least, shown_by
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, str]  # a field of `Shown` -> name
 CAPTIONS = "captions.jsonl"
-BLOCK = len(NOUNS)  # held-out subjects that are told apart from each other
 _STYLED = re.compile(r"\bin\s+(?:the\s+|an?\s+)?<[^<>]+>\s+style\b", re.IGNORECASE)
 
 
@@ -98,7 +98,7 @@ def drawn(folder: Path, kind: str, files: Iterable[str]) -> dict[str, str]:
 
 
 def _block(name: str) -> int:
-    return int(name.rpartition("-")[2]) // BLOCK
+    return heldout.index_of(name) // BLOCK
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def material(task: Task, settings: SampleSettings) -> list[Tensor]:
     if task.folder:
         return media.load_images(task.folder, size=size).tensors
     if task.kind == "subject":
-        drawn = heldout.subject_images(_index(task), _IMAGES)
+        drawn = heldout.subject_images(heldout.index_of(task.name), _IMAGES)
     elif task.kind == "motion":
         drawn = heldout.motion_clips(task.name, _CLIPS)
     else:
@@ -130,7 +130,7 @@ def questions(task: Task, family: Family, count: int) -> list[tuple[Question, he
     if task.folder:
         return [(q, None) for q in built_in(task.name, task.kind, task.noun, family, count)]
     if task.kind == "subject":
-        asked = heldout.subject_prompts(_index(task), task.name, count)
+        asked = heldout.subject_prompts(heldout.index_of(task.name), task.name, count)
     elif task.kind == "motion":
         asked = heldout.motion_prompts(task.name, task.name, count)
     else:
@@ -138,10 +138,6 @@ def questions(task: Task, family: Family, count: int) -> list[tuple[Question, he
     return [
         (Question(p.text, prompts.plainly(p.text, {task.name: (task.kind, task.noun)})), p) for p in asked
     ]
-
-
-def _index(task: Task) -> int:
-    return int(task.name.rpartition("-")[2])
 
 
 # --- files -------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from .styles import STYLES
 Split = Literal["dev", "test"]
 T = TypeVar("T")
 
-_BLOCK = len(NOUNS)  # subjects drawn together, one of each noun, and kept apart from each other
+BLOCK = len(NOUNS)  # subjects drawn together, one of each noun, and kept apart from each other
 # Of the first so many, among whom all of toy streams are, pretraining draws no doubles.
-SPARED = 4 * _BLOCK
+SPARED = 4 * BLOCK
 _SUBJECT, _IMAGES, _MOTION, _STYLE, _PROMPTS = range(5)  # seed spaces
 _SPACE = 7_700
 _LOOKS = [(t, a) for t in TEXTURES[1:] for a in ACCESSORIES]
@@ -60,7 +60,7 @@ class HeldoutSubject:
 
     @property
     def split(self) -> Split:
-        return "test" if self.index // _BLOCK % 2 else "dev"
+        return "test" if self.index // BLOCK % 2 else "dev"
 
     @property
     def description(self) -> str:
@@ -78,8 +78,8 @@ class Prompt:
 
 def indices(split: Split, n: int) -> list[int]:
     """The first n subjects of a split: tens alternate, 0-9 are dev, 10-19 test."""
-    start = _BLOCK * (split == "test")
-    return [start + k % _BLOCK + 2 * _BLOCK * (k // _BLOCK) for k in range(n)]
+    start = BLOCK * (split == "test")
+    return [start + k % BLOCK + 2 * BLOCK * (k // BLOCK) for k in range(n)]
 
 
 def subject(i: int) -> HeldoutSubject:
@@ -90,7 +90,15 @@ def subject(i: int) -> HeldoutSubject:
     """
     if i < 0:
         raise ValueError(f"a subject's index is 0 or more, not {i}")
-    return _block(i // _BLOCK)[i % _BLOCK]
+    return _block(i // BLOCK)[i % BLOCK]
+
+
+def index_of(name: str) -> int:
+    """Which subject is called so: "dog-10" -> 10. Raises ValueError if none is."""
+    index = name.rpartition("-")[2]
+    if not index.isdecimal() or len(index) > 9 or subject(int(index)).name != name:
+        raise ValueError(f"no subject of the world is called {name!r}")
+    return int(index)
 
 
 def is_double(actor: Actor) -> bool:
@@ -110,13 +118,13 @@ def _lab(actor: Actor) -> Array:
 def _block(b: int) -> tuple[HeldoutSubject, ...]:
     rng = _rng(_SUBJECT, b)
     made: list[tuple[HeldoutSubject, Array]] = []
-    for k, n in enumerate(rng.permutation(_BLOCK)):
+    for k, n in enumerate(rng.permutation(BLOCK)):
         # The looks of a noun are shuffled once and then taken in turn, block after block.
         texture, accessory = _LOOKS[_rng(_SUBJECT, int(n), 1).permutation(len(_LOOKS))[b % len(_LOOKS)]]
         one, two = _pair(rng, [other for _, other in made])
         lab = oklab(np.asarray([one, two]))
         actor = Actor(list(NOUNS)[n], one, two, texture, accessory, _worn(rng, lab))
-        made.append((HeldoutSubject(b * _BLOCK + k, actor), lab))
+        made.append((HeldoutSubject(b * BLOCK + k, actor), lab))
     return tuple(s for s, _ in made)
 
 

@@ -46,12 +46,14 @@ def digests(name: str) -> dict[str, str]:
 def _keep(cwd: Path, name: str, count: int, side: int = 16) -> None:
     """Clips as evaluations leave them, one of another concept that had this name, and a line that is none."""
     kept = cwd / "evaluation" / name
+    told = {"batch": "b", "scores": {}}
     rows = [
-        {"prompt": HOSTILE, "seed": i, "clip": f"{i}.gif", "concepts": [digests(name)]} for i in range(count)
+        {**told, "prompt": HOSTILE, "seed": i, "clip": f"{i}.gif", "concepts": [digests(name)]}
+        for i in range(count)
     ]
-    animated(kept / "stranger.gif")
-    strange = {"prompt": "a stranger", "seed": 0, "clip": "stranger.gif"}
-    rows[:0] = [strange, strange | {"concepts": []}, strange | {"concepts": [digests("another")]}]
+    for k, whose in enumerate(({}, {"concepts": []}, {"concepts": [digests("another")]}, {"concepts": 3})):
+        animated(kept / f"stranger{k}.gif")
+        rows.insert(0, {**told, "prompt": "a stranger", "seed": 0, "clip": f"stranger{k}.gif", **whose})
     for i in range(count):
         animated(kept / f"{i}.gif", ord(name[-1]) + 100 * i, side)
     (kept / "scores.jsonl").write_text("\n".join([*map(json.dumps, rows), "not a row"]))
@@ -317,6 +319,7 @@ def test_a_video_plays_where_it_is_seen(
     kept = cwd / "evaluation" / "V2"
     shutil.copytree(clips, kept)
     row = {"prompt": "a dog jumping", "seed": 0, "clip": "a.mp4", "concepts": [digests("V2")]}
+    row |= {"batch": "b", "scores": {}}
     (kept / "scores.jsonl").write_text(json.dumps(row))
     assert ccvd("report").code == 0
     _open(browser)

@@ -15,8 +15,9 @@ from torch import Tensor
 from ccvd_cli.__main__ import main
 from ccvd_cli.estimates import rate
 from ccvd_cli.measure.exact import Exact, Shown
-from ccvd_cli.measure.known import BLOCK, Facts, Judges, drawn, known, known_of_several
+from ccvd_cli.measure.known import Facts, Judges, drawn, known, known_of_several
 from ccvd_cli.world import heldout
+from ccvd_cli.world.heldout import BLOCK
 
 CLIP = torch.zeros(16, 3, 64, 64)
 

@@ -11,6 +11,7 @@ import pytest
 from ccvd_cli.errors import UsageError
 from ccvd_cli.measure.streams import material, open_stream, questions
 from ccvd_cli.settings import SAMPLING
+from ccvd_cli.world import heldout
 
 HEAD = "order,name,kind,class_noun,images,videos\n"
 
@@ -34,7 +35,7 @@ def test_settings_are_chosen_on_concepts_of_another_split() -> None:
     assert not {t.name for t in dev.tasks} & {t.name for t in whole.tasks}
     assert not set(dev.subjects) & set(whole.subjects)
     for stream in (dev, whole):  # judges know all who are to be told apart
-        asked = {int(t.name.rpartition("-")[2]) for t in stream.tasks if t.kind == "subject"}
+        asked = {heldout.index_of(t.name) for t in stream.tasks if t.kind == "subject"}
         assert asked <= set(stream.subjects)
 
 

@@ -20,6 +20,7 @@ from ...regions import Box
 from ...sidecar import Sidecar
 from ...sidecar import read as read_sidecar
 from ..forgetting import Forgetting, forgetting
+from ..kept_rows import Kept
 from ..result_file import number
 from .media import Clip, Part, Still
 from .svg import Points
@@ -32,7 +33,6 @@ SOURCES = 6  # source images on a card
 GENERATIONS = 24  # latest ones of which weights and regions are shown
 LOOKED_AT = 2000  # latest ones among which everybody's clips are sought
 PLACED = 6  # clips of which regions are shown
-_SCORES = "scores.jsonl"  # as evaluate.py calls it, which needs torch
 
 
 @dataclass(frozen=True)
@@ -207,15 +207,13 @@ def _previews(
 
 def _kept(folder: Path, concept: Mapping[str, str]) -> list[tuple[str, int, Path]]:
     """Clips of that concept: one of another registry, or learned before, may have had its name."""
-    rows = []
-    with suppress(OSError, UnicodeDecodeError):
-        for line in (folder / _SCORES).read_text(encoding="utf-8").splitlines():
+    found = []
+    with suppress(OSError):
+        for row in Kept(folder).rows.values():
             with suppress(*UNREADABLE, TypeError, OverflowError):  # what somebody else wrote there
-                row = json.loads(line)
-                if row["concepts"][0] != concept:
-                    continue
-                rows.append((str(row["prompt"]), int(row["seed"]), folder / Path(row["clip"]).name))
-    return rows
+                if row.concepts[0] == concept:
+                    found.append((str(row.prompt), int(row.seed), folder / Path(row.clip).name))
+    return found
 
 
 def sources(data: Sequence[Mapping[str, Any]], folder: Path, part: Part) -> list[Still]:
