@@ -7,31 +7,27 @@ text encoder of this size, nouns are not learned. What a caption and a moment sa
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..engine.attention import install_processors
 from ..engine.bases.mini import at_frames, still
-from ..engine.hub import fingerprint
 from ..engine.told import Atlas, Clock, load
-from ..outputs import whole
 from . import models
 from .boxes import all_boxes, all_prompts, centres_in, hearing_boxes, loose_boxes
 from .captions import tells_place
-from .corpus import MATERIAL, described, headings, undrawn
-from .heldout import SPARED
+from .corpus import headings
+from .kept_latents import corpus_latents
 from .looks import LOOK, OWN, looks
 from .manners import ITS, STYLE, manners
-from .parts import INDEX, load_part, pixels, ship, tokenize
-from .render import Clip, boxes
+from .parts import INDEX, load_part, ship, tokenize
+from .render import boxes
 from .training import Stretch, autocast, group, ramp
 from .ways import ONE, WAY, ways
 from .word_reader import WordReader
@@ -45,49 +41,6 @@ RATES = {"image": (4e-4, 1e-3), "video": (2.5e-4, 6e-4)}  # of the text encoder,
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
 # caption and its moment, which pictures teach as well and cheapest; more frames then teach what stays the same between them.
 CURRICULUM = ((0.55, 0, 0, 0), (0.75, 3, 24, 6), (1.01, 2, 12, 16))
-
-
-def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tensor, list[str], list[Clip]]:
-    """The denoiser's material: fp16 latents (N, F, C, h, w), captions, and the clips.
-
-    Drawn and encoded once, and kept in `folder`; again where it is of another seed, another autoencoder, or had other doubles.
-    """
-    vae: Any = None
-    of = {"seed": str(seed), "vae": fingerprint(folder / "model", ["vae"]), "spared": str(SPARED)}
-    latents: list[Tensor] = []
-    captions: list[str] = []
-    clips: list[Clip] = []
-    for part in MATERIAL:
-        cache = folder / f"{part.name}.safetensors"
-        if not _is_of(cache, of):
-            vae = vae or load_part(folder, "vae").to(device)
-            corpus = described(part.count, part.seed + seed, part.mix)
-            told = {"latents": _encoded(vae, corpus.pixels, device)}
-            with whole(cache) as (written,):
-                save_file(told, written, {**of, "captions": json.dumps(corpus.captions)})
-        with safe_open(cache, "pt") as kept:
-            latents.append(kept.get_tensor("latents"))
-            captions += json.loads(kept.metadata()["captions"])
-        clips += undrawn(part.count, part.seed + seed, part.mix)
-    return torch.cat(latents), captions, clips
-
-
-def _is_of(cache: Path, of: dict[str, str]) -> bool:
-    """Whether material was kept there, and of these."""
-    with suppress(OSError, SafetensorError), safe_open(cache, "pt") as kept:
-        return {key: (kept.metadata() or {}).get(key) for key in of} == of
-    return False
-
-
-@torch.no_grad()
-def _encoded(vae: Any, frames: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (N, F, H, W, 3) -> fp16 latents (N, F, C, h, w)."""
-    latents = []
-    for part in np.array_split(frames, -(-len(frames) // 16)):
-        with autocast(device):
-            z = vae.encode(pixels(part, device).flatten(0, 1)).latents
-        latents.append(z.unflatten(0, part.shape[:2]).half().cpu())
-    return torch.cat(latents)
 
 
 class Denoising:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ccvd_cli.world import denoising
+from ccvd_cli.world import denoising, kept_latents
 from ccvd_cli.world.captions import ORDINARY, Mix
 from ccvd_cli.world.corpus import Part
 from ccvd_cli.world.denoising import Denoising
@@ -129,18 +129,18 @@ def test_material_that_was_kept_is_of_its_seed_and_its_autoencoder(
         return SimpleNamespace(pixels=np.zeros((count, 1)), captions=[f"{seed}: {i}" for i in range(count)])
 
     monkeypatch.setattr(
-        denoising, "MATERIAL", [Part("familiar", 2, 100, ORDINARY), Part("strangers", 1, 200, ORDINARY)]
+        kept_latents, "MATERIAL", [Part("familiar", 2, 100, ORDINARY), Part("strangers", 1, 200, ORDINARY)]
     )
-    monkeypatch.setattr(denoising, "described", described)
-    monkeypatch.setattr(denoising, "undrawn", lambda count, seed, _: [seed] * count)
-    monkeypatch.setattr(denoising, "_encoded", lambda *a: torch.full((len(a[1]), 1), float(len(drawn))))
-    monkeypatch.setattr(denoising, "load_part", lambda *_: torch.nn.Identity())
+    monkeypatch.setattr(kept_latents, "described", described)
+    monkeypatch.setattr(kept_latents, "undrawn", lambda count, seed, _: [seed] * count)
+    monkeypatch.setattr(kept_latents, "_encoded", lambda *a: torch.full((len(a[1]), 1), float(len(drawn))))
+    monkeypatch.setattr(kept_latents, "load_part", lambda *_: torch.nn.Identity())
     weights = tmp_path / "model" / "vae" / "config.json"
     weights.parent.mkdir(parents=True)
     weights.write_text("{}")
 
     def material(seed: int) -> tuple[list[float], list[str], list[int]]:
-        latents, captions, clips = denoising.corpus_latents(tmp_path, torch.device("cpu"), seed)
+        latents, captions, clips = kept_latents.corpus_latents(tmp_path, torch.device("cpu"), seed)
         return latents[:, 0].tolist(), captions, clips  # type: ignore[return-value]
 
     first = material(0)

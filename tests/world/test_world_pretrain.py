@@ -11,13 +11,15 @@ import torch
 
 from ccvd_cli.engine.bases import open_base
 from ccvd_cli.measure.encoders import Embedded
-from ccvd_cli.world import denoising, pretrain
+from ccvd_cli.world import denoising, kept_latents, pretrain
 from ccvd_cli.world.corpus import described, varied
 
 
 @pytest.mark.slow
 def test_every_stage_leaves_what_the_next_one_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(denoising, "MATERIAL", [replace(part, count=250) for part in denoising.MATERIAL])
+    monkeypatch.setattr(
+        kept_latents, "MATERIAL", [replace(part, count=250) for part in kept_latents.MATERIAL]
+    )
     monkeypatch.setattr(denoising, "POSE_STEPS", 10)
     monkeypatch.setattr(pretrain, "described", lambda n, *a, **k: described(min(n, 250), *a, **k))
     monkeypatch.setattr(pretrain, "varied", lambda n, seed: varied(min(n, 1_000), seed))
