@@ -8,14 +8,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from cli_material import QUICK, Ccvd
 
+from ccvd_cli.commands import learn as learn_command
+from ccvd_cli.commands.learn_options import MotionRecipeOptions, PictureRecipeOptions, SubjectRecipeOptions
+from ccvd_cli.commands.learning import Learning
+from ccvd_cli.commands.overrides import option_of
 from ccvd_cli.engine import bases, learn, prior
 from ccvd_cli.engine.optimise import StepReport
+from ccvd_cli.errors import CcvdError
+from ccvd_cli.settings import RECIPES
 from ccvd_registry import HomeNotWritable, Registry
 
 
@@ -408,3 +415,67 @@ def test_a_debiased_motion_says_so_in_its_recipe(ccvd: Ccvd, tiny: Path, clips: 
     assert run.code == 2 and "--debias -1" in run.err
     subject = ccvd("learn-subject", "--images", clips, "--base", tiny, "--debias", 1)
     assert subject.code == 2 and "--debias" in subject.err
+
+
+SAID: dict[str, object] = {
+    "adapter_steps": 7,
+    "token_steps": 6,
+    "adapter_lr": 0.0123,
+    "token_lr": 0.0234,
+    "batch_size": 5,
+    "text_dropout": 0.15,
+    "tokens": "shared",
+    "token_start": "cat",
+    "orthogonal_weight": 0.35,
+    "orthogonal_form": "abs-trace",
+    "only_sites": "up_blocks",
+    "bottleneck": 0.45,
+    "timestep_shift": 1.7,
+    "token_shift": 2.7,
+    "offset_noise": 0.05,
+    "seed": 11,
+    "last_layers": 2,
+    "prior_share": 0.25,
+    "outside_weight": 0.2,
+    "keep_weight": 0.6,
+    "attention_mask_weight": 0.7,
+    "attention_mask_level": 2,
+    "frames": 3,
+    "debias_weight": 0.8,
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("learn-subject", SubjectRecipeOptions),
+        ("learn-style", PictureRecipeOptions),
+        ("learn-motion", MotionRecipeOptions),
+    ],
+)
+def test_every_option_of_a_recipe_reaches_it(
+    ccvd: Ccvd,
+    tiny: Path,
+    photos: Path,
+    clips: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    options: type,
+) -> None:
+    prepared: list[Learning] = []
+    real = learn_command.prepare
+
+    def stop(*what: object) -> Learning:
+        prepared.append(real(*what))
+        raise CcvdError("enough")
+
+    monkeypatch.setattr(learn_command, "prepare", stop)
+    folder = ("--videos", clips) if command == "learn-motion" else ("--images", photos)
+    names = [field.name for field in fields(options)]
+    said = [word for name in names for word in (option_of(name), SAID[name])]
+    run = ccvd(command, *folder, "--base", tiny, *said)
+    assert "error: Enough." in run.err, run.err
+    (learning,) = prepared
+    assert {name: getattr(learning.recipe, name) for name in names} == {name: SAID[name] for name in names}
+    usual = RECIPES["mini"][learning.kind]
+    assert all(getattr(usual, name) != SAID[name] for name in names)  # or nothing would be shown

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from cli_material import QUICK, Ccvd
 from PIL import Image
+
+from ccvd_registry import BaseFacts, NewConcept, Registry
 
 FEW = ("--steps", "2", "--frames", "3", "--height", "32", "--width", "32", "--seed", "1")
 BOTH = "a <V1> dog and a <V2> cat"
@@ -233,3 +236,36 @@ def test_a_sidecar_of_the_first_format_weighed_all_alike(ccvd: Ccvd, taught: Pat
     assert ccvd("generate", "--from", "old.gif.json", "--out", "b.gif").code == 0
     again = json.loads((cwd / "b.gif.json").read_text())
     assert [s["weight"] for s in again["shares"]] == [0.5, 0.5]
+
+
+def test_only_the_files_that_are_needed_are_opened(
+    ccvd: Ccvd, taught: Path, cwd: Path, ccvd_home: Path
+) -> None:
+    """Of a thousand concepts it would take minutes: who is not named costs nothing, or a prototype where relevance is asked for."""
+    with Registry(ccvd_home) as registry:
+        known = registry.get("V1")
+        base = BaseFacts(known.base, known.base_family, known.base_fingerprint, known.base_location)
+        registry.add(
+            NewConcept(
+                name="V9",
+                kind="subject",
+                class_noun="cat",
+                base=base,
+                seed=0,
+                recipe={},
+                data=[],
+                loss_curve=[],
+                adapter=b"nobody may open this",
+                embedding=b"nor this",
+                prototype=known.prototype_path.read_bytes(),
+                sites=1,
+                parameters=1,
+                started=datetime.now(timezone.utc),
+            )
+        )
+    asked = ("generate", "a <V1> dog", *FEW, "--out", "a.gif")
+    assert ccvd(*asked).code == 0
+    alone = ccvd(*asked, "--relevance-threshold", 1)  # everybody is asked, and nobody is so near
+    assert alone.code == 0, alone.err
+    joined = ccvd(*asked, "--aggregation", "relevance", "--top-k", 9)
+    assert joined.code == 1 and "concept V9" in joined.err and "Traceback" not in joined.err
