@@ -243,7 +243,7 @@ def test_only_the_files_that_are_needed_are_opened(
 ) -> None:
     """Of a thousand concepts it would take minutes: who is not named costs nothing, or a prototype where relevance is asked for."""
     with Registry(ccvd_home) as registry:
-        known = registry.get("V1")
+        known = registry.get("V2")
         base = BaseFacts(known.base, known.base_family, known.base_fingerprint, known.base_location)
         registry.add(
             NewConcept(
