@@ -68,6 +68,7 @@ def check_methods_decide(settings: SampleSettings, default: SampleSettings) -> N
 
 
 def shard_of(text: str) -> tuple[int, int]:
+    """'2/4' -> (2, 4). Raises UsageError."""
     i, _, n = text.partition("/")
     if not (i.isdecimal() and n.isdecimal() and len(n) < 10 and 1 <= int(i) <= int(n)):
         raise UsageError(f"--shard {text}: not the I-th of N.", "Say 1/4 for the first of four.")
@@ -81,6 +82,7 @@ def stream_of(options: BenchmarkOptions) -> Stream:
 
 
 def check_sizes(stream: Stream, settings: SampleSettings) -> None:
+    """Raises UsageError for clips that cannot be measured."""
     if settings.frames < 2:
         raise UsageError("--frames 1: a picture does not move.", "Measure clips of 2 frames or more.")
     if stream.toy and (settings.height, settings.width) != (64, 64):

@@ -99,7 +99,8 @@ class Voices:
     """Everything that is said, and where.
 
     text: what the regions say, (K, L, T, D), or (K, L, F, T, D) where frames are told their moments. concepts: (K, T), where in it their
-    concepts stand. adapters: by voice, the prompt's first.
+    concepts stand. adapters: by voice, the prompt's first. elsewhere: what a region's own estimate hears outside of its box, (1, L, T, D),
+    or (1, L, F, T, D); None: the region.
     """
 
     layout: Layout

@@ -66,6 +66,7 @@ def windowed(base: Base, shape: Sequence[int], settings: SampleSettings, estimat
 
 
 def windows_of(base: Base, shape: Sequence[int], settings: SampleSettings) -> list[Window]:
+    """The windows of latents (.., h, w), of the base's own size; without windows, one that is all of it."""
     return windows(shape[-2], shape[-1], base.own_cells if settings.windows else None, base.device)
 
 

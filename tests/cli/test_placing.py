@@ -268,4 +268,4 @@ def test_only_the_files_that_are_needed_are_opened(
     alone = ccvd(*asked, "--relevance-threshold", 1)  # everybody is asked, and nobody is so near
     assert alone.code == 0, alone.err
     joined = ccvd(*asked, "--aggregation", "relevance", "--top-k", 9)
-    assert joined.code == 1 and "concept V9" in joined.err and "Traceback" not in joined.err
+    assert joined.code == 1 and "Concept V9 cannot be read" in joined.err and "Traceback" not in joined.err

@@ -119,7 +119,7 @@ class Base(ABC):
 
     @abstractmethod
     def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
-        """Random training timesteps, (B,); `shift` > 1 favours high noise."""
+        """Random training timesteps, (B,), as `predict` takes them: indices, or floats up to 1000 on flows; `shift` > 1 favours high noise."""
 
     @abstractmethod
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,11 @@ class Base(ABC):
 
     @abstractmethod
     def scheduler(self, name: str, steps: int) -> Any:
-        """A diffusers scheduler, set to `steps`: "dpm++", "ddim", or "ddim-inverse", which climbs ddim's timesteps from a clip to noise."""
+        """A diffusers scheduler, set to `steps`: "dpm++", "ddim", or "ddim-inverse", which climbs ddim's timesteps from a clip to noise.
+
+        Raises:
+            UsageError: it is none of these.
+        """
 
     def tell(self, text: Tensor, moments: Tensor) -> Tensor:
         """What each frame reads: text (B, L, T, D) at moments (B or 1, F) -> (B, L, F, T, D), where this base `tells_moments`; else `text`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from .. import told
 from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
 from . import PARTS, Found
-from .contract import Base, Places, Site, SiteKind, TokenVectors
+from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
 
 _MORE = ("atlas", "clock", "image_encoder")  # parts that a base may have
@@ -106,8 +107,9 @@ class LatentBase(Base):
         self._training = self._scheduler_class("DDIMScheduler").from_config(self._plan)
         self._vocabulary = len(self.tokenizer)
 
+    @abstractmethod
     def load_denoiser(self, folder: Path, dtype: torch.dtype) -> Any:
-        raise CcvdError(f"{type(self).__name__} names no denoiser class")
+        """The denoiser of a base's folder, on the CPU. Raises CcvdError if its weights cannot be loaded."""
 
     @property
     def _weights_dtype(self) -> torch.dtype:
@@ -342,4 +344,4 @@ def _cut(scheduler: Any, steps: int) -> None:
         scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
 
 
-__all__ = ["LatentBase", "SiteKind", "find_sites"]
+__all__ = ["LatentBase", "find_sites"]
