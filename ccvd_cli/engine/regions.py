@@ -61,6 +61,7 @@ class Layout:
         self.boxes, self.height, self.width, self.device = boxes, height, width, device
         self.voices, self.frames = 1 + len(boxes), boxes.shape[1]
         self._shares: dict[int, Tensor] = {}
+        self._inside: dict[int, Tensor] = {}
 
     def shares(self, cells: int) -> Tensor:
         """(V, F, cells), summing to 1 over the voices: the grid has the latents' proportions, row by row."""
@@ -70,6 +71,12 @@ class Layout:
             shares = torch.cat([(covered == 0).float(), masks / covered.clamp(min=1)])
             self._shares[cells] = shares.to(self.device)
         return self._shares[cells]
+
+    def inside(self, cells: int) -> Tensor:
+        """(K, F, cells), true inside the boxes."""
+        if cells not in self._inside:
+            self._inside[cells] = self.shares(cells)[1:] > 0
+        return self._inside[cells]
 
     def masks(self, height: int, width: int) -> Tensor:
         """(K, F, height, width), 1 inside the boxes."""
@@ -174,13 +181,21 @@ class RegionalAdapter(nn.Module):
             if own is not None:
                 acts = _each(wide, parts[own : own + 1])[0]
                 everywhere = voices.elsewhere is None
-                out[own] += acts if everywhere else (self._share(voice, parts.shape) > 0) * acts
+                out[own] += acts if everywhere else self._inside(voice, parts.shape) * acts
         return out.reshape(h.shape)
 
     def _share(self, voice: int, shape: torch.Size) -> Tensor:
-        cells = shape[1] if self.site.by_cell else shape[2]
-        share = self.turn.voices.layout.shares(cells)[voice]  # (F, N)
-        return (share.T if self.site.by_cell else share)[..., None]
+        return self._laid_out(self.turn.voices.layout.shares(self._cells(shape))[voice])
+
+    def _inside(self, voice: int, shape: torch.Size) -> Tensor:
+        return self._laid_out(self.turn.voices.layout.inside(self._cells(shape))[voice - 1])
+
+    def _cells(self, shape: torch.Size) -> int:
+        return shape[1] if self.site.by_cell else shape[2]
+
+    def _laid_out(self, weights: Tensor) -> Tensor:
+        """(F, N) as parts are: (F, N, 1), or (N, F, 1)."""
+        return (weights.T if self.site.by_cell else weights)[..., None]
 
 
 def _each(wide: Wide, rows: Tensor) -> Tensor:
@@ -208,6 +223,7 @@ class RegionAttention:
         count = voices.layout.voices - 1
         parts, rows = voices.by_frame(hidden_states), voices.by_frame(out)
         shares = voices.layout.shares(parts.shape[2])[..., None]  # (V, F, N, 1)
+        inside = voices.layout.inside(parts.shape[2])  # (K, F, N)
         if voices.attend and count:
             asked = parts[PROMPT].repeat(count, 1, 1)
             told = self.plain(attn, asked, voices.text).unflatten(0, (count, -1))
@@ -215,13 +231,13 @@ class RegionAttention:
         if voices.guided and voices.elsewhere is not None:
             text = voices.elsewhere.expand(count, *voices.elsewhere.shape[1:])
             told = self.plain(attn, parts[FIRST:].flatten(0, 1), text).unflatten(0, (count, -1))
-            rows[FIRST:] = torch.where(shares[1:] > 0, rows[FIRST:], told)
+            rows[FIRST:] = torch.where(inside[..., None], rows[FIRST:], told)
         if voices.guided:
             maps = attention_map(attn, parts[FIRST:].flatten(0, 1), self.plain.slice(voices.text))
             maps = maps.reshape(count, -1, maps.shape[-1])  # (K, F * N, T)
             heard = (maps * voices.concepts[:, None]).sum(-1) / voices.concepts.sum(1, keepdim=True)
-            inside = (shares[1:, ..., 0] > 0).flatten(1).to(heard)
-            voices.attention.append((heard * inside).sum(1) / inside.sum(1))
+            here = inside.flatten(1)
+            voices.attention.append((heard * here).sum(1) / here.sum(1))
         return out
 
 
@@ -240,7 +256,7 @@ class RegionGuidance:
         omega = self.voices.neglect().view(-1, 1, 1, 1, 1)
         each = empty + self.scale * omega * (answers[FIRST:] - empty)  # (K, C, F, h, w)
         height, width = whole.shape[-2:]
-        masks = self.voices.layout.shares(height * width)[1:].unflatten(-1, (height, width))[:, None] > 0
+        masks = self.voices.layout.inside(height * width).unflatten(-1, (height, width))[:, None]
         weights = omega * masks
         inside = (weights * each).sum(0) / weights.sum(0).clamp(min=1e-6)
         return torch.where(masks.any(0), ALPHA * whole + (1 - ALPHA) * inside, whole)[None]
