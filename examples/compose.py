@@ -34,6 +34,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "regions, no region attention": {"region_attention": False},
     "regions in one frame, no noise guidance": {"windows": False, "noise_guidance": False},
     "regions in one frame, no region attention": {"windows": False, "region_attention": False},
+    "regions in one frame, neither": {"windows": False, "region_attention": False, "noise_guidance": False},
 }
 KINDS: dict[str, dict[str, Any]] = {
     "default": {},
