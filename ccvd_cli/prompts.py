@@ -26,7 +26,7 @@ _ROLES = {
     ),
     "subject": (
         re.compile(
-            r"\b(?P<performed>(?:performing|doing)\s+)?(?:an?|the|my|one)\s+<(?P<name>[^<>]*)>", re.IGNORECASE
+            r"\b(?P<performed>(?:performing|doing)\s+)?(?:an?|my|one)\s+<(?P<name>[^<>]*)>", re.IGNORECASE
         ),
         {"motion"},
     ),
@@ -125,7 +125,7 @@ def plainly(prompt: str, concepts: Mapping[str, tuple[str, str]]) -> str:
 
 _UNSAID = {
     "subject": [("{}", "thing")],
-    "motion": [(r"\bperforming\s+(?:the\s+|an?\s+)?{}", "moving"), ("{}", "moving")],
+    "motion": [(r"\b(?:performing|doing)\s+(?:the\s+|an?\s+)?{}", "moving"), ("{}", "moving")],
     "style": [(r"\s*\bin\s+(?:the\s+|an?\s+)?{}\s+style\b", ""), ("{}", "picture")],
 }
 _CONNECTIVE = re.compile(r"(?:[\s,;]|\b(?:and|with|beside|next to|behind|near|while)\b)+$", re.IGNORECASE)

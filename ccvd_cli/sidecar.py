@@ -55,13 +55,17 @@ class SidecarShare(Settings):
 
 
 class SidecarEdit(EditSettings):
-    """What a clip was made anew from: the file's name and sha256 (hex). `fps`, `height` and `width` are those of what was written."""
+    """What a clip was made anew from: the file's name and sha256 (hex). `fps`, `height` and `width` are those of what was written.
+
+    Frames of regions count the old clip's frames. `taken` are those that the new ones stand for, where there are fewer of these.
+    """
 
     video: str
     sha256: str
     fps: float
     height: int
     width: int
+    taken: tuple[int, ...] = ()
 
 
 class Sidecar(Settings):

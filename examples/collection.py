@@ -60,7 +60,8 @@ class Collection:
             known |= {c.name: c for c in self.registry.add_all(new)}
         kind = self.material(name)[0]
         recipe = self.recipes[kind].model_dump(mode="json")
-        if (known[name].recipe, known[name].how) != (recipe, self._how(kind)):
+        # Registries from before there was `how` have it among the data.
+        if (known[name].recipe, known[name].how, known[name].data) != (recipe, self._how(kind), []):
             raise SystemExit(f"{name} was learned in another way: take another --home")
         return Learner.load(known[name], self.base)
 

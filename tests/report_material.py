@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 
-def animated(path: Path, seed: int = 0, side: int = 16) -> Path:
-    """Noise in three frames, other noise by every seed."""
-    noise = np.random.default_rng(seed).integers(0, 255, (3, side, side, 3), dtype=np.uint8)
+def animated(path: Path, seed: int = 0, side: int = 16, frames: int = 3) -> Path:
+    """Noise in so many frames, other noise by every seed."""
+    noise = np.random.default_rng(seed).integers(0, 255, (frames, side, side, 3), dtype=np.uint8)
     first, *more = [Image.fromarray(frame) for frame in noise]
     path.parent.mkdir(parents=True, exist_ok=True)
     first.save(path, save_all=True, append_images=more, duration=100)

@@ -89,8 +89,8 @@ def edit(
 ) -> None:
     """Make a clip anew under a prompt.
 
-    The new clip takes as long as the old one, with its size and frame rate, but without sound. Frames are squeezed to what the base makes,
-    and stretched again.
+    The new clip takes as long as the old one, with its size and, as .mp4, its frame rate, but without sound. Frames are squeezed to what
+    the base makes, and stretched again.
 
     Of a clip with more frames than --frames, so many are taken at equal distances, and each new one is held until the next.
     """
@@ -183,7 +183,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
         at = settings.model_copy(update={"regions": tuple(r.at(film.taken) for r in settings.regions)})
         frames = edit(base, film.frames, request.prompt, opened.learners, at, request.how, report)
     held, fps = _timed(request)
-    files = media.write_clip(film.held(frames) if held else frames, request.path, fps, size=film.size)
+    files = media.write_clip(frames, request.path, fps, size=film.size, held=held)
     told = sidecar.describe(
         request.prompt,
         settings,
@@ -199,20 +199,22 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
             fps=fps,
             height=height,
             width=width,
+            taken=() if held or len(film.taken) == film.count else film.taken,
         ),
     )
     sidecar.write(told, request.path)
     return told, files
 
 
-def _timed(request: Edit) -> tuple[bool, float]:
-    """Whether frames are held until there are as many as the clip has, and how many are shown a second.
+def _timed(request: Edit) -> tuple[list[int] | None, float]:
+    """For how many frames each new one is held, and how many are shown a second.
 
-    Pictures have no time, and GIF counts in hundredths of a second: many short frames would add up to another duration.
+    Pictures have no time; GIF and WebP count in hundredths or thousandths of a second, so that many short frames would not add up to the same.
     """
     film = request.film
-    held = request.path.suffix.lower() in (".mp4", ".webp")
-    return held, film.fps if held else len(film.frames) / film.seconds
+    if request.path.suffix.lower() == ".mp4":
+        return film.held, film.fps
+    return None, len(film.frames) / film.seconds
 
 
 def _plan(request: Edit) -> str:

@@ -87,10 +87,8 @@ def pretrain(
     emit(str(folder / "model"))
 
 
-_GOES_ON: tuple[PretrainStage, ...] = (
-    "vae",
-    "video",
-)  # stages that start from weights of the model folder, if it has some
+# Stages that start from the weights of the model folder, if it has some.
+_GOES_ON: tuple[PretrainStage, ...] = ("vae", "video")
 
 
 def _checkpoint(stage: PretrainStage, folder: Path) -> Path:

@@ -72,7 +72,7 @@ class MaskOptions:
             metavar="FOLDER|alpha|auto|none",
             help="Pictures named as the photos, white where it is; alpha: they are transparent elsewhere; auto: where the base sees its "
             "noun; none: whole photos.",
-            show_default="auto on mini, else none",
+            show_default="alpha if all photos are cut out; else auto on mini, none on others",
         ),
     ] = None
 

@@ -76,15 +76,15 @@ def prepare(
     count = len(folders)
     nouns = [_noun(noun) for noun in one_each(options.class_noun, count, "--class-noun") or [""] * count]
     within = masking.sources(masks, count)
-    if kind == "subject" and not masks and all(map(masking.cut_out, folders)):
-        within = masking.sources(["alpha"] * count, count)
     found = find_base(source)
     family = found.family
     usual = RECIPES[family][kind]
+    sampling = override(learning_of(family, kind), {"height": options.height, "width": options.width})
+    if kind == "subject" and not masks and all(masking.cut_out(folder, sampling) for folder in folders):
+        within = ["alpha"] * count
     said = {field: value for field, value in overrides.items() if value is not None}
     recipe = override(usual, {**masking.changes(usual, within), **said})
-    pixels = {"height": options.height, "width": options.width}
-    sampling = override(learning_of(family, kind), {**pixels, "seed": recipe.seed})
+    sampling = sampling.model_copy(update={"seed": recipe.seed})
     found.check_size(sampling.height, sampling.width, recipe.frames if kind == "motion" else 1)
     if kind == "subject":
         masking.check_of_use(recipe, overrides, within)

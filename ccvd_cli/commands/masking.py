@@ -34,12 +34,12 @@ def sources(given: Sequence[str] | None, count: int) -> Sequence[str]:
     return each
 
 
-def cut_out(folder: Path) -> bool:
+def cut_out(folder: Path, sampling: SampleSettings) -> bool:
     """Whether all photos of a folder are transparent around something, so that they are their own masks."""
     from ..engine.masks import are_cut_out
     from ..engine.media import find_images
 
-    return are_cut_out(find_images(folder))
+    return are_cut_out(find_images(folder), (sampling.height, sampling.width))
 
 
 def changes(usual: Recipe, masks: Sequence[str]) -> dict[str, Any]:

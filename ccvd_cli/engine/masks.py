@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,7 +20,7 @@ from .picture_reader import fitted, read_picture
 
 ALPHA = "alpha"
 _BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject
-_SMALL = (64, 64)  # pixels, enough to see whether anything is transparent
+_SHOWN = 0.01, 0.9  # of a photo that is cut out: less is a speck, more has round corners
 _MANY = 5
 
 
@@ -54,20 +55,20 @@ def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
     return Masks(tensors, used, [sha256(path) for path in used])
 
 
-def are_cut_out(photos: Iterable[Path]) -> bool:
-    """Whether every photo that can be read shows something and is transparent elsewhere."""
-    seen = [alpha for path in photos if (alpha := _extremes(path)) is not None]
-    return bool(seen) and all(low < _BLACK <= high for low, high in seen)
+def are_cut_out(photos: Iterable[Path], size: tuple[int, int]) -> bool:
+    """Whether every photo that can be read, cropped to `size` (height, width), shows something and is transparent in a tenth of it at least."""
+    seen = [alpha for path in photos if (alpha := _opaque(path, size)) is not None]
+    return bool(seen) and all(_SHOWN[0] < float(alpha.mean()) < _SHOWN[1] for alpha in seen)
 
 
-def _extremes(photo: Path) -> tuple[int, int] | None:
-    """The least and the most of its alpha channel; None of what cannot be read."""
+def _opaque(photo: Path, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    """Where it is not transparent; None of what cannot be read."""
     try:
-        image = read_picture(photo, lambda image: fitted(image, _SMALL)[0])
+        image = read_picture(photo, lambda image: fitted(image, size)[0])
     except Unreadable:
         return None
-    alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else np.asarray(255)
-    return int(alpha.min()), int(alpha.max())
+    alpha = image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size, 255)
+    return np.asarray(alpha) >= _BLACK
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

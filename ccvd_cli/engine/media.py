@@ -69,9 +69,11 @@ class Film:
         """Its own frames per second; their mean, if they are of uneven length."""
         return self.count / self.seconds
 
-    def held(self, frames: Tensor) -> Tensor:
-        """As many frames as the clip has, of those (F, ...) made of the ones that were taken: each is held until the next."""
-        return frames[torch.arange(self.count) * len(frames) // self.count]
+    @property
+    def held(self) -> list[int]:
+        """For how many of the clip's frames each that was taken stands, so that all of them are stood for."""
+        count = len(self.taken)
+        return np.bincount(np.arange(self.count) * count // self.count, minlength=count).tolist()
 
 
 def find_images(folder: Path) -> list[Path]:

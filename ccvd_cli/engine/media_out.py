@@ -20,7 +20,13 @@ _BT601 = 6  # FFmpeg's AVCOL_SPC_SMPTE170M
 
 
 def write_clip(
-    frames: Tensor, path: Path, fps: float, *, scale: int = 1, size: tuple[int, int] | None = None
+    frames: Tensor,
+    path: Path,
+    fps: float,
+    *,
+    scale: int = 1,
+    size: tuple[int, int] | None = None,
+    held: Sequence[int] | None = None,
 ) -> list[Path]:
     """Writes `frames` (F, 3, H, W) in [0, 1] as the suffix of `path` says (see `outputs.SUFFIXES`).
 
@@ -28,6 +34,7 @@ def write_clip(
         fps: frames per second. GIF counts in hundredths of a second and shows at most 50 a second.
         scale: every pixel becomes a square of `scale` pixels, so that a 64x64 clip can be seen.
         size: (height, width) that frames are resized to instead. H.264 needs even sides: odd ones grow by a pixel.
+        held: for how many frames of an .mp4 each is shown; 1, unless told.
 
     Returns:
         The files written: one, or one per frame for .png.
@@ -47,9 +54,11 @@ def write_clip(
         with whole(*targets) as parts:
             _save_frames(pixels, parts)
         return targets
-    writer = {".mp4": _save_mp4, ".gif": _save_gif, ".webp": _save_webp}[suffix]
     with whole(path) as (part,):
-        writer(pixels, part, fps)
+        if suffix == ".mp4":
+            _save_mp4(pixels, part, fps, held or [1] * len(pixels))
+        else:
+            {".gif": _save_gif, ".webp": _save_webp}[suffix](pixels, part, fps)
     return [path]
 
 
@@ -125,7 +134,7 @@ def _save_frames(pixels: Pixels, parts: list[Path]) -> None:
         Image.fromarray(picture).save(part, format="PNG")
 
 
-def _save_mp4(pixels: Pixels, part: Path, fps: float) -> None:
+def _save_mp4(pixels: Pixels, part: Path, fps: float, held: Sequence[int]) -> None:
     """H.264, 4:2:0: the one kind that every player and browser shows. It needs even sides."""
     import av
 
@@ -137,8 +146,9 @@ def _save_mp4(pixels: Pixels, part: Path, fps: float) -> None:
         stream.options = {"crf": "12", "preset": "medium"}
         # swscale's own matrix, written down: else players guess it from the height of the picture.
         stream.codec_context.colorspace = _BT601
-        for picture in pixels:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for picture, times in zip(pixels, held, strict=True):
+            for _ in range(times):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 
 

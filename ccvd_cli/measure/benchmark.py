@@ -38,6 +38,7 @@ SHARED = (
     *("base", "dtype", "tasks", "effort", "recipes", "lessons", "sampling"),
     *("prompts", "batches", "every", "encoders", "exact", "scoring"),
 )
+OWN = ("method", "revision")  # by all seeds of a method
 Progress = Callable[[str, int, int, "float | None"], None]
 
 
@@ -130,6 +131,9 @@ class Run:
     def _check_alike(self, now: Mapping[str, Any]) -> None:
         """With what this run was before, and with what stands beside it in one table. Raises UsageError."""
         _refuse_other(self.folder, self.state.about(), now)
+        own = {key: now[key] for key in OWN}
+        for path in self.folder.parent.glob("seed*/run.json"):
+            _refuse_other(path.parent, State(path.parent).about(), own)
         shared = {key: now[key] for key in SHARED if key in now}
         for path in self.folder.parent.parent.glob("*/seed*/run.json"):
             _refuse_other(path.parent, State(path.parent).about(), shared)
@@ -312,6 +316,8 @@ class Run:
             "encoders": {encoder.name: encoder.digest for encoder in self.examiner.of_pictures},
             "every": self.plan.every,
             "method": self.method.settings.model_dump(mode="json"),
+            # None for the first: so it is in runs from before there was a second.
+            "revision": self.method.revision if self.method.revision > 1 else None,
         }
 
     def _taken(self, task: Task, lesson: str) -> Learner | None:

@@ -40,7 +40,7 @@ class Kept:
         if not self.path.exists():
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(*UNREADABLE, TypeError):  # what somebody else wrote there
+            with suppress(*UNREADABLE, TypeError, OSError):  # what somebody else wrote there
                 row = Row(**json.loads(line))
                 if (self.folder / row.clip).exists():
                     yield row

@@ -83,12 +83,12 @@ def _described(seed: int, mix: Mix = ORDINARY) -> tuple[Pixels, list[Clip], list
     return np.stack([render(c) for c, _ in pairs]), [c for c, _ in pairs], [t for _, t in pairs]
 
 
-def undrawn(n: int, seed: int, mix: Mix = ORDINARY) -> list[Clip]:
-    """The clips of `described` without their pixels."""
-    clips: list[Clip] = []
+def undrawn(n: int, seed: int, mix: Mix = ORDINARY) -> list[tuple[Clip, str]]:
+    """The clips of `described` and their captions, without pixels."""
+    pairs: list[tuple[Clip, str]] = []
     for i in range(0, n, CHUNK):
-        clips += [clip for clip, _ in _pairs(seed + i // CHUNK, mix)]
-    return clips[:n]
+        pairs += _pairs(seed + i // CHUNK, mix)
+    return pairs[:n]
 
 
 def headings(clips: list[Clip]) -> npt.NDArray[np.float32]:

@@ -43,6 +43,12 @@ RATES = {"image": (4e-4, 1e-3), "video": (2.5e-4, 6e-4)}  # of the text encoder,
 CURRICULUM = ((0.55, 0, 0, 0), (0.75, 3, 24, 6), (1.01, 2, 12, 16))
 
 
+def token_of(words: Any, word: str) -> int:
+    """The id of a word that the tokenizer does not cut: at the end of one it is another than within."""
+    (token,) = words(word, add_special_tokens=False).input_ids
+    return int(token)
+
+
 class Denoising:
     """The corpus as latents, and the loss of a denoiser and its text encoder on a part of it."""
 
@@ -59,9 +65,7 @@ class Denoising:
         self.actors = all_boxes(clips, boxes)
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
-        self.read_as_numbers = tuple(
-            (words.convert_tokens_to_ids(word), modules[reader]) for word, reader in READERS.items()
-        )
+        self.read_as_numbers = tuple((token_of(words, word), modules[who]) for word, who in READERS.items())
         self.seen = torch.from_numpy(looks(clips))
         self.moving, self.drawn = torch.from_numpy(ways(clips)), torch.from_numpy(manners(clips))
         rng = np.random.default_rng(seed + step)

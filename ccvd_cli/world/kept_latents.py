@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,35 +16,33 @@ from torch import Tensor
 from ..engine.hub import fingerprint
 from ..outputs import whole
 from .corpus import MATERIAL, described, undrawn
-from .heldout import SPARED
 from .parts import load_part, pixels
 from .render import Clip
 from .training import autocast
 
 
 def corpus_latents(folder: Path, device: torch.device, seed: int) -> tuple[Tensor, list[str], list[Clip]]:
-    """The denoiser's material: fp16 latents (N, F, C, h, w), captions, and the clips.
+    """fp16 latents (N, F, C, h, w), captions, and the clips.
 
-    Drawn and encoded once, and kept in `folder`; again where it is of another seed, another autoencoder, or had other doubles.
+    What was encoded is kept in `folder`; it is again where other clips or captions are drawn now, or another autoencoder sees them.
     """
     vae: Any = None
-    of = {"seed": str(seed), "vae": fingerprint(folder / "model", ["vae"]), "spared": str(SPARED)}
     latents: list[Tensor] = []
-    captions: list[str] = []
-    clips: list[Clip] = []
+    pairs: list[tuple[Clip, str]] = []
     for part in MATERIAL:
+        drawn = undrawn(part.count, part.seed + seed, part.mix)
+        pairs += drawn
+        said = hashlib.sha256(repr(drawn).encode()).hexdigest()
+        of = {"drawn": said, "vae": fingerprint(folder / "model", ["vae"])}
         cache = folder / f"{part.name}.safetensors"
         if not _is_of(cache, of):
             vae = vae or load_part(folder, "vae").to(device)
             corpus = described(part.count, part.seed + seed, part.mix)
-            told = {"latents": _encoded(vae, corpus.pixels, device)}
             with whole(cache) as (written,):
-                save_file(told, written, {**of, "captions": json.dumps(corpus.captions)})
+                save_file({"latents": _encoded(vae, corpus.pixels, device)}, written, of)
         with safe_open(cache, "pt") as kept:
             latents.append(kept.get_tensor("latents"))
-            captions += json.loads(kept.metadata()["captions"])
-        clips += undrawn(part.count, part.seed + seed, part.mix)
-    return torch.cat(latents), captions, clips
+    return torch.cat(latents), [caption for _, caption in pairs], [clip for clip, _ in pairs]
 
 
 def _is_of(cache: Path, of: dict[str, str]) -> bool:

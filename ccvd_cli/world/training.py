@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from ..errors import UsageError
 from ..outputs import whole
 
 
@@ -159,6 +160,13 @@ class Stretch:
         tensors = load_file(self._path)
         with safe_open(self._path, "pt") as f:
             meta = f.metadata()
+        held = {key.split("/")[1] for key in tensors if key.startswith("model/")}
+        if held != self.modules.keys():
+            others = ", ".join(sorted(held ^ self.modules.keys()))
+            raise UsageError(
+                f"'{self._path}' is of another version: it differs in {others}.",
+                "Move it away: the stage then begins anew, from the model beside it where it can.",
+            )
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         for name, module in self.modules.items():
             prefix = f"model/{name}/"

@@ -52,6 +52,8 @@ def test_length_size_and_seed_are_kept(ccvd: Ccvd, tiny: Path, video: Path, cwd:
     assert facts(cwd / "b.mp4")[:2] == (12, pytest.approx(2, abs=0.01))
     shown = ccvd(*shared, "--frames", 5, "--out", "a.gif")
     assert "written at 60x40 and 2.5 frames per second" in shown.err
+    assert json.loads((cwd / "a.gif.json").read_text())["edit"]["taken"] == [1, 3, 6, 8, 10]
+    assert json.loads((cwd / "a.mp4.json").read_text())["edit"]["taken"] == []
     for name in ("c.png", "d.png"):
         assert ccvd(*shared, "--frames", 2, "--out", name).code == 0
     assert len(list(cwd.glob("c_*.png"))) == 2
@@ -85,6 +87,7 @@ def test_concepts_take_part_and_all_is_told(
         "fps": 6.0,
         "height": 40,
         "width": 60,
+        "taken": [],
     }
     assert (told["settings"]["scheduler"], told["settings"]["frames"]) == ("ddim", 12)
     assert "fps" not in told["settings"] and [c["name"] for c in told["concepts"]] == ["V1"]

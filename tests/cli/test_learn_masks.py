@@ -82,9 +82,15 @@ def test_photos_that_are_cut_out_are_their_own_masks(ccvd: Ccvd, tiny: Path, cwd
     assert told[()]["digests"]["adapter"] == told[("alpha",)]["digests"]["adapter"]
     assert {file["mask"] for file in told[()]["data"]} == {"alpha"}
     assert len({one["digests"]["adapter"] for one in told.values()}) == 3
-    pixels[..., 3] = 255
-    Image.fromarray(pixels).save(cwd / "cut" / "b.png")  # not all of them
-    assert "within masks that the base finds" in ccvd(*shared).err
+    opaque, rounded, aside = pixels.copy(), pixels.copy(), pixels.copy()
+    opaque[..., 3] = rounded[..., 3] = 255
+    rounded[:4, :4, 3] = 0  # as screenshots have it
+    aside[..., 3] = 0
+    aside[:4, :, 3] = 255  # and gone where the photo is cropped
+    for other, size in ((opaque, ()), (rounded, ()), (aside, ("--height", 32))):
+        Image.fromarray(other).save(cwd / "cut" / "b.png")  # not all of them are cut out
+        run = ccvd(*shared, *size)
+        assert run.code == 0 and "within masks that the base finds" in run.err, run.err
     assert "transparent" not in ccvd("learn-style", *shared[1:]).err
 
 

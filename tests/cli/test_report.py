@@ -232,6 +232,23 @@ def test_clips_are_found_from_another_folder_with_boxes_and_sources(
     assert "named" in page.split("<h2>Relevance")[1]
 
 
+def test_boxes_of_an_edited_clip_are_where_its_frames_were(
+    ccvd: Ccvd, generated: None, tmp_path: Path
+) -> None:
+    """A GIF has the frames that were taken alone; keyframes count the old clip's."""
+    animated(tmp_path / "old.gif", frames=12)
+    where = ("--region", "<rex> dog @ 0: 0,0,0.5,0.5 ; 11: 0.5,0.5,1,1")
+    few = ("--frames", 2, "--steps", 2, "--seed", 5, "--out", "new.gif")
+    run = ccvd("edit", "--video", tmp_path / "old.gif", "a <rex> dog", *where, *few)
+    assert run.code == 0, run.err
+    assert ccvd("report").code == 0
+    side = 16  # of the old clip's pictures
+    lefts = [float(x) / side for x in re.findall(r'class="box c0" x="([\d.]+)"', _page())]
+    taken = json.loads(Path("new.gif.json").read_text())["edit"]["taken"]
+    assert len(taken) == 2
+    assert all(any(x == pytest.approx(0.5 * k / 11, abs=0.01) for x in lefts) for k in taken)
+
+
 # --- in a browser ------------------------------------------------------------------------------------
 
 

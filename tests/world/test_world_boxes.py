@@ -34,7 +34,7 @@ def clips(count: int, *, together: float, seed: int = 0) -> list[Clip]:
 
 
 def test_masks_follow_what_moves() -> None:
-    alone = [c for c in undrawn(250, 0) if len(c.actors) == 1]
+    alone = [c for c, _ in undrawn(250, 0) if len(c.actors) == 1]
     masks = centres_in(all_boxes(alone, boxes), 16).any(1).numpy()
     columns = (masks.sum(2) * np.arange(16)).sum(-1) / masks.sum((2, 3))
     for clip, column in zip(alone, columns, strict=True):

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ccvd_cli.world import denoising, kept_latents
+from ccvd_cli.engine.bases import EMBEDDED
+from ccvd_cli.world import denoising, kept_latents, models
 from ccvd_cli.world.captions import ORDINARY, Mix
 from ccvd_cli.world.corpus import Part
 from ccvd_cli.world.denoising import Denoising
+from ccvd_cli.world.parts import tokenize
 
 CLIPS, MOST, FRAMES, TOKENS = 5, 3, 4, 2
 
@@ -118,7 +120,17 @@ def test_captions_alone_are_of_clips_whose_place_they_tell(
     assert sum(r in (1, 2, 4) for r in rows.tolist()) >= 32
 
 
-def test_material_that_was_kept_is_of_its_seed_and_its_autoencoder(
+def test_words_that_are_read_as_numbers_are_found_where_captions_say_them() -> None:
+    words = models.tokenizer(EMBEDDED / "tokenizer")
+    tokens = {word: denoising.token_of(words, word) for word in denoising.READERS}
+    assert len(set(tokens.values())) == len(tokens) == 3
+    (said,) = tokenize(words, ["a my dog performing one on the beach in its style"]).tolist()
+    assert [said.count(token) for token in tokens.values()] == [1, 1, 1]
+    (other,) = tokenize(words, ["a red dog jumping on the beach"]).tolist()
+    assert not set(tokens.values()) & set(other)
+
+
+def test_material_that_was_kept_is_of_what_is_drawn_and_its_autoencoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else captions and boxes would be those of other clips than the latents."""
@@ -126,13 +138,18 @@ def test_material_that_was_kept_is_of_its_seed_and_its_autoencoder(
 
     def described(count: int, seed: int, _: Mix) -> SimpleNamespace:
         drawn.append(seed)
-        return SimpleNamespace(pixels=np.zeros((count, 1)), captions=[f"{seed}: {i}" for i in range(count)])
+        return SimpleNamespace(pixels=np.zeros((count, 1)))
 
     monkeypatch.setattr(
         kept_latents, "MATERIAL", [Part("familiar", 2, 100, ORDINARY), Part("strangers", 1, 200, ORDINARY)]
     )
     monkeypatch.setattr(kept_latents, "described", described)
-    monkeypatch.setattr(kept_latents, "undrawn", lambda count, seed, _: [seed] * count)
+    said = [""]
+    monkeypatch.setattr(
+        kept_latents,
+        "undrawn",
+        lambda count, seed, _: [(seed, f"{seed}: {i}{said[0]}") for i in range(count)],
+    )
     monkeypatch.setattr(kept_latents, "_encoded", lambda *a: torch.full((len(a[1]), 1), float(len(drawn))))
     monkeypatch.setattr(kept_latents, "load_part", lambda *_: torch.nn.Identity())
     weights = tmp_path / "model" / "vae" / "config.json"
@@ -149,6 +166,8 @@ def test_material_that_was_kept_is_of_its_seed_and_its_autoencoder(
     assert material(7) == ([3, 3, 4], ["107: 0", "107: 1", "207: 0"], [107, 107, 207])
     weights.write_text('{"other": 1}')
     assert material(7)[0] == [5, 5, 6]
+    said[0] = " again"  # the same seed draws otherwise now
+    assert material(7)[:2] == ([7, 7, 8], ["107: 0 again", "107: 1 again", "207: 0 again"])
     for cache in tmp_path.glob("*.safetensors"):
         cache.write_bytes(b"cut off")
-    assert material(7)[0] == [7, 7, 8]
+    assert material(7)[0] == [9, 9, 10]

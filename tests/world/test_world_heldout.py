@@ -64,7 +64,7 @@ def test_no_stranger_of_pretraining_looks_like_a_subject() -> None:
     assert {i for toy in TOY.values() for i in heldout.indices(toy.split, toy.subjects)} <= set(range(SPARED))
     subjects = [heldout.subject(i).actor for i in range(SPARED)]
     parts = [part for part in MATERIAL if part.mix.strangers]
-    clips = [clip for part in parts for clip in undrawn(part.count, part.seed, part.mix)]
+    clips = [clip for part in parts for clip, _ in undrawn(part.count, part.seed, part.mix)]
     strangers = [a for c in clips for a in c.actors if a.second]
     assert len(strangers) > sum(part.count * part.mix.strangers for part in parts) / 2
     for ours in subjects:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ccvd_cli.errors import UsageError
 from ccvd_cli.world import models
 from ccvd_cli.world.training import Average, Stretch, autocast
 
@@ -105,3 +106,13 @@ def test_a_cpu_that_emulates_bf16_computes_in_float32(unit: str, monkeypatch: py
     x = torch.ones(2, 2)
     with autocast(torch.device("cpu")):
         assert (x @ x).dtype == (torch.float32 if unit == "avx2" else torch.bfloat16)
+
+
+def test_a_checkpoint_of_other_parts_is_refused(tmp_path: Path) -> None:
+    run, model = start(tmp_path)
+    train(run, model, range(2))
+    run.save()
+    parts = {"net": model, "more": nn.Linear(1, 1)}
+    groups = [{"params": [p for m in parts.values() for p in m.parameters()], "lr": 1e-2, "base_lr": 1e-2}]
+    with pytest.raises(UsageError, match="it differs in more"):
+        Stretch(tmp_path, "toy", parts, groups, minutes=1)

@@ -24,6 +24,7 @@ class Ccvd(Method):
 
     name = "ccvd"
     shares = True
+    revision = 2  # the orthogonal loss of many concepts is as large as it says
 
     def __init__(
         self, common: Common, settings: Settings | None = None, without: Sequence[Ablation] = ()

@@ -92,6 +92,7 @@ class Method(ABC):
     # Whether nothing but recipe, material and earlier concepts bears on what is learned: then runs take it over from each other.
     shares: ClassVar[bool] = False
     Own: ClassVar[type[Settings]] = Settings  # the settings that it has for itself
+    revision: ClassVar[int] = 1  # raised when this method alone teaches otherwise than it did
 
     def __init__(self, common: Common, settings: Settings | None = None) -> None:
         self.common, self.base = common, common.base

@@ -178,6 +178,8 @@ def _read(paths: Iterable[Path]) -> Iterator[tuple[Path, Sidecar]]:
 def _shown_regions(path: Path, about: Sidecar, part: Part) -> Placed | None:
     """In the first frame; in a middle one and the last as well if a region moves."""
     regions = about.sample_settings.regions
+    if about.edit and about.edit.taken:
+        regions = tuple(r.at(about.edit.taken) for r in regions)
     moving = any(len(r.keyframes) > 1 for r in regions)
     frames = part.pictures(path, (0, 0.5, 1) if moving else (0,)) if regions and path.is_file() else []
     drawn = [(i, still, [r.box_at(i) for r in regions]) for i, still in frames]
