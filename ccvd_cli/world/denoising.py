@@ -36,6 +36,7 @@ POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle,
 POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
 READERS = {OWN: "looks", ONE: "ways", ITS: "manners"}  # words that are read as numbers, and by whom
+GOING = 0.5  # of what poses are learned from: captions of paths at random
 BOXED = 0.6  # of batches: every actor has a box and a prompt of its own
 RATES = {"image": (4e-4, 1e-3), "video": (2.5e-4, 6e-4)}  # of the text encoder, and of the rest
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
@@ -75,6 +76,7 @@ class Denoising:
         self.crowds = self.present[:, 1].nonzero()[:, 0]
         told = [tells_place(clip, caption) for clip, caption in zip(clips, captions, strict=True)]
         self.placed = torch.tensor(told).nonzero()[:, 0]
+        self.going = (torch.tensor(told) & self.moving.any(-1).any(-1)).nonzero()[:, 0]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
@@ -103,6 +105,10 @@ class Denoising:
         """
         one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
         rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
+        if len(self.going):  # nine motions are soon learned; any path takes as many captions again
+            anywhere = torch.rand(count, generator=self.generator) < GOING
+            going = self.going[torch.randint(len(self.going), (count,), generator=self.generator)]
+            rows = torch.where(anywhere, going, rows)
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
         who = self._anyone(rows)
         ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows])
@@ -302,7 +308,7 @@ def _train(
         _learn_poses(task, run, POSE_STEPS, {"atlas": 3e-3, "poses": 1e-3})
     elif not run.step:  # new readers: text and clock first learn where ways lead
         rates = {"text": 2e-4, "clock": 1e-3, "ways": 3e-3, "looks": 1e-3, "poses": 2e-3}
-        _learn_poses(task, run, 2 * POSE_STEPS, rates)
+        _learn_poses(task, run, 6 * POSE_STEPS, rates)
     run.restart_clock()
     with run:
         while run.running():
