@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,7 +19,7 @@ from .picture_reader import fitted, read_picture
 
 ALPHA = "alpha"
 _BLACK = 128  # of 255: a mask that gets nowhere brighter shows no subject
-_SHOWN = 0.01, 0.9  # of a photo that is cut out: less is a speck, more has round corners
+_CUT_OUT = 0.01, 0.9  # of a photo that is cut out: less is a speck, more has round corners
 _MANY = 5
 
 
@@ -57,18 +56,19 @@ def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
 
 def are_cut_out(photos: Iterable[Path], size: tuple[int, int]) -> bool:
     """Whether every photo that can be read, cropped to `size` (height, width), shows something and is transparent in a tenth of it at least."""
-    seen = [alpha for path in photos if (alpha := _opaque(path, size)) is not None]
-    return bool(seen) and all(_SHOWN[0] < float(alpha.mean()) < _SHOWN[1] for alpha in seen)
+    shares = [share for path in photos if (share := _shown(path, size)) is not None]
+    return bool(shares) and all(_CUT_OUT[0] < share < _CUT_OUT[1] for share in shares)
 
 
-def _opaque(photo: Path, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
-    """Where it is not transparent; None of what cannot be read."""
+def _shown(photo: Path, size: tuple[int, int]) -> float | None:
+    """How much of it is not transparent; None of what cannot be read. What has no transparency is not even decoded."""
     try:
-        image = read_picture(photo, lambda image: fitted(image, size)[0])
+        image = read_picture(
+            photo, lambda image: fitted(image, size)[0] if image.has_transparency_data else None
+        )
     except Unreadable:
         return None
-    alpha = image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size, 255)
-    return np.asarray(alpha) >= _BLACK
+    return float((np.asarray(image.getchannel("A")) >= _BLACK).mean()) if image else 1.0
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
