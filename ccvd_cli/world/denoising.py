@@ -104,11 +104,7 @@ class Denoising:
         fall together before any moment can part them.
         """
         one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
-        rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
-        if len(self.going):  # nine motions are soon learned; any path takes as many captions again
-            anywhere = torch.rand(count, generator=self.generator) < GOING
-            going = self.going[torch.randint(len(self.going), (count,), generator=self.generator)]
-            rows = torch.where(anywhere, going, rows)
+        rows = self._posed(one)
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
         who = self._anyone(rows)
         ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows])
@@ -138,6 +134,17 @@ class Denoising:
         among = torch.randint(len(self.crowds), (count // 2,), generator=self.generator)
         rows[: count // 2] = self.crowds[among]
         return rows[torch.randperm(count, generator=self.generator)]
+
+    def _posed(self, one: Tensor) -> Tensor:
+        """Clips at random to say poses of, in a box where `one` (N,) is true. Nine motions are soon learned; half are of any path."""
+        count = len(one)
+        rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
+        if not len(self.going):
+            return rows
+        anywhere = torch.rand(count, generator=self.generator) < GOING
+        return torch.where(
+            anywhere, self.going[torch.randint(len(self.going), (count,), generator=self.generator)], rows
+        )
 
     def _loss(
         self,

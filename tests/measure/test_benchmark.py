@@ -267,6 +267,19 @@ def test_no_judge_is_trained_for_what_is_refused(base: Base, tmp_path: Path) -> 
         other.check()
 
 
+def test_what_a_method_taught_before_it_was_mended_is_not_gone_on_with(base: Base, tmp_path: Path) -> None:
+    begun = run(base, SHORT, tmp_path)
+    begun.check()
+    begun.folder.mkdir(parents=True)
+    about = begun._about()
+    begun.state.begin({**about, "revision": None})
+    another_seed = Run(base, begun.examiner, begun.plan, "ccvd", 1, RECIPE, SAMPLE)
+    for one in (run(base, SHORT, tmp_path), another_seed):
+        with pytest.raises(UsageError, match="its revision differ"):
+            one.check()
+    run(base, SHORT, tmp_path, "joint").check()  # others are what they were
+
+
 def test_methods_of_one_table_are_sampled_alike(base: Base, tmp_path: Path) -> None:
     one = run(base, SHORT, tmp_path)
     one.folder.mkdir(parents=True)

@@ -120,6 +120,19 @@ def test_captions_alone_are_of_clips_whose_place_they_tell(
     assert sum(r in (1, 2, 4) for r in rows.tolist()) >= 32
 
 
+def test_half_of_what_poses_are_learned_from_goes_any_way(
+    task: tuple[Denoising, list[SimpleNamespace]],
+) -> None:
+    one, _ = task
+    one.placed, one.crowds = torch.tensor([0, 3]), torch.tensor([1])
+    boxed = torch.arange(600) % 2 == 1
+    shares = []
+    for going in (torch.tensor([2]), torch.tensor([], dtype=torch.long)):
+        one.going = going
+        shares.append((one._posed(boxed) == 2).float().mean().item())
+    assert shares[0] == pytest.approx(0.5, abs=0.1) and shares[1] < 0.15
+
+
 def test_words_that_are_read_as_numbers_are_found_where_captions_say_them() -> None:
     words = models.tokenizer(EMBEDDED / "tokenizer")
     tokens = {word: denoising.token_of(words, word) for word in denoising.READERS}
