@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over clips, and where it would lie in 95 of 100 repetitions."""
+    """A mean over so many prompts, concepts or whatever else varies, and where it would lie in 95 of 100 repetitions."""
 
     mean: float
     low: float

@@ -135,8 +135,11 @@ class Run:
         for path in self.folder.parent.glob("seed*/run.json"):
             _refuse_other(path.parent, State(path.parent).about(), own)
         shared = {key: now[key] for key in SHARED if key in now}
+        mended = shared | {"revision": now["revision"]}
         for path in self.folder.parent.parent.glob("*/seed*/run.json"):
-            _refuse_other(path.parent, State(path.parent).about(), shared)
+            # The method itself too, with other settings or without one of its parts.
+            of_it = f"{path.parents[1].name}-".startswith(f"{self.name}-")
+            _refuse_other(path.parent, State(path.parent).about(), mended if of_it else shared)
 
     def left(self) -> int:
         """Tasks that are not done yet."""

@@ -39,7 +39,7 @@ from .motion import Array, likeness, paths, reach
 from .questions import Question
 
 OnStep = Callable[[int, int], None]
-FORMAT = 2  # of rows; a new one when scores are computed otherwise
+FORMAT = 3  # of rows; a new one when scores are computed otherwise
 
 
 @dataclass(frozen=True)
@@ -246,10 +246,13 @@ def _digest(value: Any) -> str:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Estimate]:
-    """The mean of every metric over clips, with its interval."""
-    metrics = dict.fromkeys(metric for row in rows for metric in row.scores)
-    values = {m: [row.scores[m] for row in rows if m in row.scores] for m in metrics}
-    return {m: rate(of) if m in SHARES else estimate(of, bounds=bounds_of(m)) for m, of in values.items()}
+    """The mean of every metric over prompts, each of which is the mean over its seeds: these are no further prompts."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        for metric, score in row.scores.items():
+            values.setdefault(metric, {}).setdefault(row.prompt, []).append(score)
+    means = {metric: [_mean(of) for of in prompts.values()] for metric, prompts in values.items()}
+    return {m: rate(of) if m in SHARES else estimate(of, bounds=bounds_of(m)) for m, of in means.items()}
 
 
 def accuracies(examiner: Examiner, exam: Exam) -> dict[str, float]:

@@ -62,7 +62,7 @@ class Shown:
     @property
     def goes(self) -> str | None:
         """The motion whose path a single actor should take, if it leads anywhere."""
-        if self.motion is None or self.noun is None or self.boxes:
+        if self.motion is None or not (self.noun or self.subject) or self.boxes:
             return None
         return self.motion if trajectory.travels(self.motion) else None
 
@@ -205,7 +205,8 @@ def shown_by(asked: heldout.Prompt | str) -> Shown:
     """What a clip should show: by the words of a sentence of the world; and of a held-out prompt by what it stands for, whatever it is called.
 
     Concepts count by their own names: <dog-10>, <zigzagging>, <sepia>. Colours and textures have no name in a style; the look of a held-out
-    subject has none either. Of several actors no attribute is read but scene and style: judges know how single actors move, and miss
+    subject has none either, and of its noun the judge of attributes is right too seldom (of a turtle with a crown, say): that of identities is
+    asked who it is. Of several actors no attribute is read but scene and style: judges know how single actors move, and miss
     pairs that spin.
     """
     if isinstance(asked, str):
@@ -219,7 +220,7 @@ def shown_by(asked: heldout.Prompt | str) -> Shown:
         style=clip.style,
         motion=clip.motion if actor and (words.motion or clip.motion in HELDOUT_MOTIONS) else None,
     )
-    return _nameless(shown)
+    return nameless(shown)
 
 
 def _by_words(text: str) -> Shown:
@@ -240,12 +241,14 @@ def _by_words(text: str) -> Shown:
         style=_one(styles),
         subject=subjects[0] if alone and subjects else None,
     )
-    return _nameless(shown)
+    return nameless(shown)
 
 
-def _nameless(shown: Shown) -> Shown:
-    unnamed = shown.style is not None or shown.subject is not None
-    return replace(shown, colour=None, texture=None) if unnamed else shown
+def nameless(shown: Shown, styled: bool = False) -> Shown:
+    """Without what has no name, in a style or of a held-out subject; `styled`: in a style that has no name either."""
+    if shown.subject is not None:
+        return replace(shown, noun=None, colour=None, texture=None)
+    return replace(shown, colour=None, texture=None) if styled or shown.style is not None else shown
 
 
 def is_subject(name: str) -> bool:
@@ -264,4 +267,4 @@ def _one(found: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["TRUSTED", "Boxes", "Exact", "Shown", "is_subject", "least", "shown_by"]
+__all__ = ["TRUSTED", "Boxes", "Exact", "Shown", "is_subject", "least", "nameless", "shown_by"]

@@ -20,7 +20,7 @@ from ..world import heldout
 from ..world.heldout import BLOCK
 from ..world.motions import HELDOUT_MOTIONS
 from ..world.styles import STYLES
-from .exact import Boxes, Exact, Shown, is_subject, least, shown_by
+from .exact import Boxes, Exact, Shown, is_subject, least, nameless, shown_by
 
 if TYPE_CHECKING:
     from ..engine.bases.contract import Base
@@ -40,8 +40,7 @@ def known(prompt: str, plain: str, truth: Facts) -> Shown:
     """
     said: dict[str, Any] = dict(truth)
     shown = replace(shown_by(plain), **said)
-    nameless = in_style(prompt) or shown.subject is not None
-    return replace(shown, colour=None, texture=None) if nameless else shown
+    return nameless(shown, styled=in_style(prompt))
 
 
 def known_of_several(prompt: str, plain: str, truths: Sequence[Facts], boxes: Sequence[Box | None]) -> Shown:

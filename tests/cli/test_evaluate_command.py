@@ -228,7 +228,8 @@ def test_what_can_be_known_is_scored_exactly_where_it_is_asked_for(
     assert run.code == 0, run.err
     assert "training judge" in run.err
     (row,) = json.loads(run.out)["concepts"]
-    assert {"identity", "nearest", "noun", "scene", "motion_class"} <= set(row["scores"])
+    assert {"identity", "nearest", "scene", "motion_class"} <= set(row["scores"])
+    assert "noun" not in row["scores"]  # its judge is right too seldom about who was held out
     assert 0 <= row["scores"]["identity"]["judge"] <= 1 and "judge" not in row["scores"]["clip_i"]
     assert row["how"]["truth"] == {"subject": heldout.subject(4).name}
     assert set(row["encoders"]) > set(plain["encoders"])

@@ -274,7 +274,11 @@ def test_what_a_method_taught_before_it_was_mended_is_not_gone_on_with(base: Bas
     about = begun._about()
     begun.state.begin({**about, "revision": None})
     another_seed = Run(base, begun.examiner, begun.plan, "ccvd", 1, RECIPE, SAMPLE)
-    for one in (run(base, SHORT, tmp_path), another_seed):
+    without_a_part = Run(
+        base, begun.examiner, replace(begun.plan, without=("noise",)), "ccvd", 0, RECIPE, SAMPLE
+    )
+    assert without_a_part.folder != begun.folder
+    for one in (run(base, SHORT, tmp_path), another_seed, without_a_part):
         with pytest.raises(UsageError, match="its revision differ"):
             one.check()
     run(base, SHORT, tmp_path, "joint").check()  # others are what they were

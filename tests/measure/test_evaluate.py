@@ -7,10 +7,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from ccvd_cli.estimates import Rate
 from ccvd_cli.measure.evaluate import Exam, Examiner, Held, References, Row, how, shown_to, summary
 from ccvd_cli.measure.exact import Shown
 from ccvd_cli.measure.motion import likeness, paths
@@ -92,11 +94,32 @@ def moving(step: int) -> Tensor:
     return clip
 
 
+def rows_of(scores: Sequence[Sequence[float]], metric: str) -> list[Row]:
+    """Of every prompt its scores, one for each seed."""
+    return [
+        Row("b", f"prompt {p}", seed, f"{p}-{seed}.mp4", {metric: score})
+        for p, of in enumerate(scores)
+        for seed, score in enumerate(of)
+    ]
+
+
 def test_shares_of_right_answers_have_wilsons_interval() -> None:
-    rows = [Row("b", "p", i, f"{i}.mp4", {"identity": 1.0, "clip_t": 0.5}) for i in range(8)]
-    found = summary(rows)
-    assert found["identity"].mean == 1 and found["identity"].low < 0.7
-    assert found["clip_t"].low == found["clip_t"].high == 0.5
+    found = summary(rows_of([[1.0]] * 8, "identity"))["identity"]
+    assert found.mean == 1 and found.low == pytest.approx(Rate(8, 8).interval[0])
+    flat = summary(rows_of([[0.5]] * 8, "clip_t"))["clip_t"]
+    assert flat.low == flat.high == 0.5
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say_with_several_seeds_of_each_prompt() -> None:
+    rng = np.random.default_rng(0)
+    held = {"clip_t": 0, "identity": 0}
+    for _ in range(400):
+        alike = rng.normal(0.5, 0.1, (8, 1)) + rng.normal(0, 0.03, (8, 3))
+        right = (rng.random((8, 1)) < 0.7).astype(float).repeat(3, 1)  # the seeds of a prompt go together
+        for metric, scores, truth in (("clip_t", alike, 0.5), ("identity", right, 0.7)):
+            found = summary(rows_of(scores.tolist(), metric))[metric]
+            held[metric] += found.low <= truth <= found.high
+    assert min(held.values()) >= 0.92 * 400
 
 
 def test_every_seed_asks_every_question_once() -> None:
