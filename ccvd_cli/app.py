@@ -54,7 +54,7 @@ def _global(
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress; errors are still shown.")
+        bool, typer.Option("--quiet", "-q", help="No progress; warnings and errors are still shown.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks, warnings.")] = False,
     version: Annotated[

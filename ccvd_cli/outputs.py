@@ -98,6 +98,11 @@ def written_size(path: Path, size: tuple[int, int]) -> tuple[int, int]:
     return (size[0] + size[0] % 2, size[1] + size[1] % 2) if path.suffix.lower() == ".mp4" else size
 
 
+def clip_files(path: Path, frames: int) -> list[Path]:
+    """The files that a clip of so many frames is written to: one, or one per frame for .png."""
+    return frame_paths(path, frames) if path.suffix.lower() == ".png" else [path]
+
+
 def as_written(path: Path) -> Path:
     """How the files of a clip are found: for frames in PNG, a pattern."""
     return path.with_name(f"{path.stem}_*{path.suffix}") if path.suffix.lower() == ".png" else path

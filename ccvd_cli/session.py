@@ -41,7 +41,11 @@ class Session:
     def say(self, text: str) -> None:
         """One line of progress, on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """One line on stderr that nobody should miss, however little is said."""
+        print(text, file=sys.stderr, flush=True)
 
 
 def default_home() -> Path:

@@ -35,7 +35,7 @@ class Recipe(Settings):
     """How one concept is learned. Steps count optimiser updates, rates belong to AdamW without decay."""
 
     token_steps: int = Field(
-        ge=0, description="stage 1: updates of the layer-specific tokens (0: keep the class noun's)"
+        ge=0, description="stage 1: updates of the layer-specific tokens (0: they stay as they start)"
     )
     adapter_steps: int = Field(ge=1, description="stage 2: updates of the adapter")
     token_lr: float = Field(gt=0)

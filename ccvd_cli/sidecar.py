@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,7 +106,7 @@ def describe(
     shares: Sequence[SidecarShare] = (),
     edit: SidecarEdit | None = None,
 ) -> Sidecar:
-    """The sidecar of a clip that was just written to `files`."""
+    """The sidecar of a clip that goes to `files`."""
     return Sidecar(
         prompt=prompt,
         seed=settings.seed,
@@ -129,20 +129,24 @@ def describe(
     )
 
 
-def write(sidecar: Sidecar, clip: Path) -> Path:
-    """Writes it beside `clip`, whole or not at all. Frames of an earlier clip of that name, which had more of them, are gone then.
+@contextmanager
+def beside(sidecar: Sidecar, clip: Path) -> Iterator[Path]:
+    """Within it `clip` itself is written: its sidecar is ready by then, and takes the place of an older clip's right behind it.
+
+    If that fails, both stay as they were. Frames of an earlier clip of that name, which had more of them, are gone at the end.
 
     Raises:
         CcvdError: the file system refuses.
     """
-    path = sidecar_path(clip)
+    path, surplus = sidecar_path(clip), set[str]()
     with suppress(UsageError):
-        for name in set(read(path).files) - set(sidecar.files):
-            if frame_of(clip, name):  # whoever wrote that sidecar
-                clip.with_name(name).unlink(missing_ok=True)
+        surplus = set(read(path).files) - set(sidecar.files)
     with whole(path) as (part,):
         part.write_text(sidecar.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-    return path
+        yield path
+    for name in surplus:
+        if frame_of(clip, name):  # whoever wrote that sidecar
+            clip.with_name(name).unlink(missing_ok=True)
 
 
 def read(path: Path) -> Sidecar:

@@ -57,7 +57,8 @@ class Collection:
             names = " and ".join(learner.name for learner in learners)
             print(f"learned {names} in {time.monotonic() - started:.0f} s", flush=True)
             new = [new_concept(x, self.base, self.recipes[x.kind], how=self._how(x.kind)) for x in learners]
-            known |= {c.name: c for c in self.registry.add_all(new)}
+            self.registry.add_all(new)
+            known |= {c.name: c for c in self.registry.find(x.name for x in learners)}
         kind = self.material(name)[0]
         recipe = self.recipes[kind].model_dump(mode="json")
         # Registries from before there was `how` have it among the data.

@@ -69,7 +69,7 @@ def test_what_measures_does_not_know_the_shell() -> None:
 
 def test_only_bases_know_a_family() -> None:
     """Learners and samplers see the contract; families see each other not at all, but for what they share."""
-    families = [f"ccvd_cli.engine.bases.{family}" for family in ("mini", "unet3d", "latent")]
+    families = [f"ccvd_cli.engine.bases.{family}" for family in ("mini", "unet3d", "wan", "latent")]
     outside = {
         file: names
         for file, names in _found("ccvd_cli").items()
@@ -77,7 +77,7 @@ def test_only_bases_know_a_family() -> None:
     }
     assert _offending(outside, *families) == []
     inside = _found("ccvd_cli/engine/bases")
-    for family in ("mini", "unet3d"):
+    for family in ("mini", "unet3d", "wan"):
         others = [name for name in families if not name.endswith((family, "latent"))]
         assert _offending({family: inside[f"ccvd_cli/engine/bases/{family}.py"]}, *others) == []
 

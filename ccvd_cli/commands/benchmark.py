@@ -145,7 +145,7 @@ def benchmark(
     if options.table:
         results = asked_for(results, options)
     for file in wrong:
-        session.say(f"Not counted: {file}")
+        session.warn(f"Not counted: {file}")
     found = standings(results)
     if options.json:
         emit_json([standing.as_json() for standing in found])

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from ..clips import default_path, sidecar_path
 from ..errors import UsageError
 from ..output import emit, emit_json
-from ..outputs import LARGEST, check_file, check_output, written_size
+from ..outputs import LARGEST, check_file, check_output, clip_files, written_size
 from ..paths import as_text
 from ..progress import progress
 from ..session import Session
@@ -173,8 +173,8 @@ def _how(options: EditOptions, sampling: PictureOptions) -> EditSettings:
 def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, list[Path]]:
     """The clip: its frames, the files they go to, and the sidecar."""
     from .. import sidecar
-    from ..engine import media
     from ..engine.edit import edit
+    from ..engine.media_out import write_clip
 
     film, settings = request.film, request.settings
     base, (height, width) = opened.base, written_size(request.path, film.size)
@@ -183,7 +183,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
         at = settings.model_copy(update={"regions": tuple(r.at(film.taken) for r in settings.regions)})
         frames = edit(base, film.frames, request.prompt, opened.learners, at, request.how, report)
     held, fps = _timed(request)
-    files = media.write_clip(frames, request.path, fps, size=film.size, held=held)
+    files = clip_files(request.path, len(frames))
     told = sidecar.describe(
         request.prompt,
         settings,
@@ -202,7 +202,8 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
             taken=() if held or len(film.taken) == film.count else film.taken,
         ),
     )
-    sidecar.write(told, request.path)
+    with sidecar.beside(told, request.path):
+        write_clip(frames, request.path, fps, size=film.size, held=held)
     return told, files
 
 

@@ -86,7 +86,7 @@ def evaluate(
         lost = _forgotten(registry, alone) if forgetting else None
         for name, keys in _otherwise(registry, alone) if forgetting else ():
             way = f" --references {name}=DIR gives what it was learned from." if "references" in keys else ""
-            session.say(f"{name} is not compared: before, its evaluation had other {', '.join(keys)}.{way}")
+            session.warn(f"{name} is not compared: before, its evaluation had other {', '.join(keys)}.{way}")
     if options.json:
         emit_json(
             {

@@ -222,7 +222,7 @@ def references_in(
         loaded = media.load_images(folder, size=size)
     truth = drawn(folder, kind, [path.name for path in loaded.used])
     for path, reason in loaded.skipped:
-        session.say(f"Skipped {path.name}: {reason}.")
+        session.warn(f"Skipped {path.name}: {reason}.")
     cut = "" if settings is sampling else f" {size}"  # otherwise than clips
     return References.of(kind, loaded.tensors, _sum_of(loaded) + cut, examiner.of_pictures, truth)
 
@@ -282,7 +282,7 @@ def _measured(
     how, found = measuring.how(base, examiner, exams[0]), measuring.summary(rows)
     judges = least(measuring.accuracies(examiner, exam) for exam in exams)
     if unused := [f"{m} ({right:.1%})" for m, right in judges.items() if m not in found]:
-        session.say(f"{called}: not scored, since judges are right too seldom: {', '.join(unused)}.")
+        session.warn(f"{called}: not scored, since judges are right too seldom: {', '.join(unused)}.")
     return Measured(called, kind, len(rows), folder, how, found, judges)
 
 
@@ -306,4 +306,4 @@ def _record(session: Session, registry: Registry, row: Measured, adapter: str) -
     try:
         registry.record_evaluation(row.concept, how=row.how, scores=row.scores, adapter=adapter)
     except RegistryError as error:
-        session.say(f"Not recorded: {error.message}.")
+        session.warn(f"Not recorded: {error.message}.")

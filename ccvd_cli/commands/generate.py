@@ -13,7 +13,7 @@ from typer import Argument, Option
 from ..clips import default_path, default_scale, numbered, sidecar_path
 from ..errors import UsageError
 from ..output import emit, emit_json
-from ..outputs import check_file, check_output
+from ..outputs import check_file, check_output, clip_files
 from ..progress import progress
 from ..row import without_row
 from ..session import Session
@@ -174,7 +174,9 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
     now = sidecar.current_versions()
     for package, version in told.versions.items():
         if now.get(package, version) != version:
-            session.say(f"Made with {package} {version}, here is {now[package]}: frames may differ a little.")
+            session.warn(
+                f"Made with {package} {version}, here is {now[package]}: frames may differ a little."
+            )
     source = given.base.base or last_seen(told.base.name, told.base.location)
     asked = given.sampling
     settings = sample_settings(told.sample_settings, asked, given.clips.seed)
@@ -218,7 +220,8 @@ def _make(
 ) -> tuple[Sidecar, list[Path]]:
     """One clip: its frames, the files they go to, and the sidecar."""
     from .. import sidecar
-    from ..engine import compose, media
+    from ..engine import compose
+    from ..engine.media_out import write_clip
 
     session.say(f"Generating {path.name} with seed {settings.seed}.")
     with progress(quiet=session.quiet) as report:
@@ -229,7 +232,7 @@ def _make(
             settings,
             lambda step, total: report("sampling", step, total),
         )
-    files = media.write_clip(frames, path, settings.fps, scale=request.scale)
+    files = clip_files(path, len(frames))
     told = sidecar.describe(
         request.prompt,
         settings,
@@ -239,5 +242,6 @@ def _make(
         files=files,
         shares=opened.shares,
     )
-    sidecar.write(told, path)
+    with sidecar.beside(told, path):
+        write_clip(frames, path, settings.fps, scale=request.scale)
     return told, files

@@ -83,7 +83,7 @@ class RecipeOptions:
 
     adapter_steps: Annotated[int | None, _recipe("--steps", "Updates of the adapter.")] = None
     token_steps: Annotated[
-        int | None, _recipe("--token-steps", "Updates of its tokens; 0 keeps the class noun's.")
+        int | None, _recipe("--token-steps", "Updates of its tokens; 0 leaves them as they start.")
     ] = None
     adapter_lr: Annotated[float | None, _recipe("--lr", "Learning rate of the adapter.")] = None
     token_lr: Annotated[float | None, _recipe("--token-lr", "Learning rate of its tokens.")] = None
@@ -95,7 +95,7 @@ class RecipeOptions:
         TokenMode | None, _recipe("--tokens", "One token per text-conditioned layer, or one for all.")
     ] = None
     token_start: Annotated[
-        str | None, _recipe("--token-start", "Word that its tokens start from, instead of the class noun.")
+        str | None, _recipe("--token-start", "Word that its tokens start from; '' is the class noun.")
     ] = None
     orthogonal_weight: Annotated[
         float | None,

@@ -94,7 +94,7 @@ def prepare(
         news.append(ToLearn(name, noun, loaded, masking.load(loaded, mask, sampling)))
     for new in news:
         for path, reason in new.loaded.skipped:
-            session.say(f"Skipped {path.name}: {reason}.")
+            session.warn(f"Skipped {path.name}: {reason}.")
         called = f"{new.name} ({new.class_noun})" if new.class_noun else new.name
         within_masks = masking.words_for(kind, new, recipe)
         session.say(f"Learning {kind} {called} from {files(new.loaded.used)}{within_masks}.")

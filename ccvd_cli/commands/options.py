@@ -65,7 +65,9 @@ class SharedOptions:
     """What every command takes, after its name as well as before it."""
 
     home: Annotated[Path | None, Option("--home", help="Folder of the registry.", show_default=False)] = None
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress; errors are still shown.")] = False
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="No progress; warnings and errors are still shown.")
+    ] = False
 
 
 @dataclass(frozen=True)

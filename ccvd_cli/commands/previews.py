@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from ..clips import default_scale, sidecar_path
 from ..errors import CcvdError, UsageError
-from ..outputs import check_file, check_output
+from ..outputs import check_file, check_output, clip_files
 from ..progress import progress
 from ..session import Session
 from .learn_options import LearnOptions
 from .request import record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ccvd_registry import ConceptView, Registry
 
     from ..engine.bases.contract import Base
@@ -82,7 +84,8 @@ class Previews:
         if due and at.step < at.total:  # the last one is the final preview
             stem = f"{self.path.stem}-{at.stage}-{at.step:06}{self.path.suffix}"
             with self._may_fail(f" of step {at.step}"):
-                self._write(base, at.snapshot(), sampling, self.path.with_name(stem))
+                frames = self._made(base, at.snapshot(), sampling)
+                self._write(frames, sampling, self.path.with_name(stem))
 
     def final(
         self, registry: Registry, base: Base, concepts: Sequence[ConceptView], sampling: SampleSettings
@@ -100,10 +103,12 @@ class Previews:
         path = self.path if self.named else _usual([concept.name for concept in concepts])
         with progress(quiet=self.session.quiet) as report, self._may_fail():
             learners = [Learner.load(concept, base) for concept in concepts]
-            files = self._write(base, learners, sampling, path, lambda i, n: report("preview", i, n))
             prompt, scale = example_prompt(concepts), default_scale(sampling)
+            frames = self._made(base, learners, sampling, lambda i, n: report("preview", i, n))
+            files = clip_files(path, len(frames))
             told = sidecar.describe(prompt, sampling, concepts, base, scale=scale, files=files)
-            sidecar.write(told, path)
+            with sidecar.beside(told, path):
+                self._write(frames, sampling, path)
             record(self.session, registry, told, concepts, base, path)
 
     @contextmanager
@@ -112,7 +117,7 @@ class Previews:
         try:
             yield
         except _NO_PREVIEW as error:
-            self.session.say(
+            self.session.warn(
                 f"No preview{which}: {(str(error).strip().splitlines() or ['out of memory'])[0]}"
             )
 
@@ -129,17 +134,18 @@ class Previews:
     def keep(self) -> None:
         self._kept = True
 
-    def _write(
+    def _made(
         self,
         base: Base,
         learners: Sequence[Learner],
         sampling: SampleSettings,
-        path: Path,
         on_step: Callable[[int, int], None] = lambda step, total: None,
-    ) -> list[Path]:
-        from ..engine import compose, media
+    ) -> Tensor:
+        from ..engine import compose
 
-        frames = compose.generate(base, example_prompt(learners), learners, sampling, on_step)
-        files = media.write_clip(frames, path, sampling.fps, scale=default_scale(sampling))
-        self.files += files
-        return files
+        return compose.generate(base, example_prompt(learners), learners, sampling, on_step)
+
+    def _write(self, frames: Tensor, sampling: SampleSettings, path: Path) -> None:
+        from ..engine.media_out import write_clip
+
+        self.files += write_clip(frames, path, sampling.fps, scale=default_scale(sampling))

@@ -81,9 +81,9 @@ def report(session: Session, options: ReportOptions) -> None:
             bench = page.benchmark(read, media.part("the benchmark"), wrong)
     page.write(page.render(found, bench, media), options.out)
     if media.left_out:
-        session.say(f"{len(media.left_out)} clips or pictures did not fit into {options.budget:g} MB.")
+        session.warn(f"{len(media.left_out)} clips or pictures did not fit into {options.budget:g} MB.")
     for one in (*map(str, media.unread), *found.wrong, *wrong):
-        session.say(f"Skipped, since it cannot be read: {one}.")
+        session.warn(f"Skipped, since it cannot be read: {one}.")
     if options.json:
         emit_json(
             {

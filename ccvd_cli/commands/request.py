@@ -228,4 +228,4 @@ def record(
             output=as_text(path.absolute()),
         )
     except RegistryError as error:
-        session.say(f"Not recorded: {error.message}.")
+        session.warn(f"Not recorded: {error.message}.")

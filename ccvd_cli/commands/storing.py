@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -47,22 +46,22 @@ def store(
                 )
                 for x, new in news
             ]
-            return registry.add_all(made)
+            registry.add_all(made)
+            break
         except NameTaken as taken:
             learner = next(x for x in learners if x.name == taken.name)
             learner.name = registry.next_name(besides=[x.name for x in learners])
-            session.say(f"{taken.name} was taken meanwhile, so this is {learner.name}.")
+            session.warn(f"{taken.name} was taken meanwhile, so this is {learner.name}.")
         except (HomeNotWritable, RegistryBusy) as error:
             left = until - time.monotonic()
             if left <= 0:
                 raise
-            print(
+            session.warn(
                 f"{error.message}; {error.hint}. What was learned is kept in memory and tried again "
-                f"every {_AGAIN:g} s, for {duration(left)}.",
-                file=sys.stderr,
-                flush=True,
+                f"every {_AGAIN:g} s, for {duration(left)}."
             )
             time.sleep(min(_AGAIN, left))
+    return registry.find(x.name for x in learners)
 
 
 def _how(learning: Learning, learners: Sequence[Learner], one: Learner) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from .lesson_prompts import subject_prompt
 from .losses import Within, attention_mask_loss, diffusion_loss, noised
 from .optimise import OnStep, StepReport, optimise
 from .retention import Earlier
+from .transfer import picked, sent
 
 Loss = Callable[[], Tensor]
 T = TypeVar("T")
@@ -213,13 +214,17 @@ class Together:
         def loss() -> Tensor:
             rows = self._draw(len(pair.latents), (recipe.batch_size,))
             dropped = torch.rand(recipe.batch_size, generator=self.generator) < recipe.text_dropout
-            moments, named = self._draw(recipe.frames, (recipe.batch_size, 1)), ~dropped.to(base.device)
+            moments, named = self._draw(recipe.frames, (recipe.batch_size, 1)), ~sent(dropped, base.device)
             text = torch.where(named[:, None, None, None], read(), first.lesson.empty)
-            masks = None if pair.masks is None else pair.masks[rows]
+            masks = None if pair.masks is None else picked(pair.masks, rows)
             watched = watching(base.denoiser, first.lesson.watched if pair.masks is not None else ())
             shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
             sample = noised(
-                base, pair.latents[rows], self.generator, shift=shift, offset_noise=recipe.offset_noise
+                base,
+                picked(pair.latents, rows),
+                self.generator,
+                shift=shift,
+                offset_noise=recipe.offset_noise,
             )
             with base.still():
                 within = None

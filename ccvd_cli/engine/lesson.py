@@ -29,6 +29,7 @@ from .losses import Noised, Within, attention_mask_loss, diffusion_loss, noised
 from .optimise import OnStep, StepReport, optimise
 from .prior import Prior
 from .retention import Earlier
+from .transfer import picked, sent
 
 T = TypeVar("T")
 Stage = Literal["tokens", "adapter"]
@@ -237,21 +238,24 @@ class Lesson:
         own = max(1, size - (round(recipe.prior_share * size) if self.prior else 0))
         rows = torch.randint(len(self.latents), (own,), generator=self.generator)
         frames = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
-        dropped = (torch.rand(own, generator=self.generator) < recipe.text_dropout).to(base.device)
+        dropped = sent(torch.rand(own, generator=self.generator) < recipe.text_dropout, base.device)
         guiding = torch.randint(self.embeds.shape[1], (own,), generator=self.generator)
-        latents, e = self.latents[rows], self.embeds[rows, guiding].to(base.device)
+        latents, e = picked(self.latents, rows), picked(self.embeds, rows, guiding).to(base.device)
         text = torch.where(dropped[:, None, None, None], self.empty, reading.text)
         speaks = reading.places.named | reading.places.ended
         places = speaks & ~dropped[:, None]  # a dropped prompt does not name the motion
         if self.prior:
             more = torch.randint(len(self.prior.latents), (size - own,), generator=self.generator)
-            latents = torch.cat([latents, self.prior.latents[more]])
+            latents = torch.cat([latents, picked(self.prior.latents, more)])
             text = torch.cat([text, self.prior.text.expand(len(more), -1, -1, -1)])
         moments = torch.arange(latents.shape[2])[None]
         if self.kind != "motion":
             moments = torch.randint(recipe.frames, (len(latents), 1), generator=self.generator)
         elif single:
-            latents, moments = latents[torch.arange(own), :, frames][:, :, None], frames[:, None]
+            latents, moments = (
+                picked(latents.transpose(1, 2), torch.arange(own), frames)[:, :, None],
+                frames[:, None],
+            )
         acting = {**self.resting, **adapters} if stage == "tokens" else adapters
         shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
         sample = noised(base, latents, self.generator, shift=shift, offset_noise=recipe.offset_noise)
@@ -277,7 +281,7 @@ class Lesson:
         if self.masks is None:
             return None
         more = len(sample.noisy) - len(rows)
-        masks = torch.cat([self.masks[rows], self.masks.new_ones(more, *self.masks.shape[1:])])
+        masks = torch.cat([picked(self.masks, rows), self.masks.new_ones(more, *self.masks.shape[1:])])
         plain = torch.where(dropped[:, None, None, None], self.empty, self.plain)
         plain = torch.cat([plain, self.plain.expand(more, -1, -1, -1)])
         return Within.by(self.recipe, self.base, masks, sample, plain, moments)
@@ -287,7 +291,7 @@ class Lesson:
         if self.masks is None or not maps:
             return 0.0
         seen = [of_layer[: len(rows)] for of_layer in maps.values()]
-        loss = attention_mask_loss(seen, names, self.masks[rows], named)
+        loss = attention_mask_loss(seen, names, picked(self.masks, rows), named)
         return self.recipe.attention_mask_weight * loss
 
     def overlap(self, adapters: Mapping[Site, Bottleneck]) -> Tensor | float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..settings import Recipe
 from .attention_maps import on_grid
 from .bases.contract import Base
+from .transfer import sent
 
 OUTSIDE = -1e-8
 LEAST = 0.05  # of a picture
@@ -30,10 +31,10 @@ def noised(
     base: Base, latents: Tensor, generator: torch.Generator, *, shift: float = 1.0, offset_noise: float = 0.0
 ) -> Noised:
     """Latents (B, C, F, h, w) at random times. Offset noise adds one value per sample, channel and frame, so that brightness is learned too."""
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    noise = sent(torch.randn(latents.shape, generator=generator), latents.device)
     if offset_noise:
-        offset = torch.randn(*latents.shape[:3], 1, 1, generator=generator).to(latents.device)
-        noise = noise + offset_noise * offset
+        offset = torch.randn(*latents.shape[:3], 1, 1, generator=generator)
+        noise = noise + offset_noise * sent(offset, latents.device)
     timesteps = base.timesteps(len(latents), generator, shift)
     noisy, target = base.noise_and_target(latents, noise, timesteps)
     return Noised(noisy, timesteps, target)

@@ -1,4 +1,4 @@
-"""Photos and clips on disk -> tensors to learn from. Writing is in `media_out`, and offered from here too."""
+"""Photos and clips on disk -> tensors to learn from. Writing is in `media_out`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from torch import Tensor
 from ..errors import UsageError
 from ..paths import sha256
 from .clip_reader import Pixels, Unreadable, read_clip, read_whole
-from .media_out import contact_sheet, write_clip
 from .picture_reader import fitted, on_white, read_picture
 
 __all__ = [
     "Film",
     "Loaded",
-    "contact_sheet",
     "find_images",
     "find_videos",
     "load_film",
     "load_images",
     "load_videos",
-    "write_clip",
 ]
 
 # What lies beside photos and clips in a folder. Anything else is tried: the reader decides, not the suffix.

@@ -245,7 +245,7 @@ class Run:
 
     def _made(self, stage: str, part: Part, questions: Sequence[Question], held: Sequence[Held]) -> list[Row]:
         """Clips of prompts that name the same concepts, in which the same therefore takes part."""
-        said = [replace(q, prompt=self.method.weights_for(q.prompt).prompt) for q in questions]
+        said = [replace(q, prompt=self.method.worded(q.prompt)) for q in questions]
         settings = self.sampling.model_copy(update=dict(part.changes))
         at_once = 1 if settings.regions else self.plan.at_once
         exam = Exam(part.learners, [{"part": part.digest}], said, held, settings, seeds=1, at_once=at_once)

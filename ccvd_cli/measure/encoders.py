@@ -18,6 +18,10 @@ from ..errors import UsageError
 
 CLIP = "timm/vit_base_patch32_clip_224.openai"  # ViT-B/32, as the field reports it
 DINO = "timm/vit_small_patch16_224.dino"  # ViT-S/16, as above; its authors' own upload is a pickle
+_OPEN_CLIPS_OWN = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+)  # what it reads first
 
 
 class ImageEncoder(Protocol):
@@ -84,12 +88,17 @@ class OpenClip:
                 f"CLIP {source!r} is not in open_clip's layout",
                 "its folder holds open_clip_config.json and a .safetensors file",
             )
-        # Beside safetensors of another name than its own, open_clip would rather read these, which are pickles.
-        pickled = [p.name for p in folder.glob("open_clip*") if p.suffix in (".bin", ".pth")]
-        if pickled and not list(folder.glob("open_clip*.safetensors")):
+        # Beside safetensors of another name than its own, open_clip might rather read these, which are pickles.
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pth"))
+        if pickled and not any((folder / name).exists() for name in _OPEN_CLIPS_OWN):
             raise UsageError(
                 f"CLIP {source!r} holds {pickled[0]}, and only safetensors are read",
                 f"take a folder without {', '.join(pickled)}",
+            )
+        if code := [p.name for p in sorted(folder.glob("*.json")) if b'"auto_map"' in p.read_bytes()]:
+            raise UsageError(
+                f"CLIP {source!r} wants to run code of its own ({code[0]} has an auto_map)",
+                "give another --clip",
             )
         where = f"local-dir:{folder}"
         try:
@@ -125,12 +134,12 @@ class Dino:
         hint = "its folder holds config.json of a ViT and model.safetensors, and preprocessor_config.json where it is transformers'"
         own = {"vit": {"add_pooling_layer": False}, "timm_wrapper": {}}  # by the kind of model
         try:
-            kind = AutoConfig.from_pretrained(folder).model_type
+            kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
             if kind not in own:
                 raise UsageError(f"DINO {source!r} is no ViT, but {kind}", hint)
-            self.prepare = AutoImageProcessor.from_pretrained(folder)
+            self.prepare = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
             self.model, loaded = AutoModel.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **own[kind]
+                folder, use_safetensors=True, output_loading_info=True, trust_remote_code=False, **own[kind]
             )
         except ImportError as error:
             raise UsageError(

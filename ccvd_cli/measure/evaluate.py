@@ -216,16 +216,15 @@ def evaluate(
     except OSError as error:
         raise CcvdError(f"'{folder}' cannot be used: {error.strerror}", "choose another --out") from error
     rows: list[Row] = []
-    batches = exam.batches()
+    batches, concepts = exam.batches(), [dict(d) for d in exam.digests]
+    alike = {**how(base, examiner, exam), "concepts": concepts}
     for done, (questions, settings) in enumerate(batches):
 
         def tell(step: int, total: int, done: int = done) -> None:
             on_step(done * total + step, len(batches) * total)
 
         prompts = [q.prompt for q in questions]
-        concepts = [dict(d) for d in exam.digests]
-        about = {**how(base, examiner, exam), "concepts": concepts}
-        batch = _digest({**about, "prompts": prompts, "settings": settings.model_dump(mode="json")})
+        batch = _digest({**alike, "prompts": prompts, "settings": settings.model_dump(mode="json")})
         found = kept.of(batch)
         if len(found) != len(questions):
             clips = generate_batch(base, prompts, exam.learners, settings, tell)

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from os import SEEK_END
 from pathlib import Path
 
-from ..errors import UNREADABLE
-from ..outputs import whole
+from ..errors import UNREADABLE, CcvdError
 
 SCORES = "scores.jsonl"
 
@@ -49,9 +49,17 @@ class Kept:
         return [row for row in self.rows.values() if row.batch == batch]
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Whole or not at all. Raises CcvdError if the file system refuses."""
+        """At the end of the file: others may be writing to it too. Raises CcvdError if the file system refuses."""
         self.rows |= {row.clip: row for row in rows}
-        with whole(self.path) as (part,):
-            part.write_text(
-                "".join(json.dumps(asdict(row)) + "\n" for row in self.rows.values()), encoding="utf-8"
-            )
+        lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+        try:
+            with self.path.open("ab+") as file:
+                if (
+                    file.tell() and file.seek(-1, SEEK_END) and file.read() != b"\n"
+                ):  # somebody was cut off in a line
+                    lines = "\n" + lines
+                file.write(lines.encode())
+        except OSError as error:
+            raise CcvdError(
+                f"Cannot write '{self.path}': {error.strerror}.", "Choose another place, or free space."
+            ) from error

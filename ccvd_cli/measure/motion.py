@@ -57,29 +57,22 @@ def _grey(frame: Tensor) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def dynamic_degree(clip: Tensor) -> float:
-    """How far the fastest twentieth of the points goes in all, in sides of the frame: 0 for a frozen picture."""
-    return reach(paths(clip))
-
-
 def reach(followed: Array) -> float:
-    """`dynamic_degree` of a clip by its paths."""
+    """The dynamic degree of a clip by its paths: how far the fastest twentieth of the points goes in all, in sides of the frame. 0 for a frozen
+    picture.
+    """
     steps = np.linalg.norm(np.diff(followed, axis=1), axis=-1)  # (points, F - 1)
     lengths = np.sort(steps.sum(1))
     return float(lengths[-max(1, len(lengths) // 20) :].mean())
 
 
-def motion_fidelity(clip: Tensor, reference: Tensor) -> float:
-    """The mean, over moving points of either clip, of the best correlation with a moving point of the other; in [-1, 1].
+def likeness(followed: Array, reference: Array) -> float:
+    """The motion fidelity of two clips by their paths: the mean, over moving points of either, of the best correlation with a moving point of
+    the other; in [-1, 1].
 
     Paths of both are read at as many moments, as displacements from one to the next, of which directions count; two that rest agree. Where
     one clip moves and the other does not it is 0, where neither does 1, and of a clip with itself it is 1.
     """
-    return likeness(paths(clip), paths(reference))
-
-
-def likeness(followed: Array, reference: Array) -> float:
-    """`motion_fidelity` of two clips by their paths."""
     ours, theirs = _displacements(followed), _displacements(reference)
     if not len(ours) or not len(theirs):
         return float(len(ours) == len(theirs))
@@ -102,4 +95,4 @@ def _displacements(followed: Array) -> Array:
     )
 
 
-__all__ = ["Array", "dynamic_degree", "likeness", "motion_fidelity", "paths", "reach"]
+__all__ = ["Array", "likeness", "paths", "reach"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,15 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from ..engine.bases import choose_dtype
 from ..errors import UsageError
 from ..outputs import whole
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 where the device computes with it (CUDA, CPUs with AMX or AVX-512 BF16); float32 sums stay float32.
-
-    Other CPUs emulate it: a step takes many times as long as in float32.
-    """
-    fast = device.type == "cuda" or (device.type == "cpu" and _cpu_computes_bf16())
+    """bf16 where the device computes with it; float32 sums stay float32. Others emulate it, and take many times as long as in float32."""
+    fast = choose_dtype("auto", str(device)) == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
-
-def _cpu_computes_bf16() -> bool:
-    told = getattr(torch.cpu, "get_capabilities", None)  # older torch cannot tell
-    capabilities: Mapping[str, Any] = told() if told else {}
-    return any(capabilities.get(unit, False) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 class Average:

@@ -112,9 +112,10 @@ class Registry:
 
     def add(self, new: NewConcept) -> ConceptView:
         """Stores a concept, whole or not at all. Raises IllegalName or NameTaken."""
-        return self.add_all([new])[0]
+        self.add_all([new])
+        return self.get(new.name)
 
-    def add_all(self, concepts: Sequence[NewConcept]) -> ConceptViews:
+    def add_all(self, concepts: Sequence[NewConcept]) -> None:
         """Stores concepts as consecutive tasks, all of them or none. Raises IllegalName or NameTaken.
 
         The blobs are written before the rows that refer to them, and all under one write lock: `collect`
@@ -128,7 +129,6 @@ class Registry:
                 if holder := writer.holder_of(new.name):
                     raise NameTaken(new.name, holder, self.next_name())
                 writer.save_concept(new, self.blobs)
-        return self.find(new.name for new in concepts)
 
     def remove(self, *names: str) -> int:
         """Forgets concepts, all of them or none, then frees the blobs that nothing refers to any more. Returns the bytes freed.

@@ -103,7 +103,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One clip."""
     import torch
 
-    from ccvd_cli.engine.media import write_clip
+    from ccvd_cli.engine.media_out import write_clip
 
     folder = tmp_path_factory.mktemp("clips")
     write_clip(torch.rand(8, 3, 48, 48, generator=torch.Generator().manual_seed(0)), folder / "a.mp4", 8)

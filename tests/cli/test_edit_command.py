@@ -17,7 +17,7 @@ from PIL import Image
 from ccvd_cli import outputs, settings
 from ccvd_cli.engine import bases
 from ccvd_cli.engine import edit as editing
-from ccvd_cli.engine.media import write_clip
+from ccvd_cli.engine.media_out import write_clip
 from ccvd_cli.regions import Region
 
 FEW = ("--steps", "3", "--height", "32", "--width", "32")

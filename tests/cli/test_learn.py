@@ -144,13 +144,13 @@ def test_a_style_asked_for_wrongly_leaves_nothing(
     assert list(cwd.iterdir()) == []
 
 
-def test_quiet_and_without_preview_says_only_the_name(
+def test_quiet_and_without_preview_says_only_the_name_and_what_was_left_out(
     ccvd: Ccvd, tiny: Path, photos: Path, cwd: Path
 ) -> None:
     learn_it = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--quiet")
     assert ccvd(*learn_it).out == "V1\n"
     second = ccvd(*learn_it)
-    assert (second.out, second.err) == ("V2\n", "")
+    assert (second.out, second.err) == ("V2\n", "Skipped note.jpg: not an image.\n")
     assert list(cwd.iterdir()) == []
 
 
@@ -195,7 +195,7 @@ def test_what_was_learned_waits_for_a_registry_that_cannot_be_written(
         calls.append(new)
         if len(calls) < tries:
             raise HomeNotWritable(Path("home"), "No space left on device")
-        return add_all(self, new)  # type: ignore[arg-type]
+        add_all(self, new)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Registry, "add_all", full)
     run = ccvd("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--quiet")

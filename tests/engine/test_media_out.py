@@ -23,7 +23,7 @@ from media_material import (
 from PIL import Image
 
 from ccvd_cli.engine import media_out
-from ccvd_cli.engine.media import contact_sheet, write_clip
+from ccvd_cli.engine.media_out import contact_sheet, write_clip
 from ccvd_cli.errors import CcvdError, UsageError
 from ccvd_cli.outputs import SUFFIXES, check_output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -160,9 +161,29 @@ def test_no_pickle_is_read_though_there_are_safetensors(clip_folder: Path, tmp_p
     folder = Path(shutil.copytree(clip_folder, tmp_path / "both"))
     (folder / "open_clip_pytorch_model.bin").write_bytes(b"pickled")
     assert OpenClip(str(folder)).images(PICTURES).shape[0] == len(PICTURES)  # its own safetensors come first
-    (folder / "open_clip_model.safetensors").rename(folder / "model.safetensors")
-    with pytest.raises(UsageError, match=r"open_clip_pytorch_model\.bin"):
-        OpenClip(str(folder))
+    (folder / "open_clip_model.safetensors").rename(folder / "weights.safetensors")
+    for pickle in ("open_clip_pytorch_model.bin", "pytorch_model.bin"):
+        (folder / "open_clip_pytorch_model.bin").replace(folder / pickle)
+        with pytest.raises(UsageError, match=re.escape(pickle)):
+            OpenClip(str(folder))
+        (folder / pickle).replace(folder / "open_clip_pytorch_model.bin")
+
+
+@pytest.mark.parametrize("kind", [OpenClip, Dino])
+def test_no_code_of_a_folder_is_run_nor_asked_about(
+    kind: type[OpenClip | Dino], clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "own"))
+    theirs = {
+        "model_type": "theirs",
+        "auto_map": {"AutoConfig": "theirs.Config", "AutoTokenizer": ["theirs.T", None]},
+    }
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).write_text(json.dumps(theirs))
+    (folder / "theirs.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
+    with pytest.raises(UsageError, match=r"code of its own|cannot be read"):
+        kind(str(folder))
 
 
 def test_other_weights_have_another_digest(dino_folder: Path, tmp_path: Path) -> None:

@@ -7,11 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from ccvd_cli.measure.motion import dynamic_degree, motion_fidelity, paths
+from ccvd_cli.measure.motion import likeness, paths, reach
 from ccvd_cli.world import heldout
 from ccvd_cli.world.render import COLOURS, Actor, Clip, render
 
 MOTIONS = ("circling", "diving", "pulsing", "zigzagging")
+
+
+def dynamic_degree(clip: Tensor) -> float:
+    return reach(paths(clip))
+
+
+def motion_fidelity(clip: Tensor, reference: Tensor) -> float:
+    return likeness(paths(clip), paths(reference))
 
 
 def clip(frames: np.ndarray) -> Tensor:

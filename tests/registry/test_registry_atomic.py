@@ -65,7 +65,8 @@ def test_a_failure_between_blobs_and_commit_leaves_no_row(
 
 def test_several_concepts_are_added_in_order_and_at_once(registry: Registry) -> None:
     registry.add(concept("V1"))
-    views = registry.add_all([concept("rex"), concept("Ann")])
+    registry.add_all([concept("rex"), concept("Ann")])
+    views = registry.find(["rex", "Ann"])
     assert [(view.name, view.task) for view in views] == [("rex", 2), ("Ann", 3)]
     assert registry.list() == [registry.get("V1"), *views]
     for view in views:

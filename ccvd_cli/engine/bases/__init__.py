@@ -121,12 +121,18 @@ class Found:
             ) from error
 
     def _config(self, part: str) -> dict[str, Any]:
-        path = self.folder / part / "config.json"
-        try:
-            found: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"base {self.name!r}: {part}/config.json cannot be read ({error})") from error
-        return found
+        return _read_config(self.name, self.folder, part)
+
+
+def _read_config(name: str, folder: Path, part: str) -> dict[str, Any]:
+    """A part's config.json. Raises UsageError."""
+    try:
+        found = json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"base {name!r}: {part}/config.json cannot be read ({error})") from error
+    return found
 
 
 def find_base(source: str) -> Found:
@@ -147,10 +153,7 @@ def find_base(source: str) -> Found:
         raise UsageError(
             f"base {source!r} has no words in its folder tokenizer", f"it holds {' or '.join(_VOCABULARIES)}"
         )
-    try:
-        kind = json.loads((folder / denoiser / "config.json").read_text())["_class_name"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"base {source!r}: {denoiser}/config.json cannot be read ({error})") from error
+    kind = str(_read_config(source, folder, denoiser).get("_class_name"))
     if kind not in _FAMILIES:
         raise UsageError(f"base {source!r} is a {kind}", f"known denoisers: {', '.join(_FAMILIES)}")
     # A hub snapshot's folder is named after its commit; the id is what people know it by.
@@ -191,11 +194,13 @@ def choose_dtype(dtype: str | None, device: str) -> str:
             raise UsageError(f"unknown dtype {dtype!r}", f"choose auto, {', '.join(names)}")
         return str(dtype)
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        with torch.cuda.device(torch.device(device)):  # of several, the one that is meant
+            able = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if able else "float16"
     if device == "mps":
         return "float16"
-    able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+    units: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if units.get("amx_bf16") or units.get("avx512_bf16") else "float32"
 
 
 def open_base(source: str, *, device: str = "auto", dtype: str | None = None) -> Base:

@@ -17,6 +17,7 @@ from ...errors import CcvdError, UsageError
 from .. import told
 from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
+from ..transfer import sent
 from . import PARTS, Found
 from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
@@ -268,7 +269,7 @@ class LatentBase(Base):
         u = torch.rand(batch, generator=generator)
         u = shift * u / (1 + (shift - 1) * u)
         steps = int(self._training.config.num_train_timesteps)
-        return (u * steps).long().clamp(max=steps - 1).to(self.device)
+        return sent((u * steps).long().clamp(max=steps - 1), self.device)
 
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         noisy = self._training.add_noise(latents, noise, timesteps)
@@ -283,7 +284,7 @@ class LatentBase(Base):
     def tell(self, text: Tensor, moments: Tensor) -> Tensor:
         if self.clock is None:
             return text
-        moments = moments.to(text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
+        moments = sent(moments, text.device).expand(len(text), -1).repeat_interleave(self.text_layers, 0)
         with self._autocast():
             return self.clock(text.flatten(0, 1), moments).unflatten(0, text.shape[:2])
 

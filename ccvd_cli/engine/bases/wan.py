@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import CcvdError, UsageError
 from ..attention import LayerTextAttention
 from ..hub import fingerprint
+from ..transfer import sent
 from . import PARTS, Found
 from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
@@ -61,7 +62,7 @@ class WanBase(Base):
         self.name, self.location, self.device, self.dtype = found.name, str(folder), device, dtype
         self.fingerprint = fingerprint(folder, PARTS["wan"])
         self._found = found
-        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
         self.text_encoder = _whole(UMT5EncoderModel, folder / "text_encoder", dtype=dtype)
         self.vae = _whole(AutoencoderKLWan, folder / "vae", torch_dtype=torch.float32)
         self.denoiser = _whole(WanTransformer3DModel, folder / "transformer", torch_dtype=dtype)
@@ -197,7 +198,7 @@ class WanBase(Base):
 
     def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
         u = torch.rand(batch, generator=generator)
-        return (TIMES * shift * u / (1 + (shift - 1) * u)).to(self.device)
+        return sent(TIMES * shift * u / (1 + (shift - 1) * u), self.device)
 
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         s = (timesteps.to(latents) / TIMES).view(-1, 1, 1, 1, 1)

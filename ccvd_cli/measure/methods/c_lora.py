@@ -122,8 +122,16 @@ class CLora(Method):
     def learned(self, lesson: Lesson, vectors: Tensor, adapters: Mapping[Site, Any]) -> None:
         """What is kept of them is taken when the task is over."""
 
+    def worded(self, prompt: str) -> str:
+        """'a <V1> dog jumping' -> 'a <V1> jumping'."""
+        for learner in (self.known[name] for name in named(prompt) if name in self.known):
+            if learner.kind == "subject" and learner.class_noun:
+                said = rf"<{re.escape(learner.name)}>\s+{re.escape(learner.class_noun)}\b"
+                prompt = re.sub(said, learner.placeholder, prompt)
+        return prompt
+
     def weights_for(self, prompt: str) -> Part:
-        return Part(self._without_nouns(prompt), self.named(prompt), self._acting())
+        return Part(self.worded(prompt), self.named(prompt), self._acting())
 
     def extra_state(self) -> dict[str, Tensor]:
         return {f"past/{name}": change for name, change in self.past.items()}
@@ -168,11 +176,3 @@ class CLora(Method):
         generator = torch.Generator().manual_seed(1_000 * self.common.seed + order)
         drawn = F.normalize(torch.randn(len(like), generator=generator), dim=0)
         return drawn.to(like) * like.norm()
-
-    def _without_nouns(self, prompt: str) -> str:
-        """'a <V1> dog jumping' -> 'a <V1> jumping'."""
-        for learner in (self.known[name] for name in named(prompt) if name in self.known):
-            if learner.kind == "subject" and learner.class_noun:
-                said = rf"<{re.escape(learner.name)}>\s+{re.escape(learner.class_noun)}\b"
-                prompt = re.sub(said, learner.placeholder, prompt)
-        return prompt

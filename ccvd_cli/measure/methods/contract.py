@@ -122,6 +122,10 @@ class Method(ABC):
         """Learns the task's concept; here, with adapters of its own."""
         return self.train(task, material, extra=self.extra)
 
+    def worded(self, prompt: str) -> str:
+        """A prompt as this method says it."""
+        return prompt
+
     @abstractmethod
     def weights_for(self, prompt: str) -> Part:
         """What takes part in a prompt, as things stand."""

@@ -82,7 +82,7 @@ class Ewc(Finetune):
             found = {
                 k: g.detach().float() / scale for k, g in zip(parameters, grads, strict=True) if g is not None
             }
-            if all(grad.isfinite().all() for grad in found.values()):
+            if not found or bool(torch.stack([grad.isfinite().all() for grad in found.values()]).all()):
                 return found
             scale /= 2
         return {}

@@ -22,6 +22,7 @@ from ...engine.bases.contract import Site
 from ...engine.compose import generate_batch
 from ...engine.concept import Learner
 from ...engine.lesson import Extra, Lesson, Stage
+from ...engine.transfer import picked
 from ...settings import SampleSettings, Settings
 from ..metrics import image_alignment
 from ..streams import Task
@@ -77,7 +78,9 @@ class L2dm(Finetune):
         one = self.memory[names[int(torch.randint(len(names), (), generator=lesson.generator))]]
         count = min(self.settings.samples, lesson.recipe.batch_size)
         rows = torch.randint(len(one.latents), (count,), generator=lesson.generator)
-        ask = Ask.about(lesson, stage, one.latents[rows], one.embeds[rows], one.text, one.places)
+        ask = Ask.about(
+            lesson, stage, picked(one.latents, rows), picked(one.embeds, rows), one.text, one.places
+        )
         with torch.no_grad():
             then = answer(lesson, frozen_at(adapters, self.shared), ask)
         now = answer(lesson, adapters, ask)

@@ -19,6 +19,7 @@ from ...choices import Kind
 from ...engine.adapters import Bottleneck
 from ...engine.bases.contract import Site
 from ...engine.lesson import Extra, Lesson, Stage
+from ...engine.transfer import picked
 from ...settings import Settings
 from .finetune import Finetune
 from .rehearsal import Ask, answer, frozen_at
@@ -53,7 +54,8 @@ class Lwf(Finetune):
         with torch.no_grad():
             text = self.base.encode_text([GENERIC[lesson.kind]])
             everywhere = torch.ones(1, text.shape[2], dtype=torch.bool, device=text.device)
-            ask = Ask.about(lesson, stage, lesson.latents[rows], lesson.embeds[rows], text, everywhere)
+            latents, embeds = picked(lesson.latents, rows), picked(lesson.embeds, rows)
+            ask = Ask.about(lesson, stage, latents, embeds, text, everywhere)
             then = answer(lesson, before, ask)
         return self.settings.weight * F.mse_loss(answer(lesson, adapters, ask), then)
 

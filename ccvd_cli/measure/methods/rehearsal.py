@@ -13,6 +13,7 @@ from ...engine.adapters import Bottleneck, attached
 from ...engine.bases.contract import Site
 from ...engine.lesson import Lesson, Stage, where_said
 from ...engine.losses import Noised, noised
+from ...engine.transfer import picked
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class Ask:
             moments = torch.randint(lesson.recipe.frames, (count, 1), generator=lesson.generator)
         elif lesson.frame_by_frame(stage):
             moments = torch.randint(latents.shape[2], (count, 1), generator=lesson.generator)
-            latents = latents[torch.arange(count)[:, None], :, moments].transpose(1, 2)
+            latents = picked(latents.transpose(1, 2), torch.arange(count)[:, None], moments).transpose(1, 2)
         recipe = lesson.recipe
         shift = recipe.token_shift if stage == "tokens" else recipe.timestep_shift
         sample = noised(base, latents, lesson.generator, shift=shift, offset_noise=recipe.offset_noise)
         guiding = torch.randint(embeds.shape[1], (count,), generator=lesson.generator)
-        e = embeds[torch.arange(count), guiding].to(base.device)
+        e = picked(embeds, torch.arange(count), guiding).to(base.device)
         text, places = text.expand(count, -1, -1, -1), places.expand(count, -1)
         still = lesson.kind != "motion" or lesson.frame_by_frame(stage)
         return cls(sample, moments, text, places, e, still)
