@@ -1,12 +1,13 @@
 """`ccvd demo`: the whole journey in one go, on the embedded base and material that the world draws.
 
-It runs the commands that a user would, and says each of them before it does.
+It runs the command lines that a user would, and says each of them before it does.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,7 @@ from ..clips import sidecar_path
 from ..errors import UsageError
 from ..output import duration, emit
 from ..session import Session
-from . import generate, learn, world
-from .learn_options import LearnOptions, MaskOptions, MotionRecipeOptions, SubjectRecipeOptions
-from .options import LARGEST_SEED, BaseOptions, ClipOptions, RegionOptions, SampleOptions
+from .options import LARGEST_SEED, BaseOptions
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _check_empty(out: Path) -> None:
 
 @dataclass(frozen=True)
 class Tour:
-    """The steps of the demo: each draws material, says a command, and does what it does."""
+    """The steps of the demo, each a command line that is said and then run, as it would be if somebody typed it."""
 
     session: Session
     out: Path
@@ -121,54 +120,50 @@ class Tour:
     plan: Plan
     seed: int
 
-    def _say(self, *words: object) -> None:
-        self.session.say("\n$ " + shlex.join(["ccvd", *map(str, words)]))
+    def _run(self, *words: object, **options: object) -> None:
+        """`ccvd` with these words, and with those options that are not None."""
+        from ..app import app
 
-    def _material(self, name: str) -> world.MaterialOptions:
-        return world.MaterialOptions(out=self.out / "material" / name)
+        spelled = [
+            (f"--{name.replace('_', '-')}", value) for name, value in options.items() if value is not None
+        ]
+        line = [str(word) for word in (*words, *chain.from_iterable(spelled), "--home", self.session.home)]
+        self.session.say("\n$ " + shlex.join(["ccvd", *line]))
+        line += ["--quiet"] * self.session.quiet
+        if code := app(args=line, prog_name="ccvd", standalone_mode=False):
+            raise typer.Exit(code)
+
+    def _material(self, name: str) -> Path:
+        return self.out / "material" / name
 
     def subject(self, name: str, index: int, noun: str) -> None:
-        material = self._material(name)
-        self._say("world", "subject", "--index", index, "--out", material.out)
-        world.subject(self.session, material, index)
-        self._say("learn-subject", "--images", material.out, "--name", name, "--class-noun", noun)
-        learn.learn_subject(
-            self.session,
-            [material.out],
-            MaskOptions(),
-            LearnOptions(name=[name], class_noun=[noun], no_preview=True),
-            self.base,
-            SubjectRecipeOptions(
-                token_steps=self.plan.token_steps, adapter_steps=self.plan.subject_steps, seed=self.seed
-            ),
-        )
+        photos = self._material(name)
+        self._run("world", "subject", index=index, out=photos)
+        self._learn("subject", "--images", photos, name, noun, self.plan.token_steps, self.plan.subject_steps)
 
     def motion(self, name: str, motion: str) -> None:
-        material = self._material(name)
-        self._say("world", "motion", "--name", motion, "--out", material.out)
-        world.motion(self.session, material, motion)
-        self._say("learn-motion", "--videos", material.out, "--name", name, "--class-noun", motion)
-        learn.learn_motion(
-            self.session,
-            material.out,
-            LearnOptions(name=[name], class_noun=[motion], no_preview=True),
-            self.base,
-            MotionRecipeOptions(
-                token_steps=self.plan.motion_token_steps, adapter_steps=self.plan.motion_steps, seed=self.seed
-            ),
-        )
+        clips = self._material(name)
+        self._run("world", "motion", name=motion, out=clips)
+        steps = self.plan.motion_token_steps, self.plan.motion_steps
+        self._learn("motion", "--videos", clips, name, motion, *steps)
+
+    def _learn(
+        self,
+        kind: str,
+        shown: str,
+        folder: Path,
+        name: str,
+        noun: str,
+        token_steps: int | None,
+        steps: int | None,
+    ) -> None:
+        how = {"class_noun": noun, "token_steps": token_steps, "steps": steps, "seed": self.seed}
+        self._run(f"learn-{kind}", shown, folder, "--name", name, "--no-preview", **how, **asdict(self.base))
 
     def clip(self, name: str, prompt: str) -> Path:
         path = self.out / f"{name}.mp4"
-        self._say("generate", prompt, "--out", path, "--seed", self.seed)
-        generate.generate(
-            self.session,
-            ClipOptions(out=path, seed=self.seed),
-            SampleOptions(steps=self.plan.sampling_steps),
-            self.base,
-            RegionOptions(),
-            prompt,
-        )
+        how = {"out": path, "seed": self.seed, "steps": self.plan.sampling_steps}
+        self._run("generate", prompt, **how, **asdict(self.base))
         return path
 
     def sheet(self, clips: list[tuple[str, Path]]) -> Path:

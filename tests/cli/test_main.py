@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 import typer
 from cli_material import Ccvd
+from PIL import Image
 
 from ccvd_cli.__main__ import main
 from ccvd_cli.app import app
+from ccvd_cli.commands import demo
 from ccvd_cli.output import emit_json, emit_table
 from ccvd_registry import Registry
 
@@ -166,6 +169,42 @@ def test_json_has_no_nan_and_tables_no_escapes(capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": None, "b": [1.5, [None]]}
     emit_table(("PROMPT",), [("a\ndog\x1b[2J",)])
     assert capsys.readouterr().out.splitlines() == ["PROMPT", r"a\ndog\x1b[2J"]
+
+
+def test_the_demo_runs_what_it_says(
+    ccvd: Ccvd, tiny: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "QUICK", demo.Plan(1, 1, 1, 1, 2))
+    run = ccvd("demo", "--quick", "--base", tiny, "--seed", 3)
+    assert run.code == 0, run.err
+    lines = [shlex.split(line[2:]) for line in run.err.splitlines() if line.startswith("$ ccvd ")]
+    assert [line[1] for line in lines] == [
+        *["world", *["learn-subject"]] * 2,
+        "world",
+        "learn-motion",
+        *["generate"] * 5,
+    ]
+    assert run.out.splitlines()[-1] == str(Path("ccvd-demo/sheet.png"))
+    with Image.open(cwd / "ccvd-demo/sheet.png") as sheet:
+        assert sheet.height > 5 * 64
+    concepts = json.loads(ccvd("list", "concepts", "--home", "ccvd-demo/home", "--json").out)
+    assert [(c["name"], c["kind"]) for c in concepts] == [
+        ("V1", "subject"),
+        ("V2", "subject"),
+        ("V3", "motion"),
+    ]
+    # Copied, a line makes the same clip again.
+    made = cwd / "ccvd-demo/clip-3.mp4"
+    first = made.read_bytes()
+    made.unlink()
+    again = ccvd(*lines[-3][1:])
+    assert again.code == 0 and made.read_bytes() == first, again.err
+
+
+def test_a_demo_can_be_quiet(ccvd: Ccvd, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "QUICK", demo.Plan(1, 1, 1, 1, 1))
+    run = ccvd("demo", "--quick", "--base", tiny, "--quiet")
+    assert (run.code, run.err) == (0, "")
 
 
 @pytest.mark.parametrize(
