@@ -1,4 +1,4 @@
-"""`ccvd compare`: one prompt and one seed, made in several ways, side by side."""
+"""`ccvd compare`: one prompt and one seed, made in several ways or by several methods, side by side."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..progress import progress
 from ..prompts import plainly
 from ..row import fills_windows
 from ..session import Session
-from . import placing
+from . import comparing_runs, placing
 from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
-from .request import Request, begin, explain, load, open_base_of, sample_settings
+from .request import Request, a_seed, begin, explain, load, open_base_of, sample_settings
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class CompareOptions(OutOptions):
             "--with",
             metavar="WAYS",
             help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule. "
-            "`ccvd benchmark --sheet` compares methods.",
+            "Or runs of a benchmark, <stream>/<method>/seed<k> in its folder: methods, with what each has learned.",
         ),
     ] = "default,base"
 
@@ -77,6 +77,7 @@ def register(app: typer.Typer) -> None:
         examples=(
             'ccvd compare "a <V1> dog and a <V2> cat in the snow" --with default,no-regions',
             'ccvd compare "a <V1> dog jumping" --with default,base,dynamic --seed 3 --out jump.mp4',
+            'ccvd compare "a <dog-10> dog jumping" --with benchmark/toy10/ccvd/seed0,benchmark/toy10/finetune/seed0',
         ),
         panel="Measuring",
     )
@@ -94,6 +95,9 @@ def compare(
     from ..settings import sampling_of
 
     ways = _ways(options.ways)
+    if folders := comparing_runs.runs_of(ways, list(WAYS)):
+        _methods(session, prompt, folders, options, sampling, base, regions)
+        return
     with session.registry() as registry:
         request = begin(registry, prompt, regions, sampling, base, options.seed)
         usual = sampling_of(find_base(request.source).family, concepts=False)
@@ -117,6 +121,30 @@ def compare(
             clips[way] = _made(session, way, asked, who)
             # After each, so that an interruption leaves the others.
             files = _show(clips, path, sheet, request.settings)
+    _tell(options, prompt, seed, ways, files)
+
+
+def _methods(
+    session: Session,
+    prompt: str,
+    folders: list[Path],
+    options: CompareOptions,
+    sampling: SampleOptions,
+    base: BaseOptions,
+    regions: RegionOptions,
+) -> None:
+    """The same of runs of a benchmark."""
+    seed = a_seed(options.seed)
+    runs, settings = comparing_runs.planned(prompt, folders, sampling, regions, seed)
+    path = options.out or default_path(f"compare {prompt}", seed)
+    sheet, files, clips = _sheet(path), list[Path](), dict[str, Any]()
+    for label, clip in comparing_runs.by_methods(session, prompt, runs, settings, base):
+        clips[label] = clip
+        files = _show(clips, path, sheet, settings)
+    _tell(options, prompt, seed, list(clips), files)
+
+
+def _tell(options: CompareOptions, prompt: str, seed: int, ways: list[str], files: list[Path]) -> None:
     if options.json:
         emit_json({"prompt": prompt, "seed": seed, "ways": ways, "files": files})
     else:
@@ -185,8 +213,10 @@ def _ways(text: str) -> list[str]:
     """Raises UsageError for an unknown one, one that is given twice, or fewer than two."""
     ways = [way.strip() for way in text.split(",") if way.strip()]
     for i, way in enumerate(ways):
-        if way not in WAYS:
-            raise UsageError(f"--with {text}: there is no way '{way}'.", f"Choose of {', '.join(WAYS)}.")
+        if way not in WAYS and not Path(way).is_dir():
+            raise UsageError(
+                f"--with {text}: there is no way '{way}', nor such a folder.", f"Choose of {', '.join(WAYS)}."
+            )
         if way in ways[:i]:
             raise UsageError(f"--with {text}: '{way}' is given twice.", "Name each once.")
     if len(ways) < 2:

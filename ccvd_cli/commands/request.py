@@ -61,7 +61,7 @@ def begin(
     given = given_regions(regions)
     concepts = find_concepts(registry, prompt, [region.prompt for region in given])
     source = base.base or base_of(concepts)
-    seed = random.randrange(_RANDOM_SEEDS) if seed is None else seed
+    seed = a_seed(seed)
     defaults = sampling_of(find_base(source).family, concepts=bool(concepts))
     settings = sample_settings(defaults, sampling, seed)
     return Request(
@@ -74,6 +74,11 @@ def begin(
         dtype=base.dtype,
         widen=sampling.width is None,
     )
+
+
+def a_seed(given: int | None) -> int:
+    """At random, if none is given."""
+    return random.randrange(_RANDOM_SEEDS) if given is None else given
 
 
 def find_concepts(registry: Registry, prompt: str, more: Sequence[str] = ()) -> list[ConceptView]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_material import Ccvd
-from PIL import Image
+from PIL import Image, ImageSequence
 from tiny_models import build_mini, with_captions
 
 from ccvd_cli.measure import streams
@@ -133,3 +134,44 @@ def test_what_is_asked_wrongly_is_told_before_a_base_is_loaded(
     (cwd / "file").touch()
     run = ccvd("benchmark", *arguments)
     assert run.code == 2 and says in run.err and "Loading" not in run.err
+
+
+def test_methods_are_compared_with_what_they_have_learned(
+    ccvd: Ccvd, captioned: Path, cwd: Path, tmp_path: Path
+) -> None:
+    assert ccvd("benchmark", "--methods", "ccvd,finetune,ewc", "--base", captioned, *QUICK).code == 0
+    runs = [f"benchmark/toy10/{name}/seed0" for name in ("ccvd", "finetune")]
+    few = ("--base", captioned, "--seed", 4, "--steps", 2, "--frames", 3, "--guidance-scale", 3)
+    said = "a <fish-30> fish in <sepia> style"
+    line = ("compare", said, "--with", ",".join(runs), *few)
+    run = ccvd(*line, "--out", "out/c.gif", "--json")
+    assert run.code == 0, run.err
+    assert json.loads(run.out)["ways"] == ["ccvd, seed 0", "finetune, seed 0"]
+    with Image.open("out/c.gif") as film:
+        frames = [np.asarray(f.convert("RGB")).astype(int) for f in ImageSequence.Iterator(film)]
+    ours, theirs = (frames[-1][:, k * 68 * 4 :][:, : 64 * 4] for k in (0, 1))
+    assert len(frames) == 3 and Path("out/c.png").exists() and np.abs(ours - theirs).mean() > 0.2
+    before = (cwd / "out/c.gif").read_bytes()
+    assert ccvd(*line, "--out", "out/c.gif").code == 0 and (cwd / "out/c.gif").read_bytes() == before
+
+    for changed, says in (
+        (("compare", "a <V9> dog", *line[2:]), "does not know <V9>"),
+        (("compare", "a fish performing <sepia>", *line[2:]), "sepia is a style"),
+        ((*line[:3], f"{runs[0]},default", *few), "'default' is no run"),
+        ((*line[:3], f"{runs[0]},benchmark/toy10", *few), "is no run of a benchmark"),
+        ((*line, "--aggregation", "mean"), "who acts"),
+        ((*line, "--explain"), "--explain"),
+    ):
+        run = ccvd(*changed, "--out", "no.gif")
+        assert run.code == 2 and says in run.err and not Path("no.gif").exists(), (changed, run.err)
+    other = with_captions(build_mini(tmp_path / "other", seed=5))
+    run = ccvd(*line[:4], "--base", other, *few[2:], "--out", "no.gif")
+    assert run.code == 2 and "another base" in run.err, run.err
+    state = cwd / runs[1] / "state"
+    state.rename(state.with_name("gone"))
+    run = ccvd(*line, "--out", "no.gif")
+    assert run.code == 2 and "has learned nothing yet" in run.err, run.err
+    state.with_name("gone").rename(state)
+    (cwd / runs[1] / "run.json").write_text('{"method": {}, "tasks": 3}')
+    run = ccvd(*line, "--out", "no.gif")
+    assert run.code == 2 and "another version" in run.err, run.err
