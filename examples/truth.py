@@ -1,5 +1,7 @@
 """What clips score that show exactly what a toy stream asks for, as the world itself draws them: encoders and judges have limits too.
 
+And what their first frames score, standing still: a measure of motion says little where they do nearly as well.
+
 python examples/truth.py --stream toy35
 """
 
@@ -38,7 +40,7 @@ def main() -> None:
     base, stream = open_base(args.base, device="cpu"), open_stream(args.stream)
     exact = Exact(base, stream.subjects, judges_folder(default_home()))
     examiner = Examiner(Embedded(base), judges=Judges.alone(exact))
-    scores: dict[str, dict[str, list[float]]] = {}  # by kind of concept and metric, of every clip
+    scores: dict[str, dict[str, list[float]]] = {}  # by what is shown and metric, of every clip
     for task in stream.tasks:
         shown = material(task, SAMPLING["mini"])
         held = [Held(References.of(task.kind, shown, "", examiner.of_pictures))]
@@ -47,17 +49,19 @@ def main() -> None:
             clip = (pixels(render(prompt.shows), torch.device("cpu")) + 1) / 2
             asked = replace(question, shown=shown_by(prompt))
             for metric, score in examiner.scores(clip, asked, held).items():
-                for kind in ("all", task.kind):
-                    scores.setdefault(kind, {}).setdefault(metric, []).append(score)
+                for what in ("all", task.kind):
+                    scores.setdefault(what, {}).setdefault(metric, []).append(score)
+            for metric, score in examiner.scores(clip[:1].expand_as(clip), asked, held).items():
+                scores.setdefault("frozen", {}).setdefault(metric, []).append(score)
     found: dict[str, dict[str, Any]] = {
-        kind: {metric: round(fmean(values), 3) for metric, values in of.items()}
-        for kind, of in scores.items()
+        what: {metric: round(fmean(values), 3) for metric, values in of.items()}
+        for what, of in scores.items()
     }
     if args.json:
         print(json.dumps(found, indent=1))
         return
-    for kind, of in found.items():
-        print(f"{kind}: " + ", ".join(f"{metric} {mean:.3f}" for metric, mean in of.items()))
+    for what, of in found.items():
+        print(f"{what}: " + ", ".join(f"{metric} {mean:.3f}" for metric, mean in of.items()))
 
 
 if __name__ == "__main__":

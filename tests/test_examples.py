@@ -126,7 +126,11 @@ def test_rendered_truth_is_scored_as_clips_are(
     monkeypatch.syspath_prepend(EXAMPLES)
     import_module("truth").main()
     told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"all", "subject", "motion", "style"}
+    assert set(told) == {"all", "subject", "motion", "style", "frozen"}
+    assert told["frozen"]["dynamic"] == 0 and told["frozen"]["t_cons"] == pytest.approx(1)
+    assert (
+        told["frozen"]["path"] < told["all"]["path"] and told["frozen"]["motion"] == 0 < told["all"]["motion"]
+    )
     assert {"clip_t", "clip_i", "identity"} <= set(told["subject"]) and "motion" in told["motion"]
     subjects, styles = told["subject"]["clip_i"], told["style"]["clip_i"]
     assert told["all"]["clip_i"] == pytest.approx((6 * subjects + 2 * styles) / 8, abs=2e-3)

@@ -136,6 +136,33 @@ def test_what_is_asked_wrongly_is_told_before_a_base_is_loaded(
     assert run.code == 2 and says in run.err and "Loading" not in run.err
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("", "holds no task"),
+        ("subject,rex,dog,rex\nsubject,Rex,cat,rex\n", "Rex"),
+        ("subject,rex,dog,nowhere\n", "nothing to learn rex ('nowhere')"),
+    ],
+)
+def test_a_stream_of_nonsense_is_told_before_a_base_is_loaded(
+    ccvd: Ccvd, cwd: Path, rows: str, says: str
+) -> None:
+    (cwd / "rex").mkdir()
+    Image.new("RGB", (64, 64)).save(cwd / "rex" / "0.png")
+    (cwd / "tasks.csv").write_text("kind,name,class_noun,folder\n" + rows)
+    run = ccvd("benchmark", "--stream", "tasks.csv")
+    assert run.code == 2 and says in run.err and "Loading" not in run.err, run.err
+    assert not (cwd / "benchmark").exists()
+
+
+def test_a_base_without_encoders_is_told_before_anything_is_learned(
+    ccvd: Ccvd, tiny: Path, cwd: Path
+) -> None:
+    run = ccvd("benchmark", "--base", tiny, *QUICK)
+    assert run.code == 2 and "caption_encoder" in run.err and "--clip" in run.err, run.err
+    assert not (cwd / "benchmark").exists()
+
+
 def test_methods_are_compared_with_what_they_have_learned(
     ccvd: Ccvd, captioned: Path, cwd: Path, tmp_path: Path
 ) -> None:

@@ -68,6 +68,14 @@ def test_an_empty_registry_says_what_to_do(ccvd: Ccvd, ccvd_home: Path) -> None:
     assert "ccvd learn-subject" in _page()
 
 
+def test_it_can_be_opened_at_once(ccvd: Ccvd, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert ccvd("report").code == 0 and not opened
+    assert ccvd("report", "--open", "--out", "a b.html").code == 0
+    assert opened == [(cwd / "a b.html").as_uri()]
+
+
 def test_what_others_wrote_is_escaped(ccvd: Ccvd, filled: None) -> None:
     assert ccvd("report", "--benchmark", "results").code == 0
     assert HOSTILE not in _page()

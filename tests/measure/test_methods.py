@@ -20,7 +20,7 @@ from ccvd_cli.engine.bases.contract import Base, Site
 from ccvd_cli.engine.compose import generate_batch
 from ccvd_cli.engine.learn import motion_lesson, subject_lesson
 from ccvd_cli.engine.lesson import Extra, Lesson
-from ccvd_cli.measure.methods import METHODS, c_lora, ewc
+from ccvd_cli.measure.methods import METHODS, c_lora, ewc, lwf
 from ccvd_cli.measure.methods.c_lora import CLora, Lora
 from ccvd_cli.measure.methods.contract import Method, Part, learner_tensors
 from ccvd_cli.measure.methods.ewc import Ewc
@@ -154,6 +154,29 @@ def test_ewc_holds_what_mattered(base: Base) -> None:
     assert one.term(lesson, fresh, "adapter") == 0  # nothing was learned there
 
 
+def test_ewc_is_half_its_weight_times_squared_gradients_times_squared_distances(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = method("ewc", base)
+    assert isinstance(one, Ewc)
+    one.settings = one.settings.model_copy(update={"weight": 3.0, "samples": 4})
+    teach(one, type(ALL)("one", ALL.tasks[:1]))
+    adapters = learning(one, *base.sites_of("spatial"))
+    site, adapter = next(iter(adapters.items()))
+    lesson = subject_lesson(base, material(FIRST, SAMPLE), name="V9", class_noun="", recipe=RECIPE["subject"])
+    slopes = iter((1.0, -2.0, 3.0, 4.0))  # of the loss of each sample
+    monkeypatch.setattr(lesson, "loss", lambda *_: next(slopes) * adapter.up.bias.sum())
+    monkeypatch.setattr(lesson, "read", lambda *_: None)
+    one.fisher, one.anchor = {}, {}
+    one.learned(lesson, torch.empty(0), adapters)
+    name = f"{site.name}/up.bias"
+    assert torch.allclose(one.fisher[name], torch.full_like(one.fisher[name], (1 + 4 + 9 + 16) / 4))
+    with torch.no_grad():
+        adapter.up.bias += torch.linspace(0, 1, len(adapter.up.bias))
+    moved = torch.linspace(0, 1, len(adapter.up.bias)).square().sum()
+    assert float(one.term(lesson, adapters, "adapter")) == pytest.approx(3 / 2 * 7.5 * float(moved), rel=1e-4)
+
+
 def test_ewc_remembers_what_mattered_to_every_task(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     one = method("ewc", base)
     assert isinstance(one, Ewc)
@@ -235,6 +258,38 @@ def test_l2dm_rehearses_what_it_remembers(base: Base) -> None:
     assert any(a.up.bias.grad.abs().sum() > 0 for a in adapters.values())
     one.settings = one.settings.model_copy(update={"replay": 2.0})
     assert float(one.term(_at(lesson), adapters, "adapter")) == pytest.approx(2 * float(term), rel=1e-4)
+
+
+def test_lwf_is_its_weight_times_the_distance_of_answers_to_a_prompt_of_nobody(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = method("lwf", base)
+    assert isinstance(one, Lwf)
+    teach(one, type(ALL)("one", ALL.tasks[:1]))
+    adapters = learning(one, *base.sites_of("spatial"))
+    lesson = subject_lesson(base, material(FIRST, SAMPLE), name="V9", class_noun="", recipe=RECIPE["subject"])
+    heard: list[torch.Tensor] = []
+
+    def said(lesson: Any, acting: Any, ask: Any) -> torch.Tensor:
+        heard.append(ask.text)
+        return torch.full((2, 3), 1.0 if acting is adapters else 3.0)
+
+    monkeypatch.setattr(lwf, "answer", said)
+    for weight in (1.0, 0.5):
+        one.settings = one.settings.model_copy(update={"weight": weight})
+        assert float(one.term(lesson, adapters, "adapter")) == pytest.approx(weight * 4)
+    nobody = base.encode_text(["a thing"])
+    assert all(torch.equal(text[:1], nobody) for text in heard)
+
+
+def test_dreamvideo_has_one_token_for_all_layers_and_shares_no_weight(base: Base) -> None:
+    one = method("dreamvideo", base)
+    two = stream("subject", "subject")
+    teach(one, two)
+    tokens = one.known[FIRST.name].tokens
+    assert (tokens == tokens[:1]).all() and one.recipe("subject").orthogonal_weight == 0
+    part = one.weights_for(" and ".join(f"a <{task.name}> {task.noun}" for task in two.tasks))
+    assert len(part.learners) == 2 and dict(part.changes) == {"aggregation": "off"}
 
 
 def test_lwf_holds_what_is_beside_the_clock_too(base: Base) -> None:
