@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .outputs import frame_paths
+
 if TYPE_CHECKING:
     from .settings import SampleSettings
 
@@ -22,8 +24,7 @@ def numbered(path: Path, count: int) -> list[Path]:
     """`path` itself for one clip; name_000.mp4, name_001.mp4 ... for more."""
     if count == 1:
         return [path]
-    digits = max(3, len(str(count - 1)))
-    return [path.with_name(f"{path.stem}_{i:0{digits}}{path.suffix}") for i in range(count)]
+    return frame_paths(path, count)
 
 
 def sidecar_path(path: Path) -> Path:

@@ -110,5 +110,10 @@ def as_written(path: Path) -> Path:
 
 def frame_paths(path: Path, count: int) -> list[Path]:
     """The files that `count` PNG frames of `path` go to: name.png becomes name_000.png, name_001.png ..."""
+    return [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in numbers(count)]
+
+
+def numbers(count: int) -> list[str]:
+    """000, 001 ...: names that sort as they count."""
     digits = max(3, len(str(count - 1)))
-    return [path.with_name(f"{path.stem}_{i:0{digits}d}{path.suffix}") for i in range(count)]
+    return [f"{i:0{digits}}" for i in range(count)]

@@ -55,6 +55,11 @@ def named(prompt: str) -> list[str]:
     return list(names)
 
 
+def a_subject(name: str, class_noun: str) -> str:
+    """How a sentence names one: "a <V1> dog", or "a <V1>" of whom nobody says what it is."""
+    return " ".join(f"a <{name}> {class_noun}".split())
+
+
 def is_noun(text: str) -> bool:
     """Whether a class noun can stand in a prompt; one without letters can, and says nothing."""
     return text.isprintable() and not set("<>") & set(text)

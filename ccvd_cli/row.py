@@ -24,7 +24,12 @@ def side_by_side(texts: Sequence[str]) -> list[Region]:
 
 def width_of(count: int, own: int) -> int:
     """Pixels of so many windows in a row, of which each is `own` wide."""
-    return own + (count - 1) * (own - own // 4)
+    return own + (count - 1) * step_of(own)
+
+
+def step_of(own: int) -> int:
+    """From one window to the next, of which each is `own` wide: they overlap by a quarter."""
+    return own - own // 4
 
 
 def in_a_row(

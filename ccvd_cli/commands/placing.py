@@ -45,7 +45,8 @@ def placed(
         settings = check_fit(settings, request.source, edited)
         _tell_of_room(session, request, settings)
         return settings
-    if edited is None if options.auto_regions is None else options.auto_regions:
+    automatic = edited is None if options.auto_regions is None else options.auto_regions
+    if automatic:
         settings = _in_a_row(session, request, settings)
     return check_fit(settings, request.source, edited)
 

@@ -12,6 +12,7 @@ from ..clips import default_scale, sidecar_path
 from ..errors import CcvdError, UsageError
 from ..outputs import check_file, check_output, clip_files
 from ..progress import progress
+from ..prompts import a_subject
 from ..session import Session
 from .learn_options import LearnOptions
 from .request import record
@@ -38,7 +39,7 @@ def example_prompt(concepts: Sequence[ConceptView | Learner]) -> str:
         return f"a dog performing <{first.name}>"
     if first.kind == "style":
         return f"a dog in <{first.name}> style"
-    return " and ".join(f"a <{c.name}> {c.class_noun}".rstrip() for c in concepts) + " on the beach"
+    return " and ".join(a_subject(c.name, c.class_noun) for c in concepts) + " on the beach"
 
 
 def plan_previews(session: Session, names: Sequence[str], options: LearnOptions) -> Previews:

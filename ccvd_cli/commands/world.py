@@ -13,7 +13,7 @@ from typer import Option
 
 from ..errors import UNREADABLE, UsageError
 from ..output import emit, emit_json
-from ..outputs import whole
+from ..outputs import numbers, whole
 from ..session import Session
 from . import embedded
 from .options import JsonOption
@@ -214,8 +214,7 @@ def _written_before(folder: Path) -> list[Path]:
 
 
 def _paths(folder: Path, stem: str, count: int, suffix: str) -> list[Path]:
-    digits = max(3, len(str(count - 1)))
-    return [folder / f"{stem}-{i:0{digits}}{suffix}" for i in range(count)]
+    return [folder / f"{stem}-{number}{suffix}" for number in numbers(count)]
 
 
 def _captions(

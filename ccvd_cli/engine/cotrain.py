@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..prompts import a_subject
 from ..settings import Recipe
 from .adapters import Bottleneck, attached
 from .attention_maps import grid_of, watching
@@ -25,7 +26,6 @@ from .bases.contract import Base, Site, TokenVectors
 from .concept import Learner
 from .learn import found_masks, subject_lesson
 from .lesson import Lesson, Stage
-from .lesson_prompts import subject_prompt
 from .losses import Within, attention_mask_loss, diffusion_loss, noised
 from .optimise import OnStep, StepReport, optimise
 from .retention import Earlier
@@ -149,7 +149,7 @@ def _pair(
     (a, first), (b, second) = left, right
     i, j = (torch.randint(len(s.images), (PICTURES_PER_PAIR,), generator=generator) for s in (a, b))
     pictures = torch.cat([_squeezed(a.images, i, "left"), _squeezed(b.images, j, "right")], -1)
-    prompt = f"{subject_prompt(a.name, a.class_noun)} and {subject_prompt(b.name, b.class_noun)}"
+    prompt = f"{a_subject(a.name, a.class_noun)} and {a_subject(b.name, b.class_noun)}"
     latents = base.encode_video(pictures[:, None])
     names = torch.cat([base.places([prompt], p.lesson.placeholder).named for p in (first, second)])
     masks = None

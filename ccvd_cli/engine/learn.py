@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ..choices import Kind
+from ..prompts import a_subject
 from ..settings import Recipe
 from .adapters import Bottleneck
 from .bases.contract import Base, Site
 from .concept import Learner
 from .contrast import seen_by
 from .lesson import WITHOUT_A_NOUN, Extra, Lesson
-from .lesson_prompts import motion_prompts, style_prompts, subject_prompt
+from .lesson_prompts import motion_prompts, style_prompts
 from .optimise import OnStep, StepReport
 from .prior import imagine
 from .retention import Earlier
@@ -43,7 +44,7 @@ def subject_lesson(
         name,
         kind,
         class_noun,
-        style_prompts(name) if kind == "style" else (subject_prompt(name, class_noun),),
+        style_prompts(name) if kind == "style" else (a_subject(name, class_noun),),
         latents=base.encode_video(pictures[:, None]),
         embeds=embeds[:, None],
         guides=embeds,

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 
-def subject_prompt(name: str, class_noun: str) -> str:
-    return " ".join(f"a <{name}> {class_noun}".split())
-
-
 def motion_prompts(name: str) -> tuple[str, ...]:
     """The name at several places of a sentence: it will have to mean the same behind whoever performs it."""
     return tuple(f"{who} performing <{name}>".lstrip() for who in ("", "a thing", "a big thing"))

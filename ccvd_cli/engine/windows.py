@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..row import step_of
+
 Estimate = Callable[
     [Tensor, Tensor], Tensor
 ]  # latents (B, C, F, h, w) at a timestep () -> the denoiser's answer to them
@@ -56,7 +58,7 @@ def _spans(size: int, own: int) -> list[slice]:
     """As few as overlap by a quarter at least, at equal distances."""
     if size <= own:
         return [slice(0, size)]
-    count = math.ceil((size - own) / (own - own // 4)) + 1
+    count = math.ceil((size - own) / step_of(own)) + 1
     starts = [round(i * (size - own) / (count - 1)) for i in range(count)]
     return [slice(start, start + own) for start in starts]
 

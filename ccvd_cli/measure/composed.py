@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from ..choices import Family
-from ..prompts import named, plainly, told_apart
+from ..prompts import a_subject, named, plainly, told_apart
 from ..regions import MOST, Box, Region
 from ..row import side_by_side
 from ..world.captions import TOGETHER, sentence
@@ -97,7 +97,7 @@ def _with(who: Concept, what: Concept, k: int, family: Family) -> str:
 
 
 def _named(concept: Concept) -> str:
-    return f"a <{concept.name}> {concept.noun}".rstrip()
+    return a_subject(concept.name, concept.noun)
 
 
 def _sentence(who: str, motion: str, k: int, family: Family) -> str:

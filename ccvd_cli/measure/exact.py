@@ -193,7 +193,7 @@ class Exact:
 
 
 def least(shares: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """By metric, how often those who were asked are right at the least; if none was, since all are right too seldom, how often that is."""
+    """By metric, the lowest share of those that are trusted, who were therefore asked; if none is, the lowest of all."""
     found: dict[str, list[float]] = {}
     for of in shares:
         for metric, share in of.items():

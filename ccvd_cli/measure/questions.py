@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import Family
 from ..errors import UsageError
-from ..prompts import check_kinds, named, plainly
+from ..prompts import a_subject, check_kinds, named, plainly
 from ..world.motions import MOTIONS
 from ..world.render import COLOURS
 from ..world.scenes import PLACES
@@ -94,8 +94,7 @@ def built_in(name: str, kind: str, noun: str, family: Family, count: int) -> lis
     if kind == "subject":
         alive = not noun or noun.split()[-1].lower() in ALIVE
         actions = WORLD_ACTIONS if world else ACTIONS if alive else PLACINGS
-        who = f"a <{name}> {noun}".rstrip()
-        prompts = [f"{who} {action}" for action in actions]
+        prompts = [f"{a_subject(name, noun)} {action}" for action in actions]
     elif kind == "motion":
         prompts = [f"{who} performing <{name}> {where}" for who, where in performers]
     else:
