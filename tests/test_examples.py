@@ -136,6 +136,33 @@ def test_rendered_truth_is_scored_as_clips_are(
     assert told["all"]["clip_i"] == pytest.approx((6 * subjects + 2 * styles) / 8, abs=2e-3)
 
 
+@pytest.mark.parametrize("stream", ["toy10", "toy35"])
+def test_whatever_ours_is_not_best_in_is_told(
+    stream: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["verdicts", "--stream", stream])
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import_module("verdicts").main()
+    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out in told
+
+
+def test_verdicts_are_of_who_has_more_and_of_who_learns_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    rows = import_module("verdicts").rows
+    scores = {
+        "ccvd": {"identity": 0.80, "clip_i": 0.50, "style": 0.969, "nearest": 0.98},
+        "ewc": {"identity": 0.90, "clip_i": 0.40, "style": 0.5, "nearest": 0.98},
+        "joint": {"identity": 0.81, "clip_i": 0.50, "style": 1.0, "nearest": 0.99},
+    }
+    assert list(rows("ccvd", scores)) == [
+        "IDENTITY | 0.800 | 0.900 (`ewc`) |  |",
+        "STYLE | 0.969 |  | 1.000 |",
+    ]
+    below_zero = {"ccvd": {"clip_t": -0.2}, "joint": {"clip_t": -0.1}}
+    assert list(rows("ccvd", below_zero)) == ["CLIP-T | -0.200 |  | -0.100 |"]
+
+
 COMPOSED = (
     ("two", "in_box"),
     ("two", "in_box_nearest"),
