@@ -102,10 +102,10 @@ def edit(
         opened = load(session, registry, request)
         if regions.explain:
             explain(opened)
-        told, files = _make(session, request, opened)
-        record(session, registry, told, opened.concepts, opened.base, request.path)
+        about, files = _make(session, request, opened)
+        record(session, registry, about, opened.concepts, opened.base, request.path)
     if out.json:
-        shown = told.model_dump(exclude_none=True)
+        shown = about.model_dump(exclude_none=True)
         emit_json({**shown, "files": files, "sidecar": sidecar_path(request.path)})
     else:
         for file in files:
@@ -184,7 +184,7 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
         frames = edit(base, film.frames, request.prompt, opened.learners, at, request.how, report)
     held, fps = _timed(request)
     files = clip_files(request.path, len(frames))
-    told = sidecar.describe(
+    about = sidecar.describe(
         request.prompt,
         settings,
         opened.concepts,
@@ -202,9 +202,9 @@ def _make(session: Session, request: Edit, opened: Opened) -> tuple[Sidecar, lis
             taken=() if held or len(film.taken) == film.count else film.taken,
         ),
     )
-    with sidecar.beside(told, request.path):
+    with sidecar.beside(about, request.path):
         write_clip(frames, request.path, fps, size=film.size, held=held)
-    return told, files
+    return about, files
 
 
 def _timed(request: Edit) -> tuple[list[int] | None, float]:

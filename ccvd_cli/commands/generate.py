@@ -112,9 +112,11 @@ def generate(
             explain(opened)
         made = []
         for path, settings in request.clips():
-            told, files = _make(session, request, opened, path, settings)
-            record(session, registry, told, opened.concepts, opened.base, path)
-            made.append({**told.model_dump(exclude_none=True), "files": files, "sidecar": sidecar_path(path)})
+            about, files = _make(session, request, opened, path, settings)
+            record(session, registry, about, opened.concepts, opened.base, path)
+            made.append(
+                {**about.model_dump(exclude_none=True), "files": files, "sidecar": sidecar_path(path)}
+            )
             if not clips.json:
                 for file in files:
                     emit(str(file))
@@ -137,13 +139,13 @@ def _from_prompt(session: Session, registry: Registry, prompt: str | None, given
     )
 
 
-def _edited(told: Sidecar, edit: SidecarEdit) -> list[str]:
+def _edited(about: Sidecar, edit: SidecarEdit) -> list[str]:
     """The arguments of `ccvd edit` that make the clip of a sidecar again, without what is usual."""
     from ..settings import sampling_of
     from .overrides import option_of
 
-    made, usual = told.sample_settings, sampling_of(told.base.family, concepts=bool(told.concepts))
-    words = ["--video", edit.video, told.prompt, "--seed", str(told.seed)]
+    made, usual = about.sample_settings, sampling_of(about.base.family, concepts=bool(about.concepts))
+    words = ["--video", edit.video, about.prompt, "--seed", str(about.seed)]
     words += ["--strength", f"{edit.strength:g}", "--method", edit.method]
     words += ["--source-prompt", edit.source_prompt] if edit.source_prompt else []
     for field in (f.name for f in fields(PictureOptions)):
@@ -155,31 +157,31 @@ def _edited(told: Sidecar, edit: SidecarEdit) -> list[str]:
         elif value != getattr(usual, field) and (field, edit.method) != ("scheduler", "ddim"):
             words += [option, str(value)]
     words += [word for region in made.regions for word in ("--region", str(region))]
-    source = last_seen(told.base.name, told.base.location)
+    source = last_seen(about.base.name, about.base.location)
     words += ["--base", source] if source != "mini" else []
-    return [*words, "--device", told.device, "--dtype", told.dtype]
+    return [*words, "--device", about.device, "--dtype", about.dtype]
 
 
 def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given) -> Clips:
     """As it was made; options that are given win over what the sidecar says."""
     from .. import sidecar
 
-    told = sidecar.read(path)
-    if told.edit:
+    about = sidecar.read(path)
+    if about.edit:
         raise UsageError(
-            f"'{path}' is of a clip that `ccvd edit` made from {told.edit.video}, which it does not hold.",
-            f"Again: `{session.command('edit', *_edited(told, told.edit))}`",
+            f"'{path}' is of a clip that `ccvd edit` made from {about.edit.video}, which it does not hold.",
+            f"Again: `{session.command('edit', *_edited(about, about.edit))}`",
         )
-    concepts = sidecar.concepts_now(told, registry)
+    concepts = sidecar.concepts_now(about, registry)
     now = sidecar.current_versions()
-    for package, version in told.versions.items():
+    for package, version in about.versions.items():
         if now.get(package, version) != version:
             session.warn(
                 f"Made with {package} {version}, here is {now[package]}: frames may differ a little."
             )
-    source = given.base.base or last_seen(told.base.name, told.base.location)
+    source = given.base.base or last_seen(about.base.name, about.base.location)
     asked = given.sampling
-    settings = sample_settings(told.sample_settings, asked, given.clips.seed)
+    settings = sample_settings(about.sample_settings, asked, given.clips.seed)
     if given.regions.region or given.regions.regions or given.regions.auto_regions:
         raise UsageError("Both regions and --from were given.", "The sidecar holds the regions: give one.")
     if given.regions.auto_regions is False:
@@ -187,16 +189,16 @@ def _from_sidecar(session: Session, registry: Registry, path: Path, given: Given
         settings = without_row(settings, own, narrow=asked.width is None and asked.windows is None)
     placing.check_fit(settings, source)
     return Clips(
-        prompt=told.prompt,
+        prompt=about.prompt,
         concepts=concepts,
         source=source,
-        fingerprint=told.base.fingerprint,
+        fingerprint=about.base.fingerprint,
         settings=settings,
-        device=given.base.device or told.device,
-        dtype=given.base.dtype or told.dtype,
-        scale=given.clips.scale or told.scale,
+        device=given.base.device or about.device,
+        dtype=given.base.dtype or about.dtype,
+        scale=given.clips.scale or about.scale,
         closed=(asked.aggregation, asked.relevance_threshold, asked.top_k) == (None, None, None),
-        paths=_paths(told.prompt, settings, given.clips),
+        paths=_paths(about.prompt, settings, given.clips),
     )
 
 
@@ -233,7 +235,7 @@ def _make(
             lambda step, total: report("sampling", step, total),
         )
     files = clip_files(path, len(frames))
-    told = sidecar.describe(
+    about = sidecar.describe(
         request.prompt,
         settings,
         opened.concepts,
@@ -242,6 +244,6 @@ def _make(
         files=files,
         shares=opened.shares,
     )
-    with sidecar.beside(told, path):
+    with sidecar.beside(about, path):
         write_clip(frames, path, settings.fps, scale=request.scale)
-    return told, files
+    return about, files

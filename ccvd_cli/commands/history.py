@@ -48,8 +48,8 @@ class History:
     def words(self) -> str:
         """'first 0.812 (after task 3), best 0.830 (4), now 0.790 (35)'."""
         of = {"first": 0, "best": self._best, "now": -1}
-        told = [f"{word} {self.means[i]:.3f} ({self.evaluations[i].after})" for word, i in of.items()]
-        return ", ".join(told).replace("(", "(after task ", 1)
+        parts = [f"{word} {self.means[i]:.3f} ({self.evaluations[i].after})" for word, i in of.items()]
+        return ", ".join(parts).replace("(", "(after task ", 1)
 
     @property
     def _best(self) -> int:

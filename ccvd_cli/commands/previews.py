@@ -107,10 +107,10 @@ class Previews:
             prompt, scale = example_prompt(concepts), default_scale(sampling)
             frames = self._made(base, learners, sampling, lambda i, n: report("preview", i, n))
             files = clip_files(path, len(frames))
-            told = sidecar.describe(prompt, sampling, concepts, base, scale=scale, files=files)
-            with sidecar.beside(told, path):
+            about = sidecar.describe(prompt, sampling, concepts, base, scale=scale, files=files)
+            with sidecar.beside(about, path):
                 self._write(frames, sampling, path)
-            record(self.session, registry, told, concepts, base, path)
+            record(self.session, registry, about, concepts, base, path)
 
     @contextmanager
     def _may_fail(self, which: str = "") -> Iterator[None]:

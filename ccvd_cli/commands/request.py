@@ -183,10 +183,10 @@ def _uninvited(registry: Registry, base: Base, request: Request) -> list[Concept
         return []
     known = {concept.name: concept for concept in registry.list(base=base.fingerprint)}
     named = {concept.name for concept in request.concepts}
-    told = [request.prompt, *(region.prompt for region in settings.regions)]
-    states = base.encode_text(told, [stored_tokens(c, base) for c in request.concepts])
+    said = [request.prompt, *(region.prompt for region in settings.regions)]
+    states = base.encode_text(said, [stored_tokens(c, base) for c in request.concepts])
     among = [Candidate(c.name, c.kind, stored_prototypes(c)) for c in known.values()]
-    shares = weigh(base, told, states, among, settings)
+    shares = weigh(base, said, states, among, settings)
     return [known[share.name] for share in shares if share.name not in named]
 
 
@@ -215,7 +215,7 @@ def explain(opened: Opened) -> None:
 def record(
     session: Session,
     registry: Registry,
-    told: Sidecar,
+    about: Sidecar,
     concepts: Sequence[ConceptView],
     base: Base,
     path: Path,
@@ -225,9 +225,9 @@ def record(
 
     try:
         registry.record_generation(
-            prompt=told.prompt,
-            seed=told.seed,
-            settings=told.settings | ({"edit": told.edit.model_dump()} if told.edit else {}),
+            prompt=about.prompt,
+            seed=about.seed,
+            settings=about.settings | ({"edit": about.edit.model_dump()} if about.edit else {}),
             concepts=concepts,
             base=base,
             output=as_text(path.absolute()),

@@ -205,10 +205,10 @@ def _make_folder(options: MaterialOptions) -> None:
 
 def _written_before(folder: Path) -> list[Path]:
     """What captions.jsonl says was written: anything else in the folder is the user's."""
-    told = folder / _CAPTIONS
+    captions = folder / _CAPTIONS
     try:
-        names = [jsonlib.loads(line)["file"] for line in told.read_text(encoding="utf-8").splitlines()]
-        return [*(folder / Path(name).name for name in names), told]
+        names = [jsonlib.loads(line)["file"] for line in captions.read_text(encoding="utf-8").splitlines()]
+        return [*(folder / Path(name).name for name in names), captions]
     except (FileNotFoundError, TypeError, *UNREADABLE):
         return []
 

@@ -68,7 +68,7 @@ def relevance(states: Tensor, words: Tensor, prototypes: Tensor) -> Tensor:
     return near.amax(-1).mean(0)
 
 
-def zeta(relevances: Tensor) -> Tensor:
+def relevance_weights(relevances: Tensor) -> Tensor:
     """(J, L) -> weights that sum to 1 over concepts in every layer."""
     powers = relevances.clamp(min=1e-3) ** POWER
     return powers / powers.sum(0)
@@ -120,7 +120,7 @@ def _weighed(
         if not members:
             return []
         equal = settings.aggregation == "mean"
-        weights = torch.full_like(relevances, 1 / len(members)) if equal else zeta(relevances)
+        weights = torch.full_like(relevances, 1 / len(members)) if equal else relevance_weights(relevances)
         asked, means = torch.tensor([c.name in named for c in members]), weights.mean(1)
         heard = asked | (means >= NEGLIGIBLE * means.max())
         members = [c for c, hears in zip(members, heard.tolist(), strict=True) if hears]
@@ -190,11 +190,11 @@ def speaking(
 def _guides(learners: Sequence[Learner], shares: Sequence[Sequence[Share]]) -> Tensor | None:
     """The guide of each row, (B, E); zeros, which guide nowhere, where no subject takes part."""
     width = learners[0].image_prototypes.shape[-1] if learners else 0
-    told = [guide(_named(learners, row)) for row in shares]
-    if not width or not any(e is not None for e in told):
+    guides = [guide(_named(learners, row)) for row in shares]
+    if not width or not any(e is not None for e in guides):
         return None
     nothing = torch.zeros(1, width, device=learners[0].image_prototypes.device)
-    return torch.cat([nothing if e is None else e for e in told])
+    return torch.cat([nothing if e is None else e for e in guides])
 
 
 def _named(learners: Sequence[Learner], shares: Sequence[Share]) -> list[Learner]:

@@ -45,9 +45,9 @@ def generate_batch(
         (prompt,) = prompts
         return _in_regions(base, prompt, learners, settings, on_step, start)
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
-    told = base.encode_text(prompts, [x.token_vectors() for x in learners])
-    shares = weigh(base, prompts, told, candidates(learners), settings)
-    text = torch.cat([base.encode_text([""]).expand(len(prompts), -1, -1, -1), told])
+    states = base.encode_text(prompts, [x.token_vectors() for x in learners])
+    shares = weigh(base, prompts, states, candidates(learners), settings)
+    text = torch.cat([base.encode_text([""]).expand(len(prompts), -1, -1, -1), states])
     rows: list[Row] = [("", [])] * len(prompts) + [(prompt, shares) for prompt in prompts]
     text = _told(base, rows, text, learners, settings)
     adapters = fold(base, learners, shares)

@@ -33,7 +33,7 @@ def seen_by(
     generator = torch.Generator().manual_seed(seed)
     latents = base.encode_video(torch.stack(list(photos))[:, None])
     count, moment = len(latents), torch.zeros(1, 1, dtype=torch.long)
-    told, silent = (
+    text, silent = (
         base.tell(base.encode_text([p]).expand(count, -1, -1, -1), moment) for p in (f"a {noun}", "")
     )
     contrast = torch.zeros(count, *latents.shape[-2:], device=latents.device)
@@ -43,7 +43,7 @@ def seen_by(
             noise = torch.randn(latents.shape, generator=generator).to(latents.device)
             noisy, _ = base.noise_and_target(latents, noise, times)
             contrast += (
-                (base.predict(noisy, times, told) - base.predict(noisy, times, silent)).abs().mean((1, 2))
+                (base.predict(noisy, times, text) - base.predict(noisy, times, silent)).abs().mean((1, 2))
             )
             on_noise(i + 1, NOISES)
     masks = torch.stack([(one >= threshold(one)).float() for one in contrast.cpu()])

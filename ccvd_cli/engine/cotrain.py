@@ -232,8 +232,8 @@ class Together:
                     plain = torch.where(named[:, None, None, None], pair.plain, first.lesson.empty)
                     within = Within.by(recipe, base, masks.sum(1), sample, plain, moments)
                 with attached(base.denoiser, beside), watched as maps:
-                    told = base.tell(text, moments)
-                    error = diffusion_loss(base, sample, told, self.generator, within=within)
+                    timed = base.tell(text, moments)
+                    error = diffusion_loss(base, sample, timed, self.generator, within=within)
             if masks is not None and maps:
                 for names, mask in zip(pair.names, masks.unbind(1), strict=True):
                     gaze = attention_mask_loss(maps.values(), names, mask, named)
@@ -251,5 +251,5 @@ def _read(stage: Stage, read: Callable[[], T]) -> Callable[[], T]:
     if stage == "tokens":
         return read
     with torch.no_grad():
-        told = read()
-    return lambda: told
+        reading = read()
+    return lambda: reading

@@ -66,8 +66,8 @@ class Within:
         before = None
         if recipe.keep_weight:
             some = slice((len(masks) + 1) // 2)
-            told = base.tell(plain[some], moments[some])
-            before = base.predict(sample.noisy[some], sample.timesteps[some], told)
+            text = base.tell(plain[some], moments[some])
+            before = base.predict(sample.noisy[some], sample.timesteps[some], text)
         return cls(masks, recipe.outside_weight, before, recipe.keep_weight)
 
 

@@ -33,8 +33,8 @@ def imagine(
 ) -> Prior:
     """Pictures that the base makes of a prompt, kept as latents: rehearsing them keeps its other things as they are."""
     with torch.no_grad():
-        told, empty = base.encode_text([prompt]), base.encode_text([""])
-    text = torch.cat([empty, told]).repeat_interleave(AT_ONCE, 0)
+        text_states, empty = base.encode_text([prompt]), base.encode_text([""])
+    text = torch.cat([empty, text_states]).repeat_interleave(AT_ONCE, 0)
     settings = SampleSettings(steps=PRIOR_STEPS, frames=1, seed=seed)
     estimate = guided(base, text, ClassifierFree(3.0))
     parts = seeded_noise((PRIOR_PICTURES, *shape), seed, base.device).split(AT_ONCE)
@@ -45,4 +45,4 @@ def imagine(
             on_step(k * total + step, len(parts) * total)
 
         pictures.append(sample(base, estimate, tuple(noise.shape), settings, heard, start=Start(noise, 0)))
-    return Prior(torch.cat(pictures), told)
+    return Prior(torch.cat(pictures), text_states)

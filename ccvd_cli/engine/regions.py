@@ -137,7 +137,7 @@ class Voices:
         """The row of a batch that is a region's own estimate; the prompt has none."""
         return FIRST + voice - 1 if voice and self.guided else None
 
-    def neglect(self) -> Tensor:
+    def region_weights(self) -> Tensor:
         """omega, (K,); forgets the attention that it is computed from."""
         wanting = 1 / torch.stack(self.attention).mean(0).clamp(min=1e-6)
         self.attention.clear()
@@ -226,12 +226,12 @@ class RegionAttention:
         inside = voices.layout.inside(parts.shape[2])  # (K, F, N)
         if voices.attend and count:
             asked = parts[PROMPT].repeat(count, 1, 1)
-            told = self.plain(attn, asked, voices.text).unflatten(0, (count, -1))
-            rows[PROMPT] = shares[0] * rows[PROMPT] + (shares[1:] * told).sum(0)
+            heard = self.plain(attn, asked, voices.text).unflatten(0, (count, -1))
+            rows[PROMPT] = shares[0] * rows[PROMPT] + (shares[1:] * heard).sum(0)
         if voices.guided and voices.elsewhere is not None:
             text = voices.elsewhere.expand(count, *voices.elsewhere.shape[1:])
-            told = self.plain(attn, parts[FIRST:].flatten(0, 1), text).unflatten(0, (count, -1))
-            rows[FIRST:] = torch.where(inside[..., None], rows[FIRST:], told)
+            heard = self.plain(attn, parts[FIRST:].flatten(0, 1), text).unflatten(0, (count, -1))
+            rows[FIRST:] = torch.where(inside[..., None], rows[FIRST:], heard)
         if voices.guided:
             maps = attention_map(attn, parts[FIRST:].flatten(0, 1), self.plain.slice(voices.text))
             maps = maps.reshape(count, -1, maps.shape[-1])  # (K, F * N, T)
@@ -249,11 +249,11 @@ class RegionGuidance:
 
     def __call__(self, answers: Tensor) -> Tensor:
         """Answers (R, C, F, h, w) -> (1, C, F, h, w)."""
-        empty, told = answers[EMPTY], answers[PROMPT]
-        whole = empty + self.scale * (told - empty)
+        empty, prompted = answers[EMPTY], answers[PROMPT]
+        whole = empty + self.scale * (prompted - empty)
         if not self.voices.guided:
             return whole[None]
-        omega = self.voices.neglect().view(-1, 1, 1, 1, 1)
+        omega = self.voices.region_weights().view(-1, 1, 1, 1, 1)
         each = empty + self.scale * omega * (answers[FIRST:] - empty)  # (K, C, F, h, w)
         height, width = whole.shape[-2:]
         masks = self.voices.layout.inside(height * width).unflatten(-1, (height, width))[:, None]

@@ -34,7 +34,7 @@ class Guidance(Protocol):
 
 
 class ClassifierFree:
-    """empty + scale (told - empty) (arXiv 2207.12598); at a scale of 1 the empty prompt is not asked."""
+    """empty + scale (prompted - empty) (arXiv 2207.12598); at a scale of 1 the empty prompt is not asked."""
 
     def __init__(self, scale: float) -> None:
         self.scale, self.copies = scale, 1 if scale == 1 else 2
@@ -42,8 +42,8 @@ class ClassifierFree:
     def __call__(self, answers: Tensor) -> Tensor:
         if self.copies == 1:
             return answers
-        empty, told = answers.chunk(2)
-        return empty + self.scale * (told - empty)
+        empty, prompted = answers.chunk(2)
+        return empty + self.scale * (prompted - empty)
 
 
 def guided(base: Base, text: Tensor, guidance: Guidance) -> Estimate:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_adapters import trained
 
-from ccvd_cli.engine.aggregate import Candidate, Share, fold, relevance, speaking, weigh, zeta
+from ccvd_cli.engine.aggregate import Candidate, Share, fold, relevance, relevance_weights, speaking, weigh
 from ccvd_cli.engine.bases.contract import Base, TokenVectors
 from ccvd_cli.engine.concept import Learner
 from ccvd_cli.settings import SampleSettings
@@ -58,14 +58,16 @@ def test_relevance_is_the_mean_over_prompts() -> None:
 
 
 def test_weights_go_with_the_fourth_power() -> None:
-    assert torch.allclose(zeta(torch.tensor([[0.5], [1.0]])), torch.tensor([[1 / 17], [16 / 17]]))
+    assert torch.allclose(
+        relevance_weights(torch.tensor([[0.5], [1.0]])), torch.tensor([[1 / 17], [16 / 17]])
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_weights_sum_to_one_in_every_layer_and_favour_the_relevant(rows: list[list[float]]) -> None:
     relevances = torch.tensor(rows)
-    weights = zeta(relevances)
+    weights = relevance_weights(relevances)
     assert torch.allclose(weights.sum(0), torch.ones(3), atol=1e-5) and (weights >= 0).all()
     order = relevances[:, 0].argsort()
     assert (weights[order, 0].diff() >= 0).all()

@@ -12,7 +12,7 @@ from test_aggregate import concept
 
 from ccvd_cli.engine import aggregate, compose
 from ccvd_cli.engine import regions as engine
-from ccvd_cli.engine.aggregate import Share, fold, relevance, zeta
+from ccvd_cli.engine.aggregate import Share, fold, relevance, relevance_weights
 from ccvd_cli.engine.attention import LayerTextAttention, attention_map
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.compose import generate, generate_batch, taking_part
@@ -272,10 +272,10 @@ def test_what_is_neglected_weighs_more_within_bounds() -> None:
     layout = laid_out((LEFT, RIGHT), (4, 1, 4, 4))
     voices = Voices(layout, torch.zeros(2, 1, 1, 1), torch.zeros(2, 1), [{}, {}, {}])
     voices.attention += [torch.tensor([0.1, 0.3]), torch.tensor([0.3, 0.5])]  # means .2, .4
-    assert torch.allclose(voices.neglect(), torch.tensor([4 / 3, 2 / 3]))
+    assert torch.allclose(voices.region_weights(), torch.tensor([4 / 3, 2 / 3]))
     assert voices.attention == []
     voices.attention.append(torch.tensor([1e-9, 1.0]))
-    assert torch.allclose(voices.neglect(), torch.tensor([2.0, 0.5]))
+    assert torch.allclose(voices.region_weights(), torch.tensor([2.0, 0.5]))
 
 
 def test_guidance_mixes_estimates_inside_and_leaves_the_outside() -> None:
@@ -355,6 +355,6 @@ def test_in_a_region_its_own_prompt_and_the_clips_say_how_much(unet: Base) -> No
         states = unet.encode_text([text], [x.token_vectors() for x in learners])
         return relevance(states, unet.words([text]), prototypes)
 
-    expected = zeta((asked(both) + asked(prompt)) / 2)
+    expected = relevance_weights((asked(both) + asked(prompt)) / 2)
     assert torch.allclose(torch.stack([s.weights for s in shares]), expected, atol=1e-5)
-    assert not torch.allclose(expected, zeta(asked(both)), atol=1e-5)
+    assert not torch.allclose(expected, relevance_weights(asked(both)), atol=1e-5)

@@ -243,8 +243,8 @@ class WanBase(Base):
 
 def _whole(kind: Any, folder: Path, **how: Any) -> Any:
     """A part with all of its weights, frozen. Raises CcvdError if some are missing, which the libraries would make up."""
-    part, told = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **how)
-    if missing := sorted(told["missing_keys"]):
+    part, loaded = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **how)
+    if missing := sorted(loaded["missing_keys"]):
         raise CcvdError(
             f"{folder.name} of the base in '{folder.parent}' has no weights {', '.join(missing[:3])}"
             f"{' ...' if len(missing) > 3 else ''}",
