@@ -261,14 +261,14 @@ def _examiner(
     opened = open_encoders(base, options.clip, options.dino)
     if not stream.toy:
         return opened
-    exact = Exact(base, stream.subjects, judges_folder(session.home), report, session.say)
+    exact = Exact(base, stream.subjects, judges_folder(session.home), report, session.warn)
     return replace(opened, judges=Judges.alone(exact))
 
 
 def _tell(session: Session, found: Sequence[Standing]) -> None:
     for standing in found:
         if standing.unfinished:
-            session.say(
+            session.warn(
                 f"{standing.stream}, {standing.method}: {standing.unfinished} unfinished, not counted."
             )
     tell(found)

@@ -43,6 +43,9 @@ def planned(
     from ..measure.past_run import PastRun
 
     runs = [PastRun.read(folder) for folder in folders]
+    for i, run in enumerate(runs):
+        if any(other.folder == run.folder for other in runs[:i]):
+            raise UsageError(f"--with: '{folders[i]}' is given twice.", "Name each once.")
     for field in fields(regions):
         if getattr(regions, field.name) != field.default:
             raise UsageError(
@@ -69,7 +72,7 @@ def by_methods(
     from ..measure.past_run import made_by
 
     opened = open_base(session, base.base or "mini", base.device, base.dtype)
-    methods = [(run.label, run.opened(opened)) for run in runs]
+    methods = [(run.label(runs), run.opened(opened, settings)) for run in runs]
     for (_, method), run in zip(methods, runs, strict=True):
         if unlearned := [name for name in named(prompt) if name not in method.known]:
             raise UsageError(

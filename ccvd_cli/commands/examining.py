@@ -200,7 +200,7 @@ def _kept(session: Session, concept: ConceptView, learner: Learner, examiner: Ex
 
 
 def _say_missing(session: Session, concept: ConceptView, metric: str) -> None:
-    session.say(
+    session.warn(
         f"{concept.name}: no {metric}, which needs what it was learned from: --references {concept.name}=DIR"
     )
 
@@ -244,7 +244,7 @@ def with_judges(
     for name, kind in kinds.items():
         if not (name in held and held[name].truth):
             way = "." if name in held else f": --references {name}=DIR"
-            session.say(
+            session.warn(
                 f"{name}: whether it is the {kind} itself is not judged, which needs what `ccvd world {kind}` drew{way}"
             )
     subjects = [references.truth["subject"] for references in held.values() if "subject" in references.truth]

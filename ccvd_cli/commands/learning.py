@@ -115,7 +115,7 @@ def _say_hurried(session: Session, clips: Sequence[Path], seconds: float) -> Non
     for clip in clips:
         took = clip_reader.seconds(clip)
         if took > _HURRIED * seconds:
-            session.say(
+            session.warn(
                 f"{clip.name} takes {took:.1f} s and is learned as {seconds:g} s, {took / seconds:.1f} times as fast: "
                 "cut it to the motion if that is too much."
             )

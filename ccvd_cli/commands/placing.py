@@ -91,12 +91,12 @@ def _in_a_row(session: Session, request: Request, settings: SampleSettings) -> S
     if len(apart) < 2:
         return settings
     if len(apart) > regions.MOST:
-        session.say(
+        session.warn(
             f"{len(apart)} subjects are too many to stand side by side, and some may be left out: give each a --region."
         )
         return settings
     if again := [text for text in apart if len(nouns.keys() & prompts.named(text)) > 1]:
-        session.say(
+        session.warn(
             f"'{again[0]}' names several subjects, so no boxes side by side: name each once, or give each a --region."
         )
         return settings

@@ -28,7 +28,7 @@ from .evaluate import FORMAT as SCORING
 from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, shown_to, summary
 from .exact import TRUSTED, least, shown_by
 from .kept_state import State
-from .methods import LESSONS, Ablation, Common, Method, Part, make
+from .methods import LESSONS, Ablation, Common, Method, Part, make, method_in
 from .questions import Question
 from .result_file import FORMAT, Clip, Learned, ResultFile, Score, Seconds
 from .streams import Stream, Task
@@ -137,9 +137,9 @@ class Run:
         shared = {key: now[key] for key in SHARED if key in now}
         mended = shared | {"revision": now["revision"]}
         for path in self.folder.parent.parent.glob("*/seed*/run.json"):
-            # The method itself too, with other settings or without one of its parts.
-            of_it = f"{path.parents[1].name}-".startswith(f"{self.name}-")
-            _refuse_other(path.parent, State(path.parent).about(), mended if of_it else shared)
+            # Of the method itself more, also with other settings or without one of its parts.
+            same = method_in(path.parents[1].name) == self.name
+            _refuse_other(path.parent, State(path.parent).about(), mended if same else shared)
 
     def left(self) -> int:
         """Tasks that are not done yet."""
@@ -358,4 +358,5 @@ def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) ->
         if key == "tasks" and theirs:
             ours, theirs = ours[: len(theirs)], theirs[: len(ours)]
         if ours != theirs:
-            raise UsageError(f"'{run}' was run in another way: its {key} differ.", "Take another --out.")
+            differ = "differ" if key.endswith("s") else "differs"
+            raise UsageError(f"'{run}' was run in another way: its {key} {differ}.", "Take another --out.")

@@ -18,10 +18,10 @@ from ..errors import UsageError
 
 CLIP = "timm/vit_base_patch32_clip_224.openai"  # ViT-B/32, as the field reports it
 DINO = "timm/vit_small_patch16_224.dino"  # ViT-S/16, as above; its authors' own upload is a pickle
-_OPEN_CLIPS_OWN = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-)  # what it reads first
+_FIRST_READ = (  # by open_clip, in this order; then anything
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth", "model.safetensors"),
+)
 
 
 class ImageEncoder(Protocol):
@@ -90,7 +90,8 @@ class OpenClip:
             )
         # Beside safetensors of another name than its own, open_clip might rather read these, which are pickles.
         pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pth"))
-        if pickled and not any((folder / name).exists() for name in _OPEN_CLIPS_OWN):
+        first = next((name for name in _FIRST_READ if (folder / name).exists()), "")
+        if pickled and not first.endswith(".safetensors"):
             raise UsageError(
                 f"CLIP {source!r} holds {pickled[0]}, and only safetensors are read",
                 f"take a folder without {', '.join(pickled)}",

@@ -54,10 +54,10 @@ class Kept:
         lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
         try:
             with self.path.open("ab+") as file:
-                if (
-                    file.tell() and file.seek(-1, SEEK_END) and file.read() != b"\n"
-                ):  # somebody was cut off in a line
-                    lines = "\n" + lines
+                if file.tell():
+                    file.seek(-1, SEEK_END)
+                    if file.read() != b"\n":  # somebody was cut off in a line
+                        lines = "\n" + lines
                 file.write(lines.encode())
         except OSError as error:
             raise CcvdError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,41 @@ def test_what_is_asked_wrongly_is_told_before_a_base_is_loaded(
     assert run.code == 2 and says in run.err and "Loading" not in run.err
 
 
+def test_what_is_asked_of_all_methods_is_asked_of_how_they_place_subjects(
+    ccvd: Ccvd, captioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        streams.TOY, "toy10", streams.TOY["toy10"]._replace(tasks=4)
+    )  # two subjects among them
+    assert ccvd("benchmark", "--methods", "ccvd,joint", "--base", captioned, *QUICK).code == 0
+    runs = ",".join(f"benchmark/toy10/{name}/seed0" for name in ("ccvd", "joint"))
+    line = (
+        "compare",
+        "a <fish-30> fish and a <dog-38> dog",
+        "--with",
+        runs,
+        "--base",
+        captioned,
+        "--seed",
+        1,
+    )
+    few = ("--steps", 1, "--frames", 2, "--out", "pair.gif")
+    small = ("--height", 32, "--width", 32)  # this base's own size, in which it has windows
+    for more, width in (((), 64), (small, 56), ((*small, "--no-windows"), 32)):
+        run = ccvd(*line, *few, *more)
+        assert run.code == 0, run.err
+        with Image.open("pair.gif") as film:
+            assert film.width == 4 * (2 * width + 4), more
+
+
+def test_what_is_not_counted_is_told_however_little_is_said(ccvd: Ccvd, captioned: Path, cwd: Path) -> None:
+    assert ccvd("benchmark", "--methods", "joint", "--base", captioned, *QUICK).code == 0
+    (last,) = (cwd / "benchmark/toy10/joint/seed0").glob("02-*.json")
+    last.unlink()
+    run = ccvd("benchmark", "--table", "--quiet")
+    assert run.code == 0 and "joint: 1 unfinished, not counted" in run.err, run.err
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
@@ -197,8 +233,19 @@ def test_methods_are_compared_with_what_they_have_learned(
     state = cwd / runs[1] / "state"
     state.rename(state.with_name("gone"))
     run = ccvd(*line, "--out", "no.gif")
+    assert run.code == 2 and "not what was learned for them" in run.err, run.err
+    for result in (cwd / runs[1]).glob("[0-9]*.json"):
+        result.rename(result.with_suffix(".gone"))
+    run = ccvd(*line, "--out", "no.gif")
     assert run.code == 2 and "has learned nothing yet" in run.err, run.err
     state.with_name("gone").rename(state)
+    twice = ccvd(*line[:3], f"{runs[0]},benchmark/toy10/../toy10/ccvd/seed0", *few, "--out", "no.gif")
+    assert twice.code == 2 and "given twice" in twice.err, twice.err
+    shutil.copytree("benchmark", "before")
+    both = (*line[:3], f"{runs[0]},before/toy10/ccvd/seed0", *few, "--out", "both.gif", "--json")
+    run = ccvd(*both)
+    assert run.code == 0, run.err
+    assert json.loads(run.out)["ways"] == ["benchmark/toy10/ccvd, seed 0", "before/toy10/ccvd, seed 0"]
     (cwd / runs[1] / "run.json").write_text('{"method": {}, "tasks": 3}')
     run = ccvd(*line, "--out", "no.gif")
     assert run.code == 2 and "another version" in run.err, run.err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_material import QUICK, Ccvd
 
-from ccvd_cli.engine import bases
+from ccvd_cli.engine import bases, media_out
 
 FEW = ("--steps", "2", "--frames", "3", "--height", "32", "--width", "32")
 
@@ -195,6 +195,25 @@ def test_fewer_frames_leave_none_of_an_earlier_clip(ccvd: Ccvd, tiny: Path, cwd:
     (cwd / "s_007.png").write_text("mine")
     assert ccvd(*shared, "--frames", 2).code == 0
     assert sorted(p.name for p in cwd.glob("s_*.png")) == ["s_000.png", "s_001.png", "s_007.png"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(OSError(28, "No space left on device"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_a_clip_that_is_not_written_leaves_the_one_before_with_its_sidecar(
+    ccvd: Ccvd, tiny: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    line = ("generate", "a dog", "--base", tiny, "--steps", 1, "--out", "c.png")
+    assert ccvd(*line, "--seed", 1, "--frames", 3).code == 0
+    before = {path.name: path.read_bytes() for path in cwd.iterdir()}
+    assert len(before) == 4
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(media_out, "_save_frames", fails)
+    assert ccvd(*line, "--seed", 2, "--frames", 2).code == code
+    assert {path.name: path.read_bytes() for path in cwd.iterdir()} == before
 
 
 def test_a_name_in_another_encoding_is_written_and_told(ccvd: Ccvd, tiny: Path, cwd: Path) -> None:

@@ -167,6 +167,11 @@ def test_no_pickle_is_read_though_there_are_safetensors(clip_folder: Path, tmp_p
         with pytest.raises(UsageError, match=re.escape(pickle)):
             OpenClip(str(folder))
         (folder / pickle).replace(folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_pytorch_model.bin").replace(folder / "pytorch_model.bin")
+    (folder / "weights.safetensors").replace(folder / "model.safetensors")
+    assert OpenClip(str(folder)).images(PICTURES).shape[0] == len(
+        PICTURES
+    )  # which it reads before that pickle
 
 
 @pytest.mark.parametrize("kind", [OpenClip, Dino])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from ccvd_cli.estimates import Rate
 from ccvd_cli.measure.evaluate import Exam, Examiner, Held, References, Row, how, shown_to, summary
 from ccvd_cli.measure.exact import Shown
+from ccvd_cli.measure.kept_rows import SCORES, Kept
 from ccvd_cli.measure.motion import likeness, paths
 from ccvd_cli.measure.questions import Question
 from ccvd_cli.settings import SampleSettings
@@ -120,6 +122,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say_with_several_seeds_of_eac
             found = summary(rows_of(scores.tolist(), metric))[metric]
             held[metric] += found.low <= truth <= found.high
     assert min(held.values()) >= 0.92 * 400
+
+
+@pytest.mark.parametrize("before", [b"", b"{", b'{"cut off', b'{"of": "somebody else"}\n'])
+def test_rows_are_added_behind_whatever_is_there(tmp_path: Path, before: bytes) -> None:
+    rows = rows_of([[0.5, 0.25], [1.0, 0.75]], "clip_t")
+    for row in rows:
+        (tmp_path / row.clip).touch()
+    (tmp_path / SCORES).write_bytes(before)
+    one, other = Kept(tmp_path), Kept(tmp_path)  # two processes
+    one.add(rows[:2])
+    other.add(rows[2:])
+    assert [replace(row, concepts=()) for row in Kept(tmp_path).rows.values()] == rows
+    assert (tmp_path / SCORES).read_bytes().startswith(before)
 
 
 def test_every_seed_asks_every_question_once() -> None:

@@ -41,4 +41,12 @@ def make(
     return Ccvd(common, own, without) if name == "ccvd" else METHODS[name](common, own)
 
 
-__all__ = ["ABLATIONS", "LESSONS", "METHODS", "Ablation", "Common", "Method", "Part", "make"]
+def method_in(folder: str) -> str | None:
+    """Whose results a folder has: `ewc`, `ewc-weight=100.0` or `ccvd-without-regions+noise`; None if nobody's."""
+    called = folder.partition("-without-")[0]
+    while called not in METHODS and "=" in called.rpartition("-")[2]:
+        called = called.rpartition("-")[0]
+    return called if called in METHODS else None
+
+
+__all__ = ["ABLATIONS", "LESSONS", "METHODS", "Ablation", "Common", "Method", "Part", "make", "method_in"]
