@@ -14,7 +14,6 @@ from ..session import Session
 from .benchmark_plan import check_methods_decide
 from .opening import open_base
 from .options import BaseOptions, RegionOptions, SampleOptions
-from .overrides import option_of
 from .request import sample_settings
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def planned(
 ) -> tuple[list[PastRun], SampleSettings]:
     """The runs, and how all of them sample. Raises UsageError for what cannot be made."""
     from ..measure.past_run import PastRun
+    from .overrides import option_of
 
     runs = [PastRun.read(folder) for folder in folders]
     for i, run in enumerate(runs):
