@@ -11,6 +11,8 @@ import pytest
 from tiny_models import build_mini, with_captions
 
 from ccvd_cli.measure import exact
+from ccvd_cli.measure.evaluate import FORMAT as SCORING
+from ccvd_cli.measure.methods import LESSONS, METHODS, method_in
 from ccvd_cli.measure.results import read, standings
 from ccvd_cli.settings import RECIPES, SAMPLING
 from ccvd_cli.world import judge_making
@@ -182,6 +184,16 @@ def test_rendered_truth_is_told_beside_the_results(stream: str) -> None:
     cells = ["identity", "nearest", "clip_i", "motion_class", "motion", "style", "clip_t"]
     row = [f"{found[m]:.3f}" if m in ("clip_i", "motion", "clip_t") else f"{found[m]:.0%}" for m in cells]
     assert " | ".join(["| rendered truth", *row]) + " | | | |" in told
+
+
+def test_results_in_the_tree_are_of_methods_as_they_are_now() -> None:
+    """Of another lesson or another loss, nothing could be run beside them."""
+    runs = list((EXAMPLES / "benchmark").glob("*/*/seed*/run.json"))
+    assert len(runs) >= 15
+    for path in runs:
+        about, name = json.loads(path.read_text()), method_in(path.parents[1].name)
+        assert name and (about.get("revision") or 1) == METHODS[name].revision, path
+        assert (about["lessons"], about["scoring"]) == (LESSONS, SCORING), path
 
 
 KINDS, FIT = ("two", "three", "subject+motion", "subject+style"), ("clip_t", "clip_i")
