@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..engine.hub import fingerprint
+from ..engine.optimise import REPORT_EVERY
 from .judge import Judge, halved, through
 from .judge_material import (
     JUDGED,
@@ -41,7 +42,6 @@ from .training import autocast
 OnStep = Callable[[str, int, int, float | None], None]  # stage, step, total, loss
 _FORMAT = 3
 _UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
-_TOLD = 20  # steps: reading a loss waits for the device
 _EXAMINED = 300  # clips, where they are of other lengths than those that a judge was examined on
 SHIPPED = Path(__file__).parent / "judges"  # judges of the embedded base's clips come with the package
 
@@ -177,7 +177,7 @@ def _train(
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % _TOLD == _TOLD - 1 or step == settings.steps - 1:
+        if (step + 1) % REPORT_EVERY == 0 or step == settings.steps - 1:
             on_step("training judge", step + 1, settings.steps, float(loss.detach()))
 
 
