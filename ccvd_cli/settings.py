@@ -128,6 +128,11 @@ class SampleSettings(Settings):
 
     steps: int = Field(default=25, ge=1, le=1000)
     guidance_scale: float = Field(default=5.0, ge=0)
+    style_guidance: float = Field(
+        default=0.0,
+        ge=0,
+        description="how strongly prompts pull into the styles that they name, beside all else that they say; 0: together with it",
+    )
     frames: int = Field(default=16, ge=1, le=128)
     fps: int = Field(default=8, ge=1, le=120)
     height: int = Field(default=64, ge=8)
@@ -286,9 +291,9 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 }
 
 # Of prompts that name concepts. On `mini` strong guidance melts what adapters draw; without it, what prompts say is not obeyed. In boxes
-# it has learned to draw what it hears there.
+# it has learned to draw what it hears there. Guided together with the rest of a prompt, styles bring the things of their own pictures along.
 SAMPLING: dict[Family, SampleSettings] = {
-    "mini": SampleSettings(guidance_scale=2.0, estimate_of="box", windows=None),
+    "mini": SampleSettings(guidance_scale=2.0, style_guidance=1.5, estimate_of="box", windows=None),
     "unet3d": SampleSettings(
         steps=50, guidance_scale=9.0, frames=32, height=256, width=256, scheduler="ddim"
     ),

@@ -167,8 +167,9 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     stream = stream_of(options)
     source = base.base or "mini"
     found = find_base(source)
-    settings = sample_settings(SAMPLING[found.family], sampling, None)
-    check_methods_decide(settings, SAMPLING[found.family])
+    usual = SAMPLING[found.family].model_copy(update={"style_guidance": 0.0})  # by all methods alike
+    settings = sample_settings(usual, sampling, None)
+    check_methods_decide(settings, usual)
     check_sizes(stream, settings)
     plan = plan_of(options, stream, 8 if found.family == "mini" else 1)
     if not plan.runs(shard):

@@ -58,7 +58,7 @@ def methods_of(plan: Plan) -> set[str]:
 
 def check_methods_decide(settings: SampleSettings, default: SampleSettings) -> None:
     """Raises UsageError for an option that methods answer each in its own way."""
-    for field in ("aggregation", "relevance_threshold", "top_k", "subject_schedule"):
+    for field in ("aggregation", "relevance_threshold", "top_k", "subject_schedule", "style_guidance"):
         value = getattr(settings, field)
         if value != getattr(default, field):
             raise UsageError(

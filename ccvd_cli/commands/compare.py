@@ -35,6 +35,7 @@ WAYS: dict[str, Mapping[str, Any]] = {
     "no-regions": {"regions": ()},
     "no-region-attention": {"region_attention": False},
     "no-noise-guidance": {"noise_guidance": False},
+    "no-style-guidance": {"style_guidance": 0.0},
     "relevance": {"aggregation": "relevance"},
     "mean": {"aggregation": "mean"},
     "off": {"aggregation": "off"},
@@ -63,7 +64,7 @@ class CompareOptions(OutOptions):
         Option(
             "--with",
             metavar="WAYS",
-            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule. "
+            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule; no-style-guidance: 0. "
             "Or runs of a benchmark, <stream>/<method>/seed<k> in its folder: methods, with what each has learned.",
         ),
     ] = "default,base"
@@ -202,6 +203,8 @@ def _lacking(request: Request) -> dict[str, str]:
     lacking = {} if request.settings.regions else dict.fromkeys(_OF_REGIONS, "regions")
     if not request.concepts:
         lacking["base"] = "concepts"
+    if not any(concept.kind == "style" for concept in request.concepts):
+        lacking["no-style-guidance"] = "style"
     if not pictured:
         lacking["dynamic"] = "subject or style"
     if request.settings.aggregation == "named" and max(motions, pictured) < 2:

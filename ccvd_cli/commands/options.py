@@ -97,6 +97,13 @@ class PictureOptions:
     guidance_scale: Annotated[
         float | None, _sampling("--guidance-scale", "How strongly the prompt pulls; 1 is unguided.")
     ] = None
+    style_guidance: Annotated[
+        float | None,
+        _sampling(
+            "--style-guidance",
+            "How strongly a style pulls, beside the rest of the prompt; 0: together with it.",
+        ),
+    ] = None
     frames: Annotated[int | None, _sampling("--frames", "Frames per clip.")] = None
     height: Annotated[int | None, _sampling("--height", "In pixels.")] = None
     width: Annotated[int | None, _sampling("--width", "In pixels.")] = None

@@ -90,6 +90,23 @@ class Placed(nn.Module):
         return torch.stack(terms).sum(0)
 
 
+class ByPart(nn.Module):
+    """Adapters of one site, each for its part of a batch: h (R, N, C) is cut into as many, of equal size. None adds nothing to its own."""
+
+    def __init__(self, parts: Sequence[nn.Module | None]) -> None:
+        super().__init__()
+        self.parts = list(parts)
+
+    def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
+        rows = h.chunk(len(self.parts))
+        return torch.cat(
+            [
+                torch.zeros_like(of) if one is None else one(of, e).to(of)
+                for one, of in zip(self.parts, rows, strict=True)
+            ]
+        )
+
+
 @contextmanager
 def attached(
     denoiser: nn.Module, adapters: Mapping[Site, nn.Module], e: Tensor | None = None

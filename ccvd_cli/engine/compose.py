@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CcvdError
 from ..prompts import named
 from ..schedule import weights
 from ..settings import SampleSettings
-from .adapters import Wide, attached
+from .adapters import ByPart, Wide, attached
 from .aggregate import Share, candidates, fold, speaking, weigh
 from .bases.contract import Base, Site
 from .concept import Learner
+from .content import Asked, asked_apart
 from .regions import FIRST, PROMPT, Layout, RegionGuidance, Turn, Voices, boxes_of, in_latents, spoken
-from .sample import ClassifierFree, OnStep, Start, guided, ignore, sample, windowed, windows_of
-from .windows import Window, blended, through
+from .sample import (
+    ClassifierFree,
+    Guidance,
+    OnStep,
+    Start,
+    StyleApart,
+    guided,
+    ignore,
+    sample,
+    summed,
+    windowed,
+    windows_of,
+)
+from .windows import Estimate, Window, blended, through
 
 Row = tuple[str, Sequence[Share]]  # a prompt, and who takes part in it
 
@@ -45,18 +59,30 @@ def generate_batch(
         (prompt,) = prompts
         return _in_regions(base, prompt, learners, settings, on_step, start)
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
-    states = base.encode_text(prompts, [x.token_vectors() for x in learners])
-    shares = weigh(base, prompts, states, candidates(learners), settings)
-    text = torch.cat([base.encode_text([""]).expand(len(prompts), -1, -1, -1), states])
-    rows: list[Row] = [("", [])] * len(prompts) + [(prompt, shares) for prompt in prompts]
-    text = _told(base, rows, text, learners, settings)
-    adapters = fold(base, learners, shares)
-    follow = _schedule((w for s, w in adapters.items() if s.kind == "spatial"), settings)
-    estimate = guided(base, text, ClassifierFree(settings.guidance_scale))
-    estimate = windowed(base, shape, settings, estimate)
+    rows: list[Row] = [("", [])] * len(prompts)
+    states, folded = [base.encode_text([""]).expand(len(prompts), -1, -1, -1)], []
+    for said, who, _ in asked_apart(Asked(prompts, learners, settings)):
+        states.append(base.encode_text(said, [x.token_vectors() for x in who]))
+        shares = weigh(base, said, states[-1], candidates(who), settings)
+        rows += [(prompt, shares) for prompt in said]
+        folded.append(fold(base, who, shares))
+    text = _told(base, rows, torch.cat(states), learners, settings)
+    guidance: Guidance = ClassifierFree(settings.guidance_scale)
+    adapters: Mapping[Site, nn.Module] = folded[0]
+    if len(folded) > 1:
+        guidance = StyleApart(settings.guidance_scale, settings.style_guidance)
+        adapters = _by_part([folded[0], *folded])
+    estimate = windowed(base, shape, settings, guided(base, text, guidance))
+    follow = _schedule(folded, settings)
     with _as_clip(base, settings), attached(base.denoiser, adapters):
         latents = sample(base, estimate, shape, settings, on_step, follow, start)
     return _shown(base, latents)
+
+
+def _by_part(folded: Sequence[Mapping[Site, Wide]]) -> dict[Site, ByPart]:
+    """What acts in each part of a batch."""
+    sites = dict.fromkeys(site for adapters in folded for site in adapters)
+    return {site: ByPart([adapters.get(site) for adapters in folded]) for site in sites}
 
 
 def _in_regions(
@@ -69,30 +95,54 @@ def _in_regions(
 ) -> Tensor:
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
     shape = base.latent_shape(settings.frames, settings.height, settings.width)
-    rows, states = _cast(base, prompt, learners, settings)
-    text = _told(base, rows, states, learners, settings)
-    said_at = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
-    concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
-    adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
     views = windows_of(base, shape, settings)
-    boxes = in_latents(boxes_of(settings.regions, settings.frames), shape[1])
-    parts = [
-        (window, *_window_voices(base, window, boxes, text, concepts, adapters, settings))
-        for window, boxes in zip(views, through(views, boxes), strict=True)
-    ]
-    turn = Turn(parts[0][1])
-    estimates = [
-        (window, turn.given(voices, guided(base, said, RegionGuidance(voices, settings.guidance_scale))))
-        for window, voices, said in parts
-    ]
-    follow = _schedule((w for a in adapters for s, w in a.items() if s.kind == "spatial"), settings)
+    apart = asked_apart(Asked([prompt], learners, settings))
+    casts = [_heard(base, asked, views, shape[1]) for asked in apart]
+    turn = Turn(casts[0].windows[0][0])
+
+    def estimate_of(window: int) -> Estimate:
+        """A style that is guided apart adds to what guides the content."""
+        estimates = []
+        for k, cast in enumerate(casts):
+            voices, said = cast.windows[window]
+            scale = settings.style_guidance if k else settings.guidance_scale
+            guidance = RegionGuidance(voices, scale, added=k > 0)
+            estimates.append(turn.given(voices, guided(base, said, guidance)))
+        return summed(estimates)
+
+    adapters = [folded for cast in casts for folded in cast.adapters]
+    follow = _schedule(adapters, settings)
     with (
         _as_clip(base, settings),
         spoken(base, turn, adapters) as regional,
         attached(base.denoiser, regional),
     ):
-        latents = sample(base, blended(estimates), (1, *shape), settings, on_step, follow, start)
+        estimate = blended([(view, estimate_of(k)) for k, view in enumerate(views)])
+        latents = sample(base, estimate, (1, *shape), settings, on_step, follow, start)
     return _shown(base, latents)
+
+
+class _Heard(NamedTuple):
+    """By window, what is said there and what the text of its rows is; and the adapters of the prompt and of each region."""
+
+    windows: list[tuple[Voices, Tensor]]
+    adapters: list[dict[Site, Wide]]
+
+
+def _heard(base: Base, asked: Asked, views: Sequence[Window], frames: int) -> _Heard:
+    """What is said in regions, in as many frames of latents."""
+    _, learners, settings = asked
+    rows, states = _cast(base, asked)
+    text = _told(base, rows, states, learners, settings)
+    said_at = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
+    concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
+    adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
+    boxes = in_latents(boxes_of(settings.regions, settings.frames), frames)
+    windows = [
+        _window_voices(base, window, inside, text, concepts, adapters, settings)
+        for window, inside in zip(views, through(views, boxes), strict=True)
+    ]
+    return _Heard(windows, adapters)
 
 
 def _window_voices(
@@ -131,18 +181,18 @@ def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: 
 
     In a region these are the concepts of its prompt; and motions and styles that no region names, which act everywhere, as do those that the
     clip's prompt and all regions name, and whoever may join though nobody named them. They are weighed by what the region's prompt and the
-    clip's say together.
+    clip's say together. Where styles are guided apart, the same rows come without them, and then in them.
 
     Raises:
         ValueError: a region names nobody, or somebody who is not among the learners.
     """
-    return _cast(base, prompt, learners, settings)[0]
+    casts = [_cast(base, asked)[0] for asked in asked_apart(Asked([prompt], learners, settings))]
+    return [*casts[0], *(row for rows in casts[1:] for row in rows[PROMPT:])]
 
 
-def _cast(
-    base: Base, prompt: str, learners: Sequence[Learner], settings: SampleSettings
-) -> tuple[list[Row], Tensor]:
-    """The rows of `taking_part`, and their text states (R, L, T, D)."""
+def _cast(base: Base, asked: Asked) -> tuple[list[Row], Tensor]:
+    """The rows of what is asked for, and their text states (R, L, T, D)."""
+    (prompt,), learners, settings = asked
     rows = ["", prompt, *(r.prompt for r in settings.regions)]
     within, known = [set(r.names) for r in settings.regions], {x.name for x in learners}
     for region, own in zip(settings.regions, within, strict=True):
@@ -193,9 +243,10 @@ def _as_clip(base: Base, settings: SampleSettings) -> AbstractContextManager[Non
     return base.still() if settings.frames == 1 else nullcontext()
 
 
-def _schedule(subjects: Iterable[Wide], settings: SampleSettings) -> Callable[[int], None]:
+def _schedule(folded: Iterable[Mapping[Site, Wide]], settings: SampleSettings) -> Callable[[int], None]:
     """Sets the strength of the subjects' adapters before every step."""
-    wides, strengths = list(subjects), weights(settings.subject_schedule, settings.steps)
+    wides = [w for adapters in folded for site, w in adapters.items() if site.kind == "spatial"]
+    strengths = weights(settings.subject_schedule, settings.steps)
 
     def before_step(i: int) -> None:
         for wide in wides:

@@ -242,24 +242,32 @@ class RegionAttention:
 
 
 class RegionGuidance:
-    """Classifier-free guidance, and inside the boxes mostly that of the regions' own estimates."""
+    """Classifier-free guidance, and inside the boxes mostly that of the regions' own estimates.
 
-    def __init__(self, voices: Voices, scale: float) -> None:
+    `added`: only what it adds to the answer to the empty prompt.
+    """
+
+    def __init__(self, voices: Voices, scale: float, *, added: bool = False) -> None:
         self.voices, self.scale, self.copies = voices, scale, voices.rows
+        self.added = added
 
     def __call__(self, answers: Tensor) -> Tensor:
         """Answers (R, C, F, h, w) -> (1, C, F, h, w)."""
+        guided = self._guided(answers)
+        return (guided - answers[EMPTY] if self.added else guided)[None]
+
+    def _guided(self, answers: Tensor) -> Tensor:
         empty, prompted = answers[EMPTY], answers[PROMPT]
         whole = empty + self.scale * (prompted - empty)
         if not self.voices.guided:
-            return whole[None]
+            return whole
         omega = self.voices.region_weights().view(-1, 1, 1, 1, 1)
         each = empty + self.scale * omega * (answers[FIRST:] - empty)  # (K, C, F, h, w)
         height, width = whole.shape[-2:]
         masks = self.voices.layout.inside(height * width).unflatten(-1, (height, width))[:, None]
         weights = omega * masks
         inside = (weights * each).sum(0) / weights.sum(0).clamp(min=1e-6)
-        return torch.where(masks.any(0), ALPHA * whole + (1 - ALPHA) * inside, whole)[None]
+        return torch.where(masks.any(0), ALPHA * whole + (1 - ALPHA) * inside, whole)
 
 
 @contextmanager

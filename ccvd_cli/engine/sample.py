@@ -46,10 +46,26 @@ class ClassifierFree:
         return empty + self.scale * (prompted - empty)
 
 
+class StyleApart:
+    """What is shown and how it is drawn, guided apart, as conjunctions are (arXiv 2206.01714):
+
+    empty + scale (content - empty) + style (styled - empty), of the empty prompt, one without styles, and one in them.
+    """
+
+    copies = 3
+
+    def __init__(self, scale: float, style: float) -> None:
+        self.scale, self.style = scale, style
+
+    def __call__(self, answers: Tensor) -> Tensor:
+        empty, content, styled = answers.chunk(3)
+        return empty + self.scale * (content - empty) + self.style * (styled - empty)
+
+
 def guided(base: Base, text: Tensor, guidance: Guidance) -> Estimate:
     """What the base answers, guided.
 
-    `text` (2B, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; of them as many times B as `guidance`
+    `text` (R, L, T, D), or what `Base.tell` made of it: the prompts' states after the empty prompt's; of them as many times B as `guidance`
     wants copies, the last.
     """
 
@@ -58,6 +74,13 @@ def guided(base: Base, text: Tensor, guidance: Guidance) -> Estimate:
         return guidance(base.predict(rows, t.expand(len(rows)), text[-len(rows) :]))
 
     return estimate
+
+
+def summed(estimates: Sequence[Estimate]) -> Estimate:
+    """The sum of what is answered to the same latents."""
+    if len(estimates) == 1:
+        return estimates[0]
+    return lambda latents, t: torch.stack([estimate(latents, t) for estimate in estimates]).sum(0)
 
 
 def windowed(base: Base, shape: Sequence[int], settings: SampleSettings, estimate: Estimate) -> Estimate:

@@ -103,6 +103,10 @@ def test_a_methods_own_settings_can_be_changed(ccvd: Ccvd, captioned: Path, cwd:
         (["--stream", "toy11"], "no such stream"),
         (["--effort", "0"], "--effort 0.0"),
         (["--height", "32"], "the world draws 64x64"),
+        (
+            ["--style-guidance", "2"],
+            "--style-guidance 2.0: who acts, and how much, is what methods differ in",
+        ),
         (["--table"], "no results"),
         (["--set", "ewc.weight=1"], "'ewc' is not among --methods"),
         (["--methods", "ewc", "--set", "ewc.luck=1"], "It has weight, samples"),

@@ -90,7 +90,8 @@ def test_a_style_is_learned_from_pictures_and_composes(
     assert "Try: ccvd generate 'a dog in <V1> style'" in run.err and (cwd / "v1.gif").is_file()
     (concept,) = json.loads(ccvd("list", "concepts", "--kind", "style", "--json").out)
     assert (concept["name"], concept["kind"], concept["class_noun"]) == ("V1", "style", "")
-    assert ccvd("learn-subject", "--images", photos, *shared, "--no-preview").code == 0
+    dog = ("learn-subject", "--images", photos, *shared, "--class-noun", "dog", "--no-preview")
+    assert ccvd(*dog).code == 0
     assert ccvd("learn-motion", "--videos", clips, *shared, "--frames", 4, "--no-preview").code == 0
     small = ("--steps", 2, "--frames", 3, "--height", 32, "--width", 32)
     made = ccvd("generate", "a <V2> dog performing <V3> in <V1> style", *small, "--out", "a.gif")
@@ -101,6 +102,18 @@ def test_a_style_is_learned_from_pictures_and_composes(
         ("V3", "motion"),
         ("V1", "style"),
     ]
+    assert told["settings"]["style_guidance"] == 1.5  # mini's default
+    said = "a <V2> dog performing <V3>"
+    assert {(s["prompt"], s["concept"]) for s in told["shares"]} == {
+        *((said, name) for name in ("V2", "V3")),
+        *(("a dog performing <V3> in <V1> style", name) for name in ("V3", "V1")),
+    }
+    again = ccvd("generate", "--from", "a.gif.json", "--out", "b.gif")
+    assert again.code == 0 and (cwd / "b.gif").read_bytes() == (cwd / "a.gif").read_bytes()
+    whole = ccvd("generate", "--from", "a.gif.json", "--style-guidance", 0, "--out", "c.gif")
+    assert whole.code == 0 and (cwd / "c.gif").read_bytes() != (cwd / "a.gif").read_bytes()
+    told = json.loads((cwd / "c.gif.json").read_text())
+    assert {s["prompt"] for s in told["shares"]} == {f"{said} in <V1> style"}
 
 
 def test_the_base_draws_pictures_beside_a_style_that_has_no_noun(
