@@ -128,6 +128,23 @@ def plainly(prompt: str, concepts: Mapping[str, tuple[str, str]]) -> str:
     return prompt
 
 
+def without_styles(prompt: str, names: Sequence[str]) -> str:
+    """What a prompt shows, whatever it is drawn like: 'a <V1> dog, in the style of <V7>' -> 'a <V1> dog'.
+
+    '' where nothing is left, or where a style is named in other words: then nobody knows which of them are its own.
+    """
+    for name in names:
+        prompt = re.sub(_DRAWN.format(f"<{re.escape(name)}>"), "", prompt, flags=re.IGNORECASE)
+    if any(f"<{name}>" in prompt for name in names):
+        return ""
+    left = " ".join(prompt.split()).strip(" ,;:.")
+    return left if any(map(str.isalnum, left)) else ""
+
+
+_DRAWN = (
+    r"[\s,;]*(?:\b(?:painted|drawn|rendered|shown)\s+)?"
+    r"\bin\s+(?:(?:the\s+|an?\s+)?{0}\s+style\b|the\s+style\s+of\s+{0})"
+)
 _UNSAID = {
     "subject": [("{}", "thing")],
     "motion": [(r"\b(?:performing|doing)\s+(?:the\s+|an?\s+)?{}", "moving"), ("{}", "moving")],

@@ -38,8 +38,10 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "default": {},
-    "each in full": {"aggregation": "off"},
-    "sharing the weight": {"relevance_threshold": 1.0},  # as where others may join, though nobody does
+    "together": {"style_guidance": 0.0},
+    "together, each in full": {"style_guidance": 0.0, "aggregation": "off"},
+    # As where others may join, though nobody does; then styles are not guided apart.
+    "together, sharing the weight": {"relevance_threshold": 1.0},
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccvd_cli.prompts import named, plainly, told_apart
+from ccvd_cli.prompts import named, plainly, told_apart, without_styles
 
 NOUNS = {"V1": "dog", "V2": "cat", "V3": "car", "V10": "cat"}
 
@@ -105,3 +105,31 @@ def test_nouns_may_end_in_any_sign_and_blanks_cost_nothing() -> None:
         "a <V1> dog",
         "a <V2> cat",
     ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("a <V1> dog on the beach in <V7> style", "a <V1> dog on the beach"),
+        ("a <V1> dog in the <V7> style on the beach", "a <V1> dog on the beach"),
+        ("a dog, in the style of <V7>", "a dog"),
+        ("a dog painted in <V7> style.", "a dog"),
+        ("In <V7> style, a dog", "a dog"),
+        ("a dog in <V7> style in <V8> style", "a dog"),
+        ("a dog in <V9> style", "a dog in <V9> style"),  # none of those asked about
+        ("in <V7> style.", ""),
+        ("a <V7> painting of a dog", ""),
+        ("a dog in <V7> and <V8> style", ""),
+    ],
+)
+def test_what_is_shown_is_what_is_left_of_a_style(prompt: str, shown: str) -> None:
+    assert without_styles(prompt, ["V7", "V8"]) == shown
+
+
+@given(
+    st.sampled_from(["", " in the snow", ", jumping"]),
+    st.sampled_from(["in <V7> style", "in the style of <V7>"]),
+)
+def test_a_style_leaves_no_trace_wherever_it_stands(more: str, style: str) -> None:
+    assert without_styles(f"a <V1> dog{more} {style}", ["V7"]) == f"a <V1> dog{more}"
+    assert without_styles(f"a <V1> dog {style}{more}", ["V7"]) == f"a <V1> dog{more}"

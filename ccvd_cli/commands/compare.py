@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from ..apart import content
 from ..clips import default_path, default_scale
 from ..errors import UsageError
 from ..output import emit, emit_json
@@ -64,7 +66,8 @@ class CompareOptions(OutOptions):
         Option(
             "--with",
             metavar="WAYS",
-            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule; no-style-guidance: 0. "
+            help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule; "
+            "no-style-guidance: styles are part of the prompt. "
             "Or runs of a benchmark, <stream>/<method>/seed<k> in its folder: methods, with what each has learned.",
         ),
     ] = "default,base"
@@ -198,16 +201,19 @@ def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> Non
 
 def _lacking(request: Request) -> dict[str, str]:
     """By way, what a request would have to have for it."""
-    motions = sum(concept.kind == "motion" for concept in request.concepts)
-    pictured = len(request.concepts) - motions
+    kinds = Counter(concept.kind for concept in request.concepts)
+    pictured = kinds["subject"] + kinds["style"]
+    styles = [concept.name for concept in request.concepts if concept.kind == "style"]
+    apart = content([request.prompt], styles, request.settings) is not None
     lacking = {} if request.settings.regions else dict.fromkeys(_OF_REGIONS, "regions")
     if not request.concepts:
         lacking["base"] = "concepts"
-    if not any(concept.kind == "style" for concept in request.concepts):
-        lacking["no-style-guidance"] = "style"
+    if not apart:
+        lacking["no-style-guidance"] = "style that is guided apart"
     if not pictured:
         lacking["dynamic"] = "subject or style"
-    if request.settings.aggregation == "named" and max(motions, pictured) < 2:
+    sharing = kinds["motion"], max(kinds["subject"], kinds["style"]) if apart else pictured
+    if request.settings.aggregation == "named" and max(sharing) < 2:
         lacking["off"] = "concepts that share a weight"
     return lacking
 

@@ -59,19 +59,26 @@ def generate_batch(
         (prompt,) = prompts
         return _in_regions(base, prompt, learners, settings, on_step, start)
     shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
-    rows: list[Row] = [("", [])] * len(prompts)
-    states, folded = [base.encode_text([""]).expand(len(prompts), -1, -1, -1)], []
-    for said, who, _ in asked_apart(Asked(prompts, learners, settings)):
-        states.append(base.encode_text(said, [x.token_vectors() for x in who]))
-        shares = weigh(base, said, states[-1], candidates(who), settings)
+    asks = asked_apart(Asked(prompts, learners, settings))
+    empty = base.encode_text([""]).expand(len(prompts), -1, -1, -1)
+    rows, states, folded = list[Row](), list[Tensor](), list[dict[Site, Wide]]()
+    for asked in asks:
+        said, who = asked.prompts, asked.learners
+        prompted = base.encode_text(said, [x.token_vectors() for x in who])
+        shares = weigh(base, said, prompted, candidates(who), settings)
+        if asked is asks[0] or not asked.empty_as(asks[0]):
+            rows += [("", [])] * len(prompts)
+            states.append(empty)
+            folded.append(fold(base, asked.unprompted, shares))
         rows += [(prompt, shares) for prompt in said]
+        states.append(prompted)
         folded.append(fold(base, who, shares))
     text = _told(base, rows, torch.cat(states), learners, settings)
     guidance: Guidance = ClassifierFree(settings.guidance_scale)
-    adapters: Mapping[Site, nn.Module] = folded[0]
-    if len(folded) > 1:
-        guidance = StyleApart(settings.guidance_scale, settings.style_guidance)
-        adapters = _by_part([folded[0], *folded])
+    adapters: Mapping[Site, nn.Module] = folded[-1]
+    if len(asks) > 1:
+        guidance = StyleApart(settings.guidance_scale, settings.style_guidance, same=len(folded) == 3)
+        adapters = _by_part(folded)
     estimate = windowed(base, shape, settings, guided(base, text, guidance))
     follow = _schedule(folded, settings)
     with _as_clip(base, settings), attached(base.denoiser, adapters):
@@ -131,15 +138,16 @@ class _Heard(NamedTuple):
 
 def _heard(base: Base, asked: Asked, views: Sequence[Window], frames: int) -> _Heard:
     """What is said in regions, in as many frames of latents."""
-    _, learners, settings = asked
+    learners, settings = asked.learners, asked.settings
     rows, states = _cast(base, asked)
     text = _told(base, rows, states, learners, settings)
     said_at = [[base.places([r.prompt], f"<{n}>").named[0] for n in r.names] for r in settings.regions]
     concepts = torch.stack([torch.stack(places).any(0) for places in said_at]).float()
-    adapters = [fold(base, learners, shares) for _, shares in rows[1:]]
+    adapters = [fold(base, learners, shares) for _, shares in rows[PROMPT:]]
+    bare = [fold(base, asked.unprompted, shares) for _, shares in rows[PROMPT:]] if asked.aside else None
     boxes = in_latents(boxes_of(settings.regions, settings.frames), frames)
     windows = [
-        _window_voices(base, window, inside, text, concepts, adapters, settings)
+        _window_voices(base, window, inside, text, concepts, (adapters, bare), settings)
         for window, inside in zip(views, through(views, boxes), strict=True)
     ]
     return _Heard(windows, adapters)
@@ -151,10 +159,11 @@ def _window_voices(
     boxes: Tensor,
     text: Tensor,
     concepts: Tensor,
-    adapters: Sequence[dict[Site, Wide]],
+    acting: tuple[list[dict[Site, Wide]], list[dict[Site, Wide]] | None],
     settings: SampleSettings,
 ) -> tuple[Voices, Tensor]:
     """What a window hears of the regions, whose boxes (K, F, 4) are empty where it hears nothing; and the text of its rows."""
+    adapters, bare = acting
     own = (boxes[..., 2:] > boxes[..., :2]).all(-1).any(-1).nonzero().flatten().tolist()  # in any frame
     placed = base.situate(text[[FIRST + k for k in own]], boxes[own])
     height, width = window.share.shape
@@ -163,6 +172,7 @@ def _window_voices(
         placed,
         concepts[own],
         [adapters[0], *(adapters[1 + k] for k in own)],
+        bare=None if bare is None else [bare[0], *(bare[1 + k] for k in own)],
         attend=settings.region_attention,
         guided=settings.noise_guidance,
         elsewhere=text[:1] if settings.estimate_of == "box" else None,
@@ -192,7 +202,7 @@ def taking_part(base: Base, prompt: str, learners: Sequence[Learner], settings: 
 
 def _cast(base: Base, asked: Asked) -> tuple[list[Row], Tensor]:
     """The rows of what is asked for, and their text states (R, L, T, D)."""
-    (prompt,), learners, settings = asked
+    (prompt,), learners, settings = asked.prompts, asked.learners, asked.settings
     rows = ["", prompt, *(r.prompt for r in settings.regions)]
     within, known = [set(r.names) for r in settings.regions], {x.name for x in learners}
     for region, own in zip(settings.regions, within, strict=True):

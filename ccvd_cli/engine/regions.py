@@ -107,7 +107,7 @@ class Voices:
 
     text: what the regions say, (K, L, T, D), or (K, L, F, T, D) where frames are told their moments. concepts: (K, T), where in it their
     concepts stand. adapters: by voice, the prompt's first. elsewhere: what a region's own estimate hears outside of its box, (1, L, T, D),
-    or (1, L, F, T, D); None: the region.
+    or (1, L, F, T, D); None: the region. bare: what acts on the empty prompt's row instead of `adapters`, if that is something else.
     """
 
     layout: Layout
@@ -117,6 +117,7 @@ class Voices:
     attend: bool = True  # region attention
     guided: bool = True  # each region's own noise estimate
     elsewhere: Tensor | None = None
+    bare: list[dict[Site, Wide]] | None = None
     attention: list[Tensor] = field(default_factory=list)  # of one denoising step: (K,) of every layer
 
     @property
@@ -174,9 +175,14 @@ class RegionalAdapter(nn.Module):
         out = torch.zeros_like(parts)
         for voice, adapters in enumerate(voices.adapters):
             wide = adapters.get(self.site)
+            together = slice(EMPTY, FIRST)
+            if voices.bare is not None:
+                together = slice(PROMPT, FIRST)
+                if (bare := voices.bare[voice].get(self.site)) is not None:
+                    out[:PROMPT] += self._share(voice, parts.shape) * _each(bare, parts[:PROMPT])
             if wide is None:
                 continue
-            out[EMPTY:FIRST] += self._share(voice, parts.shape) * _each(wide, parts[EMPTY:FIRST])
+            out[together] += self._share(voice, parts.shape) * _each(wide, parts[together])
             own = voices.own_row(voice)
             if own is not None:
                 acts = _each(wide, parts[own : own + 1])[0]

@@ -49,17 +49,16 @@ class ClassifierFree:
 class StyleApart:
     """What is shown and how it is drawn, guided apart, as conjunctions are (arXiv 2206.01714):
 
-    empty + scale (content - empty) + style (styled - empty), of the empty prompt, one without styles, and one in them.
+    empty + scale (content - empty) + style (styled - bare), of the empty prompt, one without styles, the empty prompt as `styled` has it but
+    for its styles' adapters, and one in styles. Where the two empty ones are the `same`, it is asked once.
     """
 
-    copies = 3
-
-    def __init__(self, scale: float, style: float) -> None:
-        self.scale, self.style = scale, style
+    def __init__(self, scale: float, style: float, *, same: bool) -> None:
+        self.scale, self.style, self.copies = scale, style, 3 if same else 4
 
     def __call__(self, answers: Tensor) -> Tensor:
-        empty, content, styled = answers.chunk(3)
-        return empty + self.scale * (content - empty) + self.style * (styled - empty)
+        empty, content, *bare, styled = answers.chunk(self.copies)
+        return empty + self.scale * (content - empty) + self.style * (styled - (*bare, empty)[0])
 
 
 def guided(base: Base, text: Tensor, guidance: Guidance) -> Estimate:

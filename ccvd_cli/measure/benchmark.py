@@ -39,7 +39,7 @@ SHARED = (
     *("prompts", "batches", "every", "encoders", "exact", "scoring"),
 )
 OWN = ("method", "revision")  # by all seeds of a method
-DECIDED = ("style_guidance",)  # of sampling, by methods: runs from before it was there are no others
+UNUSED = ("style_guidance",)  # of sampling: 0 for all methods, and not in the run.json of older runs
 Progress = Callable[[str, int, int, "float | None"], None]
 
 
@@ -314,7 +314,7 @@ class Run:
             "recipes": {k: r.model_dump(mode="json", exclude={"seed"}) for k, r in self.recipes.items()},
             "own_recipes": {k: self.method.recipe(k).model_dump(mode="json") for k in self.recipes},
             "lessons": LESSONS,
-            "sampling": self.sampling.model_dump(mode="json", exclude={"seed", *DECIDED}),
+            "sampling": self.sampling.model_dump(mode="json", exclude={"seed", *UNUSED}),
             "prompts": self.plan.prompts,
             "batches": self.plan.at_once,
             "encoders": {encoder.name: encoder.digest for encoder in self.examiner.of_pictures},

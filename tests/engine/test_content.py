@@ -11,10 +11,9 @@ from test_aggregate import concept
 from test_voices import laid_out
 
 from ccvd_cli.engine.adapters import ByPart, attached
-from ccvd_cli.engine.aggregate import candidates, fold, speaking, weigh
+from ccvd_cli.engine.aggregate import Share, fold, speaking
 from ccvd_cli.engine.bases.contract import Base
 from ccvd_cli.engine.compose import generate, generate_batch, taking_part
-from ccvd_cli.engine.concept import Learner
 from ccvd_cli.engine.content import Asked, asked_apart
 from ccvd_cli.engine.regions import RegionGuidance, Voices
 from ccvd_cli.engine.sample import ClassifierFree, StyleApart, sample
@@ -31,14 +30,14 @@ scales = st.floats(0, 10)
 @settings(max_examples=50, deadline=None)
 @given(scales, scales)
 def test_guidances_add_up(scale: float, style: float) -> None:
-    empty, prompted = torch.randn(2, 1, 3, 2, 4, 4)
+    empty, prompted, bare, styled = torch.randn(4, 1, 3, 2, 4, 4)
     together = ClassifierFree(scale + style)
     whole = together(torch.cat([empty, prompted][-together.copies :]))
-    assert torch.allclose(
-        StyleApart(scale, style)(torch.cat([empty, prompted, prompted])), whole, rtol=1e-4, atol=1e-4
-    )
-    content = StyleApart(scale, 0.0)(torch.cat([empty, prompted, torch.randn_like(empty)]))
-    assert torch.allclose(content, empty + scale * (prompted - empty), rtol=1e-4, atol=1e-4)
+    apart = StyleApart(scale, style, same=True)(torch.cat([empty, prompted, prompted]))
+    assert torch.allclose(apart, whole, rtol=1e-4, atol=1e-4)
+    found = StyleApart(scale, style, same=False)(torch.cat([empty, prompted, bare, styled]))
+    content = empty + scale * (prompted - empty)
+    assert torch.allclose(found, content + style * (styled - bare), rtol=1e-4, atol=1e-4)
 
 
 def test_each_part_of_a_batch_has_its_own_adapter() -> None:
@@ -51,39 +50,70 @@ def test_each_part_of_a_batch_has_its_own_adapter() -> None:
     assert not found[4:8].any()
 
 
-def asked_of(base: Base, prompts: list[str], kinds: dict[str, str], **how: object) -> list[list[str]]:
-    learners = [concept(base, name, kind) for name, kind in kinds.items()]
-    return [
-        list(asked.prompts) for asked in asked_apart(Asked(prompts, learners, CLIP.model_copy(update=how)))
+KINDS = {"V1": "subject", "V2": "subject", "V3": "motion", "V7": "style", "V8": "style"}
+
+
+def asked_of(base: Base, *prompts: str, regions: tuple[str, ...] = (), **how: object) -> list[Asked]:
+    learners = [
+        concept(base, name, kind) for name, kind in KINDS.items() if any(f"<{name}>" in p for p in prompts)
     ]
+    placed = tuple(parse(f"{region} @ 0,0,0.5,1") for region in regions)
+    return asked_apart(Asked(prompts, learners, CLIP.model_copy(update={"regions": placed, **how})))
 
 
 def test_content_is_what_is_said_besides_the_style(unet: Base) -> None:
-    kinds = {"V1": "subject", "V3": "motion", "V7": "style"}
     prompt = "a <V1> dog performing <V3> on the beach in <V7> style"
-    content, styled = asked_of(unet, [prompt], kinds)
-    assert content == ["a <V1> dog performing <V3> on the beach"]
-    assert styled == ["a dog performing <V3> on the beach in <V7> style"]
-    assert asked_of(unet, ["in <V7> style"], kinds) == [["in <V7> style"]]  # there is nothing else
-    assert asked_of(unet, ["a dog"], kinds) == [["a dog"]]
-    assert asked_of(unet, [prompt, "a dog"], kinds) == [[prompt, "a dog"]]
-    for how in ({"style_guidance": 0.0}, {"aggregation": "mean"}, {"relevance_threshold": 0.1}):
-        assert asked_of(unet, [prompt], kinds, **how) == [[prompt]]
+    content, styled = asked_of(unet, prompt)
+    assert content.prompts == ["a <V1> dog performing <V3> on the beach"]
+    assert styled.prompts == ["a dog performing <V3> on the beach in <V7> style"]
+    assert [x.name for x in content.learners] == [x.name for x in content.unprompted] == ["V1", "V3"]
+    assert [x.name for x in styled.learners] == ["V3", "V7"]
+    assert [x.name for x in styled.unprompted] == ["V3"]  # a style is seen against an answer without it
+    both, _ = asked_of(unet, "a dog in <V7> style in <V8> style")
+    assert both.prompts == ["a dog"] and both.learners == []
+
+
+@pytest.mark.parametrize(
+    ("prompts", "how"),
+    [
+        (["in <V7> style"], {}),  # there is nothing else
+        (["a dog"], {}),
+        (["a dog in <V7> style", "a dog"], {}),
+        (["a <V7> painting of a dog"], {}),
+        (["a dog in <V7> and <V8> style"], {}),
+        (["a dog in <V7> style"], {"style_guidance": 0.0}),
+        (["a dog in <V7> style"], {"aggregation": "mean"}),
+        (["a dog in <V7> style"], {"relevance_threshold": 0.1}),
+        (["a <V1> dog in <V7> style"], {"regions": ("a red dog",)}),  # a region has to name somebody
+        (["a <V1> dog in <V7> style"], {"regions": ("in <V7> style",)}),
+        (
+            ["a <V1> dog in <V7> style and a <V2> cat"],
+            {"regions": ("a <V1> dog in <V7> style", "a <V2> cat")},
+        ),
+        (
+            ["a <V1> dog in <V7> style and a <V2> cat in <V8> style"],
+            {"regions": ("a <V1> dog in <V7> style", "a <V2> cat in <V8> style")},
+        ),
+    ],
+)
+def test_elsewhere_styles_are_part_of_the_prompt(
+    unet: Base, prompts: list[str], how: dict[str, object]
+) -> None:
+    (whole,) = asked_of(unet, *prompts, **how)  # type: ignore[arg-type]
+    assert list(whole.prompts) == prompts and whole.unprompted == whole.learners
 
 
 def test_regions_are_told_their_content(unet: Base) -> None:
-    learners = [concept(unet, "V1"), concept(unet, "V7", "style")]
-
-    def apart(*regions: str) -> list[Asked]:
-        placed = tuple(parse(f"{region} @ 0,0,0.5,1") for region in regions)
-        return asked_apart(Asked([PROMPT], learners, CLIP.model_copy(update={"regions": placed})))
-
-    for said in ("a <V1> dog in <V7> style", "a <V1> dog"):
-        content, styled = apart(said)
-        assert [r.prompt for r in content.settings.regions] == ["a <V1> dog"]
-        assert [r.prompt for r in styled.settings.regions] == ["a dog in <V7> style"]
-        assert [x.name for x in content.learners] == ["V1"] and [x.name for x in styled.learners] == ["V7"]
-    assert len(apart("a red dog in <V7> style")) == 1  # a region has to name somebody
+    for said in (["a <V1> dog in <V7> style", "a <V2> cat in <V7> style"], ["a <V1> dog", "a <V2> cat"]):
+        content, styled = asked_of(unet, "a <V1> dog and a <V2> cat in <V7> style", regions=tuple(said))
+        assert [r.prompt for r in content.settings.regions] == ["a <V1> dog", "a <V2> cat"]
+        # The noun of an untrained concept is "dog".
+        assert [r.prompt for r in styled.settings.regions] == [
+            "a dog in <V7> style",
+            "a dog cat in <V7> style",
+        ]
+        assert [x.name for x in content.learners] == ["V1", "V2"]
+        assert [x.name for x in styled.learners] == ["V7"]
 
 
 @pytest.mark.parametrize("regions", [(), (LEFT,)])
@@ -103,40 +133,44 @@ def test_next_to_no_style_is_the_clip_without_it(
         assert torch.isfinite(one).all() and not torch.allclose(one, other, atol=1e-3)
 
 
-def test_it_is_the_sum_of_three_passes(base: Base) -> None:
-    """Each with its own prompt and adapters, one after the other: the empty prompt and the content have the subject's alone."""
-    learners = [concept(base, "V1"), concept(base, "V3", "motion"), concept(base, "V7", "style")]
-    whole = "a <V1> dog performing <V3> in <V7> style"
-    parts = [
-        ("a <V1> dog performing <V3>", learners[:2]),
-        ("a dog performing <V3> in <V7> style", learners[1:]),
-    ]
+def test_it_is_the_sum_of_its_passes(base: Base) -> None:
+    """Each with its own prompt and adapters, one after the other."""
+    subject, motion, style = concept(base, "V1"), concept(base, "V3", "motion"), concept(base, "V7", "style")
     shape = (1, *base.latent_shape(CLIP.frames, CLIP.height, CLIP.width))
-    moments = torch.arange(CLIP.frames)[None]
     passes = []
-    for prompt, who in parts:
+    for prompt, who, adapted in (
+        ("", [subject, motion], [subject, motion]),
+        ("a <V1> dog performing <V3>", [subject, motion], [subject, motion]),
+        ("", [motion], [motion]),
+        ("a dog performing <V3> in <V7> style", [motion, style], [motion, style]),
+    ):
         states = base.encode_text([prompt], [x.token_vectors() for x in who])
-        shares = weigh(base, [prompt], states, candidates(who), CLIP)
-        passes.append((said(base, prompt, states, who, shares, moments), fold(base, who, shares)))
-    empty = said(base, "", base.encode_text([""]), [], [], moments), passes[0][1]
+        shares = [Share(x.name, x.kind, "named", torch.ones(base.text_layers)) for x in who]
+        with attached(base.denoiser, speaking(base, [prompt], who, [shares if prompt else []])):
+            text = base.tell(states, torch.arange(CLIP.frames)[None])
+        passes.append((text, fold(base, adapted, shares)))
 
     def estimate(latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         answers = []
-        for text, adapters in (empty, *passes):
+        for text, adapters in passes:
             with attached(base.denoiser, adapters):
                 answers.append(base.predict(latents, t[None], text))
-        nothing, shown, styled = answers
-        return nothing + 3.0 * (shown - nothing) + 1.5 * (styled - nothing)
+        empty, content, bare, styled = answers
+        return empty + 3.0 * (content - empty) + 1.5 * (styled - bare)
 
     expected = (base.decode_video(sample(base, estimate, shape, CLIP)) + 1) / 2
-    assert torch.allclose(generate(base, whole, learners, CLIP), expected[0], atol=1e-3)
+    found = generate(base, "a <V1> dog performing <V3> in <V7> style", [subject, motion, style], CLIP)
+    assert torch.allclose(found, expected[0], atol=1e-3)
 
 
-def said(
-    base: Base, prompt: str, states: torch.Tensor, who: list[Learner], shares: list, moments: torch.Tensor
-) -> torch.Tensor:
-    with attached(base.denoiser, speaking(base, [prompt], who, [shares])):
-        return base.tell(states, moments)
+def test_one_region_over_the_whole_frame_is_that_prompt(base: Base) -> None:
+    learners = [concept(base, "V1"), concept(base, "V3", "motion"), concept(base, "V7", "style")]
+    prompt = "a <V1> dog performing <V3> in <V7> style"
+    alone = generate(base, prompt, learners, CLIP)
+    for estimate_of in ("frame", "box"):
+        how = {"regions": (parse(f"{prompt} @ 0,0,1,1"),), "estimate_of": estimate_of}
+        placed = generate(base, prompt, learners, CLIP.model_copy(update=how))
+        assert torch.allclose(placed, alone, atol=1e-3)
 
 
 def test_prompts_of_a_batch_are_each_guided_apart(unet: Base) -> None:
