@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -198,3 +200,19 @@ def test_what_regions_add_to_the_empty_prompt() -> None:
         voices.attention.append(torch.tensor([0.2]))
         found.append(RegionGuidance(voices, 3.0, added=added)(answers))
     assert torch.allclose(found[0] - answers[:1], found[1], atol=1e-6)
+
+
+def test_a_schedule_holds_adapters_back_in_every_part(unet: Base) -> None:
+    learners = [concept(unet, "V1"), concept(unet, "V7", "style")]
+    held = generate(unet, PROMPT, learners, CLIP.model_copy(update={"subject_schedule": "0"}))
+    bare = [replace(learner, adapters={}) for learner in learners]
+    assert torch.allclose(held, generate(unet, PROMPT, bare, CLIP), atol=1e-4)
+
+
+def test_pictures_and_frames_in_windows_are_in_a_style_too(base: Base) -> None:
+    learners = [concept(base, "V1"), concept(base, "V7", "style")]
+    for how in ({"frames": 1}, {"width": 64, "windows": True}):
+        asked = CLIP.model_copy(update=how)
+        apart = generate(base, PROMPT, learners, asked)
+        together = generate(base, PROMPT, learners, asked.model_copy(update={"style_guidance": 0.0}))
+        assert torch.isfinite(apart).all() and not torch.allclose(apart, together, atol=1e-3)
