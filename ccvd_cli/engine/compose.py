@@ -66,13 +66,14 @@ def generate_batch(
         said, who = asked.prompts, asked.learners
         prompted = base.encode_text(said, [x.token_vectors() for x in who])
         shares = weigh(base, said, prompted, candidates(who), settings)
+        acting = fold(base, who, shares)
         if asked is asks[0] or not asked.empty_as(asks[0]):
             rows += [("", [])] * len(prompts)
             states.append(empty)
-            folded.append(fold(base, asked.unprompted, shares))
+            folded.append(fold(base, asked.unprompted, shares) if asked.aside else acting)
         rows += [(prompt, shares) for prompt in said]
         states.append(prompted)
-        folded.append(fold(base, who, shares))
+        folded.append(acting)
     text = _told(base, rows, torch.cat(states), learners, settings)
     guidance: Guidance = ClassifierFree(settings.guidance_scale)
     adapters: Mapping[Site, nn.Module] = folded[-1]
