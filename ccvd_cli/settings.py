@@ -98,6 +98,10 @@ class Recipe(Settings):
         description="of the appearance-debiased loss (clips; MotionDirector adds it with 1)",
     )
     frames: int = Field(default=16, ge=2, le=128, description="frames of a training clip (motions)")
+    find_path: bool = Field(
+        default=False,
+        description="the base itself says where things of a motion's clips are, frame by frame; see engine/path_finding.py",
+    )
     timestep_shift: float = Field(
         default=1.0,
         gt=0,
@@ -151,6 +155,11 @@ class SampleSettings(Settings):
         default=None, ge=-1, le=1, description="from which on concepts that are not named may join"
     )
     top_k: int = Field(default=4, ge=1, description="so many that are not named may join at most")
+    path_strength: float = Field(
+        default=0.0,
+        ge=0,
+        description="how far along its path a motion leads who performs it, 1 being as far as in its clips; 0: nobody is led",
+    )
     regions: tuple[Region, ...] = ()
     region_attention: bool = Field(default=True, description="pixels of a region attend to its own prompt")
     noise_guidance: bool = Field(
@@ -259,6 +268,7 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
             timestep_shift=3.0,
             token_shift=3.0,
             offset_noise=0.0,
+            find_path=True,
         ),
         "style": _MINI_PICTURES,
     },
@@ -293,7 +303,9 @@ RECIPES: dict[Family, dict[Kind, Recipe]] = {
 # Of prompts that name concepts. On `mini` strong guidance melts what adapters draw; without it, what prompts say is not obeyed. In boxes
 # it has learned to draw what it hears there. Guided together with the rest of a prompt, styles bring the things of their own pictures along.
 SAMPLING: dict[Family, SampleSettings] = {
-    "mini": SampleSettings(guidance_scale=2.0, style_guidance=1.5, estimate_of="box", windows=None),
+    "mini": SampleSettings(
+        guidance_scale=2.0, style_guidance=1.5, path_strength=1.4, estimate_of="box", windows=None
+    ),
     "unet3d": SampleSettings(
         steps=50, guidance_scale=9.0, frames=32, height=256, width=256, scheduler="ddim"
     ),

@@ -32,12 +32,13 @@ from .standing import draw, tell
 from .wiring import command
 
 if TYPE_CHECKING:
+    from ..choices import Family, Kind
     from ..engine.bases.contract import Base
     from ..measure.benchmark import Plan
     from ..measure.evaluate import Examiner
     from ..measure.results import Standing
     from ..measure.streams import Stream, Task
-    from ..settings import SampleSettings
+    from ..settings import Recipe, SampleSettings
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def benchmark(
 
 
 def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, base: BaseOptions) -> None:
-    from ..settings import RECIPES, SAMPLING
+    from ..settings import SAMPLING
     from .asking import check_encoders
     from .request import sample_settings
 
@@ -167,7 +168,8 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     stream = stream_of(options)
     source = base.base or "mini"
     found = find_base(source)
-    usual = SAMPLING[found.family].model_copy(update={"style_guidance": 0.0})  # by all methods alike
+    # By all methods alike.
+    usual = SAMPLING[found.family].model_copy(update={"style_guidance": 0.0, "path_strength": 0.0})
     settings = sample_settings(usual, sampling, None)
     check_methods_decide(settings, usual)
     check_sizes(stream, settings)
@@ -196,7 +198,14 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     opened.latent_shape(settings.frames, settings.height, settings.width)
     with progress(quiet=session.quiet) as report:
         examiner = _examiner(session, opened, options, stream, report)
-        _go(session, plan, opened, examiner, shard, settings, dict(RECIPES[found.family]), report)
+        _go(session, plan, opened, examiner, shard, settings, _recipes(found.family), report)
+
+
+def _recipes(family: Family) -> dict[Kind, Recipe]:
+    """The usual ones; but nobody is led along a path, so none is looked for."""
+    from ..settings import RECIPES
+
+    return {k: recipe.model_copy(update={"find_path": False}) for k, recipe in RECIPES[family].items()}
 
 
 def _share_cores(base: Base, shards: int) -> None:
@@ -214,7 +223,7 @@ def _go(
     examiner: Examiner,
     shard: tuple[int, int],
     settings: SampleSettings,
-    recipes: dict[Any, Any],
+    recipes: dict[Kind, Recipe],
     report: Any,
 ) -> None:
     """All of a shard's runs; each is sound before the first one begins."""

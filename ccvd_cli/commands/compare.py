@@ -24,6 +24,7 @@ from . import comparing_runs, placing
 from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
 from .request import Request, a_seed, begin, explain, load, open_base_of, sample_settings
+from .stored_path import path_of
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ WAYS: dict[str, Mapping[str, Any]] = {
     "no-region-attention": {"region_attention": False},
     "no-noise-guidance": {"noise_guidance": False},
     "no-style-guidance": {"style_guidance": 0.0},
+    "no-paths": {"path_strength": 0.0},
     "relevance": {"aggregation": "relevance"},
     "mean": {"aggregation": "mean"},
     "off": {"aggregation": "off"},
@@ -67,7 +69,7 @@ class CompareOptions(OutOptions):
             "--with",
             metavar="WAYS",
             help=f"Two or more of {', '.join(WAYS)}. base: without concepts; dynamic: CustomCrafter's schedule; "
-            "no-style-guidance: styles are part of the prompt. "
+            "no-style-guidance: styles are part of the prompt; no-paths: motions lead nobody. "
             "Or runs of a benchmark, <stream>/<method>/seed<k> in its folder: methods, with what each has learned.",
         ),
     ] = "default,base"
@@ -210,6 +212,8 @@ def _lacking(request: Request) -> dict[str, str]:
         lacking["base"] = "concepts"
     if not apart:
         lacking["no-style-guidance"] = "style that is guided apart"
+    if not (request.settings.path_strength and any(path_of(concept) for concept in request.concepts)):
+        lacking["no-paths"] = "motion that leads along a path"
     if not pictured:
         lacking["dynamic"] = "subject or style"
     sharing = kinds["motion"], max(kinds["subject"], kinds["style"]) if apart else pictured

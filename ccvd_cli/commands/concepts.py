@@ -18,6 +18,7 @@ from ..paths import expanded
 from ..session import Session
 from .history import histories, tell
 from .options import JsonOption
+from .stored_path import path_of
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def show(
             "size": f"{size(concept.bytes)}: {concept.parameters:,} parameters at {concept.sites} sites",
             "learned from": ", ".join(_told(file) for file in concept.data),
             **_how(concept),
+            **({"leads": f"along {len(path)} boxes"} if (path := path_of(concept)) else {}),
             "recipe": ", ".join(f"{key} {value}" for key, value in concept.recipe.items() if value != ""),
             "seed": concept.seed,
             "loss": f"{curve[0]:.4f} at first, {curve[-1]:.4f} at last" if curve else "not recorded",
@@ -187,4 +189,4 @@ def _everything(concept: ConceptView) -> dict[str, Any]:
         *("base_family", "base_fingerprint", "base_location", "started", "seed", "sites", "parameters"),
         *("recipe", "how", "data", "loss_curve", "digests"),
     )
-    return {key: getattr(concept, key) for key in keys}
+    return {key: getattr(concept, key) for key in keys} | {"path": path_of(concept)}

@@ -133,7 +133,7 @@ def _prepare(session: Session, registry: Registry, given: Given) -> Edit:
             f"'{video}' has {width}x{height} pixels: no clip of more than {LARGEST} a side can be written.",
             "Make it smaller.",
         )
-    changed: dict[str, Any] = {"frames": len(film.frames)}
+    changed: dict[str, Any] = {"frames": len(film.frames), "path_strength": 0.0}  # it goes where it went
     if wanted.method == "ddim":
         changed["scheduler"] = "ddim"
     settings = settings.model_copy(update=changed)

@@ -110,6 +110,7 @@ def generate(
         opened = load(session, registry, request)
         if regions.explain:
             explain(opened)
+        _tell_who_leads(session, request, opened)
         made = []
         for path, settings in request.clips():
             about, files = _make(session, request, opened, path, settings)
@@ -211,6 +212,16 @@ def _paths(prompt: str, settings: SampleSettings, clips: ClipOptions) -> list[Pa
 
 
 # --- with a base -------------------------------------------------------------------------------------
+
+
+def _tell_who_leads(session: Session, request: Clips, opened: Opened) -> None:
+    from ..engine.content import Asked
+    from ..engine.path_following import leading
+
+    for name in leading(opened.base, Asked([request.prompt], opened.learners, request.settings)):
+        session.say(
+            f"{name} leads along the path of its clips (--path-strength 0: its words alone say where)."
+        )
 
 
 def _make(

@@ -155,6 +155,12 @@ class SubjectRecipeOptions(PictureRecipeOptions):
 @dataclass(frozen=True)
 class MotionRecipeOptions(RecipeOptions):
     frames: Annotated[int | None, _recipe("--frames", "Frames taken from a clip.")] = None
+    find_path: Annotated[
+        bool | None,
+        _recipe(
+            "--find-path/--no-find-path", "The base finds where things of the clips are, frame by frame."
+        ),
+    ] = None
     debias_weight: Annotated[
         float | None, _recipe("--debias", "Weight of MotionDirector's appearance-debiased loss, such as 1.")
     ] = None

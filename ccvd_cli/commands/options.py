@@ -187,6 +187,13 @@ class SampleOptions(PictureOptions):
     """As `PictureOptions`, for clips from nothing."""
 
     fps: Annotated[int | None, _sampling("--fps", "Frames per second.")] = None
+    path_strength: Annotated[
+        float | None,
+        _sampling(
+            "--path-strength",
+            "How far a motion leads along the path of its clips; 0: its words alone say where.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from .aggregate import Share, candidates, fold, speaking, weigh
 from .bases.contract import Base, Site
 from .concept import Learner
 from .content import Asked, asked_apart
+from .path_following import led
 from .regions import FIRST, PROMPT, Layout, RegionGuidance, Turn, Voices, boxes_of, in_latents, spoken
 from .sample import (
     ClassifierFree,
@@ -27,6 +29,7 @@ from .sample import (
     StyleApart,
     guided,
     ignore,
+    initial,
     sample,
     summed,
     windowed,
@@ -48,29 +51,54 @@ def generate_batch(
 ) -> Tensor:
     """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise.
 
+    From nothing, motions lead along their paths, if settings say so; a clip that is made from another has paths already.
+
     Raises:
         UsageError: a size that the base cannot make.
         CcvdError: what comes out is not a number.
         ValueError: several prompts with regions.
     """
-    if settings.regions:
-        if len(prompts) > 1:
-            raise ValueError(f"regions belong to one prompt, not to {list(prompts)}")
-        (prompt,) = prompts
-        return _in_regions(base, prompt, learners, settings, on_step, start)
-    shape = (len(prompts), *base.latent_shape(settings.frames, settings.height, settings.width))
-    asks = asked_apart(Asked(prompts, learners, settings))
+    if settings.regions and len(prompts) > 1:
+        raise ValueError(f"regions belong to one prompt, not to {list(prompts)}")
+    asked = Asked(prompts, learners, settings)
+    each = [asked._replace(prompts=[prompt]) for prompt in prompts]
+    if start is None:
+        each = [led(base, one) for one in each]
+    if not any(one.settings.regions for one in each):
+        return _without_regions(base, asked, on_step, start)
+    noise = start or Start(initial(base, (len(prompts), *_shape(base, settings)), settings), 0)
+    clips = []
+    for k, one in enumerate(each):
+        make = _in_regions if one.settings.regions else _without_regions
+        report = partial(_in_turn, on_step, k, len(each))
+        clips.append(make(base, one, report, noise._replace(latents=noise.latents[k : k + 1])))
+    return torch.cat(clips)
+
+
+def _shape(base: Base, settings: SampleSettings) -> tuple[int, ...]:
+    return base.latent_shape(settings.frames, settings.height, settings.width)
+
+
+def _in_turn(on_step: OnStep, turn: int, turns: int, step: int, total: int) -> None:
+    on_step(turn * total + step, turns * total)
+
+
+def _without_regions(base: Base, asked: Asked, on_step: OnStep, start: Start | None) -> Tensor:
+    """Clips of prompts that are heard in the whole frame, as one batch."""
+    prompts, learners, settings = asked.prompts, asked.learners, asked.settings
+    shape = (len(prompts), *_shape(base, settings))
+    asks = asked_apart(asked)
     empty = base.encode_text([""]).expand(len(prompts), -1, -1, -1)
     rows, states, folded = list[Row](), list[Tensor](), list[dict[Site, Wide]]()
-    for asked in asks:
-        said, who = asked.prompts, asked.learners
+    for one in asks:
+        said, who = one.prompts, one.learners
         prompted = base.encode_text(said, [x.token_vectors() for x in who])
         shares = weigh(base, said, prompted, candidates(who), settings)
         acting = fold(base, who, shares)
-        if asked is asks[0] or not asked.empty_as(asks[0]):
+        if one is asks[0] or not one.empty_as(asks[0]):
             rows += [("", [])] * len(prompts)
             states.append(empty)
-            folded.append(fold(base, asked.unprompted, shares) if asked.aside else acting)
+            folded.append(fold(base, one.unprompted, shares) if one.aside else acting)
         rows += [(prompt, shares) for prompt in said]
         states.append(prompted)
         folded.append(acting)
@@ -93,19 +121,12 @@ def _by_part(folded: Sequence[Mapping[Site, Wide]]) -> dict[Site, ByPart]:
     return {site: ByPart([adapters.get(site) for adapters in folded]) for site in sites}
 
 
-def _in_regions(
-    base: Base,
-    prompt: str,
-    learners: Sequence[Learner],
-    settings: SampleSettings,
-    on_step: OnStep,
-    start: Start | None,
-) -> Tensor:
+def _in_regions(base: Base, asked: Asked, on_step: OnStep, start: Start | None) -> Tensor:
     """A clip whose regions have prompts and adapters of their own. A concept that no region names (a style, say) acts everywhere."""
-    shape = base.latent_shape(settings.frames, settings.height, settings.width)
+    settings, shape = asked.settings, _shape(base, asked.settings)
     views = windows_of(base, shape, settings)
-    apart = asked_apart(Asked([prompt], learners, settings))
-    casts = [_heard(base, asked, views, shape[1]) for asked in apart]
+    apart = asked_apart(asked)
+    casts = [_heard(base, one, views, shape[1]) for one in apart]
     turn = Turn(casts[0].windows[0][0])
 
     def estimate_of(window: int) -> Estimate:

@@ -41,7 +41,8 @@ class Learner:
     """One concept.
 
     tokens: (L, D) input vectors; adapters: by site name; text_prototypes: (L, D) text states of the token alone;
-    image_prototypes: (N, E) image embeddings of the training material, the first being the guide at inference.
+    image_prototypes: (N, E) image embeddings of the training material, the first being the guide at inference. path: (F, 4), of a motion that
+    leads somewhere: where, as boxes (path_finding.py).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Learner:
     adapters: dict[str, Bottleneck]
     text_prototypes: Tensor
     image_prototypes: Tensor
+    path: Tensor | None = None
     loss_curve: list[float] = field(default_factory=list)
 
     @property
@@ -69,7 +71,7 @@ class Learner:
         return _bytes(tensors)
 
     def embedding_bytes(self) -> bytes:
-        return _bytes({"tokens": self.tokens})
+        return _bytes({"tokens": self.tokens} | ({} if self.path is None else {"path": self.path}))
 
     def prototype_bytes(self) -> bytes:
         mean = self.image_prototypes.mean(0)
@@ -96,6 +98,7 @@ class Learner:
                 read_adapters(load_file(stored.adapter_path), sites, base.image_width),
                 text,
                 image,
+                stored_path(stored),
             )
         return learner.to(base.device)
 
@@ -114,6 +117,22 @@ def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
         tokens = load_file(stored.embedding_path)["tokens"].float()
     _check(stored, base, "tokens", tokens, (base.text_layers, base.token_width))
     return TokenVectors(f"<{stored.name}>", tokens.to(base.device))
+
+
+def stored_path(stored: Stored) -> Tensor | None:
+    """A registered motion's path, if it has one. Raises CcvdError if it is none."""
+    with readable(stored):
+        path = load_file(stored.embedding_path).get("path")
+    if path is None:
+        return None
+    path = path.float()
+    boxes = path.ndim == 2 and path.shape[1] == 4 and len(path) > 1
+    if not boxes or not bool(((path >= 0) & (path <= 1)).all() and (path[:, 2:] > 0).all()):
+        raise CcvdError(
+            f"concept {stored.name} has a path {tuple(path.shape)} that is not of boxes within the frame",
+            f"learn {stored.name} again",
+        )
+    return path
 
 
 def _check(stored: Stored, base: Base, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Where a base itself sees a thing in photos: there its estimates differ with and without the noun (DiffEdit, arXiv 2210.11427, section 3.1).
+"""Where a base itself sees a thing in pictures: there its estimates differ with and without the noun (DiffEdit, arXiv 2210.11427, section 3.1).
 
     m = mean over noises eps, times t of | E(x_t, noun) - E(x_t, "") |,      mask = m above its own threshold
 
@@ -18,35 +18,56 @@ from .bases.contract import Base
 
 NOISES = 12  # of each photo; DiffEdit has 10
 MARGIN = 1  # cells of the latents
+AT_ONCE = 16  # pictures
 _THRESHOLDS = 40
+OnNoise = Callable[[int, int], None]
+
+
+def ignore(*_: int) -> None: ...
 
 
 @torch.no_grad()
-def seen_by(
+def contrasts(
     base: Base,
-    photos: Sequence[Tensor],
+    pictures: Sequence[Tensor],
     noun: str,
     seed: int = 0,
-    on_noise: Callable[[int, int], None] = lambda done, total: None,
+    on_noise: OnNoise = ignore,
+    *,
+    noises: int,
+    within: tuple[float, float] = (0.0, 1.0),
+) -> Tensor:
+    """m of each picture (3, H, W) in [-1, 1], times `noises`, of its latents' size: (N, h, w), on the CPU.
+
+    within: shares of the way to noise between which times are drawn. `on_noise` hears how many are done.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    moment = torch.zeros(1, 1, dtype=torch.long)
+    said, silent = (base.tell(base.encode_text([p]), moment) for p in (f"a {noun}", ""))
+    parts = torch.stack(list(pictures))[:, None].split(AT_ONCE)
+    found = []
+    with base.still():
+        for part, some in enumerate(parts):
+            latents = base.encode_video(some)
+            told, untold = (t.expand(len(latents), *t.shape[1:]) for t in (said, silent))
+            contrast = torch.zeros(len(latents), *latents.shape[-2:], device=latents.device)
+            for i in range(noises):
+                times = base.timesteps(len(latents), generator, within=within)
+                noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+                noisy, _ = base.noise_and_target(latents, noise, times)
+                apart = base.predict(noisy, times, told) - base.predict(noisy, times, untold)
+                contrast += apart.abs().mean((1, 2))
+                on_noise(part * noises + i + 1, len(parts) * noises)
+            found.append(contrast.cpu())
+    return torch.cat(found)
+
+
+def seen_by(
+    base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0, on_noise: OnNoise = ignore
 ) -> list[Tensor]:
     """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty. `on_noise` hears how many are done."""
-    generator = torch.Generator().manual_seed(seed)
-    latents = base.encode_video(torch.stack(list(photos))[:, None])
-    count, moment = len(latents), torch.zeros(1, 1, dtype=torch.long)
-    text, silent = (
-        base.tell(base.encode_text([p]).expand(count, -1, -1, -1), moment) for p in (f"a {noun}", "")
-    )
-    contrast = torch.zeros(count, *latents.shape[-2:], device=latents.device)
-    with base.still():
-        for i in range(NOISES):
-            times = base.timesteps(count, generator)
-            noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-            noisy, _ = base.noise_and_target(latents, noise, times)
-            contrast += (
-                (base.predict(noisy, times, text) - base.predict(noisy, times, silent)).abs().mean((1, 2))
-            )
-            on_noise(i + 1, NOISES)
-    masks = torch.stack([(one >= threshold(one)).float() for one in contrast.cpu()])
+    maps = contrasts(base, photos, noun, seed, on_noise, noises=NOISES)
+    masks = torch.stack([(one >= threshold(one)).float() for one in maps])
     grown = F.max_pool2d(masks[:, None], 2 * MARGIN + 1, stride=1, padding=MARGIN)
     return list(F.interpolate(grown, size=photos[0].shape[-2:], mode="nearest"))
 

@@ -18,6 +18,7 @@ from .contrast import seen_by
 from .lesson import WITHOUT_A_NOUN, Extra, Lesson
 from .lesson_prompts import motion_prompts, style_prompts
 from .optimise import OnStep, StepReport
+from .path_finding import found_path
 from .prior import imagine
 from .retention import Earlier
 
@@ -135,6 +136,9 @@ def motion_lesson(
     stack = torch.stack(list(clips))
     base.latent_shape(stack.shape[1], stack.shape[3], stack.shape[4])
     embeds = base.embed_images(stack.flatten(0, 1)).unflatten(0, stack.shape[:2])
+    path = None
+    if recipe.find_path:
+        path = found_path(base, stack, WITHOUT_A_NOUN["subject"], recipe.seed, _preparing("path", on_step))
     return Lesson(
         base,
         recipe,
@@ -147,6 +151,7 @@ def motion_lesson(
         guides=embeds[:, 0],
         on_step=on_step,
         earlier=earlier,
+        path=path,
     )
 
 
@@ -163,6 +168,8 @@ def learn_motion(
     extra: Extra | None = None,
 ) -> Learner:
     """Tokens (if the recipe has steps for them), then the motion adapter under appearance guidance, from clips (F, 3, H, W).
+
+    If the recipe asks for it, the base finds where the clips' things are led, too (path_finding.py).
 
     Where text tells frames their moment, the adapter beside the clock is learned with the tokens: together they say where things are when.
 

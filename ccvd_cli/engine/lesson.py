@@ -80,8 +80,9 @@ class Lesson:
     """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept.
 
     masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `watched`: the layers whose attention follows them.
-    start (D,): where tokens start instead of at a word. resting: adapters that act while tokens are learned. empty (1, L, T, D): the text of
-    nothing; plain, if there are masks: of the class noun alone. curve: the losses so far.
+    path (F, 4): of a motion that leads somewhere, where (path_finding.py). start (D,): where tokens start instead of at a word.
+    resting: adapters that act while tokens are learned. empty (1, L, T, D): the text of nothing; plain, if there are masks: of the class noun
+    alone. curve: the losses so far.
     """
 
     base: Base
@@ -98,6 +99,7 @@ class Lesson:
     earlier: Earlier | None = None
     masks: Tensor | None = None
     watched: Sequence[str] = ()
+    path: Tensor | None = None
     start: Tensor | None = None
     extra: Extra | None = None
     resting: Mapping[Site, Bottleneck] = field(default_factory=dict)
@@ -308,6 +310,5 @@ class Lesson:
         copies = {
             site.name: deepcopy(adapter).eval().requires_grad_(False) for site, adapter in adapters.items()
         }
-        return Learner(
-            self.name, self.kind, self.class_noun, tokens, copies, states, self.guides, list(self.curve)
-        )
+        about = self.name, self.kind, self.class_noun
+        return Learner(*about, tokens, copies, states, self.guides, self.path, list(self.curve))

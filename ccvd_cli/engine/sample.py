@@ -97,6 +97,12 @@ def seeded_noise(shape: Sequence[int], seed: int, device: torch.device) -> Tenso
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(device)
 
 
+def initial(base: Base, shape: Sequence[int], settings: SampleSettings) -> Tensor:
+    """The noise of a seed, as large as the scheduler wants it."""
+    scale = base.scheduler(settings.scheduler, settings.steps).init_noise_sigma
+    return seeded_noise(shape, settings.seed, base.device) * scale
+
+
 @torch.no_grad()
 def sample(
     base: Base,
@@ -109,10 +115,7 @@ def sample(
 ) -> Tensor:
     """Latents (B, C, F, h, w) from noise, or from `start`. Timesteps are known beforehand: nothing in the loop waits for the device."""
     scheduler = base.scheduler(settings.scheduler, settings.steps)
-    if start is None:
-        noise = seeded_noise(shape, settings.seed, base.device)
-        start = Start(noise * scheduler.init_noise_sigma, 0)
-    latents, first = start
+    latents, first = start or Start(initial(base, shape, settings), 0)
     if first and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     on_device = scheduler.timesteps.to(base.device)

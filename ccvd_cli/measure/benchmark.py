@@ -39,7 +39,9 @@ SHARED = (
     *("prompts", "batches", "every", "encoders", "exact", "scoring"),
 )
 OWN = ("method", "revision")  # by all seeds of a method
-UNUSED = ("style_guidance",)  # of sampling: 0 for all methods, and not in the run.json of older runs
+# Off for all methods, and not in the run.json of older runs: of sampling, and of recipes.
+UNUSED = "style_guidance", "path_strength"
+UNUSED_TO_LEARN = ("find_path",)
 Progress = Callable[[str, int, int, "float | None"], None]
 
 
@@ -311,8 +313,8 @@ class Run:
             "dtype": str(self.base.dtype),
             "tasks": [self._task(t) for t in self.plan.stream.tasks],
             "effort": self.plan.effort,
-            "recipes": {k: r.model_dump(mode="json", exclude={"seed"}) for k, r in self.recipes.items()},
-            "own_recipes": {k: self.method.recipe(k).model_dump(mode="json") for k in self.recipes},
+            "recipes": {k: _dumped(r, "seed") for k, r in self.recipes.items()},
+            "own_recipes": {k: _dumped(self.method.recipe(k)) for k in self.recipes},
             "lessons": LESSONS,
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed", *UNUSED}),
             "prompts": self.plan.prompts,
@@ -361,3 +363,8 @@ def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) ->
         if ours != theirs:
             differ = "differ" if key.endswith("s") else "differs"
             raise UsageError(f"'{run}' was run in another way: its {key} {differ}.", "Take another --out.")
+
+
+def _dumped(recipe: Recipe, *besides: str) -> dict[str, Any]:
+    """As run.json has it."""
+    return recipe.model_dump(mode="json", exclude={*UNUSED_TO_LEARN, *besides})

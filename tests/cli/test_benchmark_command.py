@@ -107,6 +107,10 @@ def test_a_methods_own_settings_can_be_changed(ccvd: Ccvd, captioned: Path, cwd:
             ["--style-guidance", "2"],
             "--style-guidance 2.0: who acts, and how much, is what methods differ in",
         ),
+        (
+            ["--path-strength", "1"],
+            "--path-strength 1.0: who acts, and how much, is what methods differ in",
+        ),
         (["--table"], "no results"),
         (["--set", "ewc.weight=1"], "'ewc' is not among --methods"),
         (["--methods", "ewc", "--set", "ewc.luck=1"], "It has weight, samples"),

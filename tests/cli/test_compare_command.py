@@ -68,6 +68,7 @@ def test_what_changes_nothing_of_windows_is_refused(ccvd: Ccvd, taught: Path) ->
         (("--with", "default,off"), "no concepts that share a weight"),
         (("--with", "default,dynamic"), "no subject or style"),
         (("--with", "default,no-style-guidance"), "no style that is guided apart"),
+        (("--with", "default,no-paths"), "no motion that leads along a path"),
         (("--with", "default,mean", "--aggregation", "mean"), "default,mean: both are the same clip"),
         (("--with", "default,mean", "--out", "c.png"), "c.png"),
         (("--with", "default,mean", "--out", "c.xyz"), ".xyz"),

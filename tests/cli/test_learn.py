@@ -19,7 +19,7 @@ from ccvd_cli.commands import learn as learn_command
 from ccvd_cli.commands.learn_options import MotionRecipeOptions, PictureRecipeOptions, SubjectRecipeOptions
 from ccvd_cli.commands.learning import Learning
 from ccvd_cli.commands.overrides import option_of
-from ccvd_cli.engine import bases, learn, prior
+from ccvd_cli.engine import bases, learn, path_finding, prior
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.errors import CcvdError
 from ccvd_cli.settings import RECIPES
@@ -57,6 +57,33 @@ def test_a_motion_is_learned_from_clips(ccvd: Ccvd, tiny: Path, clips: Path, cwd
     )
     assert report["previews"] == ["shown/wave.gif"] and (cwd / "shown" / "wave.gif").is_file()
     assert report["recipe"]["frames"] == 4
+
+
+def test_a_motion_leads_along_the_path_of_its_clips(
+    ccvd: Ccvd, tiny: Path, clips: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path_finding, "STAYS", 0.0)  # an untrained base sees things anywhere
+    line = ("learn-motion", "--videos", clips, "--base", tiny, *QUICK, "--frames", 4, "--no-preview")
+    learned = ccvd(*line)
+    assert learned.code == 0 and "path 5/5" in learned.err, learned.err
+    path = json.loads(ccvd("show", "V1", "--json").out)["path"]
+    assert len(path) == 4 and all(len(box) == 4 and 0 <= min(box) <= max(box) <= 1 for box in path)
+    assert "along 4 boxes" in ccvd("show", "V1").out
+    small = ("--steps", 2, "--frames", 3, "--height", 32, "--width", 32, "--seed", 1)
+    led = ccvd("generate", "a dog performing <V1>", *small, "--out", "led.gif")
+    assert led.code == 0 and "V1 leads along the path of its clips" in led.err, led.err
+    again = ccvd("generate", "--from", "led.gif.json", "--out", "again.gif")
+    assert again.code == 0 and (cwd / "again.gif").read_bytes() == (cwd / "led.gif").read_bytes()
+    free = ccvd("generate", "--from", "led.gif.json", "--path-strength", 0, "--out", "free.gif")
+    assert free.code == 0 and "leads" not in free.err
+    assert (cwd / "free.gif").read_bytes() != (cwd / "led.gif").read_bytes()
+    both = ("compare", "a dog performing <V1>", "--with", "default,no-paths", "--steps", 2, "--frames", 3)
+    assert ccvd(*both, "--out", "both.gif").code == 0
+    assert ccvd(*line, "--no-find-path", "--name", "V2").code == 0
+    assert json.loads(ccvd("show", "V2", "--json").out)["path"] is None
+    assert "leads" not in ccvd("show", "V2").out
+    again = ccvd("compare", "a dog performing <V2>", "--with", "default,no-paths")
+    assert again.code == 2 and "no motion that leads along a path" in again.err
 
 
 def test_the_next_concept_is_learned_on_the_base_of_the_last(
@@ -455,6 +482,7 @@ SAID: dict[str, object] = {
     "attention_mask_level": 2,
     "frames": 3,
     "debias_weight": 0.8,
+    "find_path": False,
 }
 
 
@@ -485,7 +513,10 @@ def test_every_option_of_a_recipe_reaches_it(
     monkeypatch.setattr(learn_command, "prepare", stop)
     folder = ("--videos", clips) if command == "learn-motion" else ("--images", photos)
     names = [field.name for field in fields(options)]
-    said = [word for name in names for word in (option_of(name), SAID[name])]
+    said: list[object] = []
+    for name in names:
+        no = SAID[name] is False
+        said += [option_of(name).replace("--", "--no-")] if no else [option_of(name), SAID[name]]
     run = ccvd(command, *folder, "--base", tiny, *said)
     assert "error: Enough." in run.err, run.err
     (learning,) = prepared

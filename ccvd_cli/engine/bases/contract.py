@@ -59,6 +59,13 @@ class Places(NamedTuple):
     ended: Tensor
 
 
+def noise_levels(batch: int, generator: torch.Generator, shift: float, within: tuple[float, float]) -> Tensor:
+    """Random shares of the way from a picture to noise, (B,): u in `within`, then shift u / (1 + (shift - 1) u)."""
+    low, high = within
+    u = low + (high - low) * torch.rand(batch, generator=generator)
+    return shift * u / (1 + (shift - 1) * u)
+
+
 class Base(ABC):
     """A frozen text-to-video model. Its weights never change; everything learned lives beside it."""
 
@@ -118,8 +125,17 @@ class Base(ABC):
         return frames
 
     @abstractmethod
-    def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
-        """Random training timesteps, (B,), as `predict` takes them: indices, or floats up to 1000 on flows; `shift` > 1 favours high noise."""
+    def timesteps(
+        self,
+        batch: int,
+        generator: torch.Generator,
+        shift: float = 1.0,
+        within: tuple[float, float] = (0.0, 1.0),
+    ) -> Tensor:
+        """Random training timesteps, (B,), as `predict` takes them: indices, or floats up to 1000 on flows; `shift` > 1 favours high noise.
+
+        `within`: shares of the way from a picture to noise, before they are shifted.
+        """
 
     @abstractmethod
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
 from ..transfer import sent
 from . import PARTS, Found
-from .contract import Base, Places, Site, TokenVectors
+from .contract import Base, Places, Site, TokenVectors, noise_levels
 from .text import noun_ids, token_ids
 
 _MORE = ("atlas", "clock", "image_encoder")  # parts that a base may have
@@ -265,9 +265,14 @@ class LatentBase(Base):
 
     # -- diffusion ----------------------------------------------------------------------------------------------------------
 
-    def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
-        u = torch.rand(batch, generator=generator)
-        u = shift * u / (1 + (shift - 1) * u)
+    def timesteps(
+        self,
+        batch: int,
+        generator: torch.Generator,
+        shift: float = 1.0,
+        within: tuple[float, float] = (0.0, 1.0),
+    ) -> Tensor:
+        u = noise_levels(batch, generator, shift, within)
         steps = int(self._training.config.num_train_timesteps)
         return sent((u * steps).long().clamp(max=steps - 1), self.device)
 

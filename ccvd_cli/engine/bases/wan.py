@@ -28,7 +28,7 @@ from ..attention import LayerTextAttention
 from ..hub import fingerprint
 from ..transfer import sent
 from . import PARTS, Found
-from .contract import Base, Places, Site, TokenVectors
+from .contract import Base, Places, Site, TokenVectors, noise_levels
 from .text import noun_ids, token_ids
 
 LONGEST = 512  # tokens of a prompt; behind its end the text states are zero, and are read all the same
@@ -196,9 +196,14 @@ class WanBase(Base):
 
     # -- flow ---------------------------------------------------------------------------------------------------------------
 
-    def timesteps(self, batch: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
-        u = torch.rand(batch, generator=generator)
-        return sent(TIMES * shift * u / (1 + (shift - 1) * u), self.device)
+    def timesteps(
+        self,
+        batch: int,
+        generator: torch.Generator,
+        shift: float = 1.0,
+        within: tuple[float, float] = (0.0, 1.0),
+    ) -> Tensor:
+        return sent(TIMES * noise_levels(batch, generator, shift, within), self.device)
 
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         s = (timesteps.to(latents) / TIMES).view(-1, 1, 1, 1, 1)

@@ -198,6 +198,7 @@ def learner_tensors(learner: Learner) -> dict[str, Tensor]:
         "tokens": learner.tokens,
         "text": learner.text_prototypes,
         "image": learner.image_prototypes,
+        **({} if learner.path is None else {"path": learner.path}),
         **{f"adapters/{key}": value for key, value in adapters.items()},
     }
 
@@ -212,6 +213,7 @@ def learner_of(task: Task, tensors: Mapping[str, Tensor], base: Base) -> Learner
         bottlenecks(tensors, "adapters", base),
         tensors["text"],
         tensors["image"],
+        tensors.get("path"),
     ).to(base.device)
 
 
