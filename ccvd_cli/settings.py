@@ -158,6 +158,7 @@ class SampleSettings(Settings):
     path_strength: float = Field(
         default=0.0,
         ge=0,
+        le=10,
         description="how far along its path a motion leads who performs it, 1 being as far as in its clips; 0: nobody is led",
     )
     regions: tuple[Region, ...] = ()

@@ -61,8 +61,9 @@ class Collection:
             known |= {c.name: c for c in self.registry.find(x.name for x in learners)}
         kind = self.material(name)[0]
         recipe = self.recipes[kind].model_dump(mode="json")
-        # Registries from before there was `how` have it among the data.
-        if (known[name].recipe, known[name].how, known[name].data) != (recipe, self._how(kind), []):
+        # Registries from before there was `how` have it among the data; and not all that recipes have now.
+        learned = Recipe(**known[name].recipe).model_dump(mode="json")
+        if (learned, known[name].how, known[name].data) != (recipe, self._how(kind), []):
             raise SystemExit(f"{name} was learned in another way: take another --home")
         return Learner.load(known[name], self.base)
 

@@ -58,8 +58,8 @@ def methods_of(plan: Plan) -> set[str]:
 
 def check_methods_decide(settings: SampleSettings, default: SampleSettings) -> None:
     """Raises UsageError for an option that methods answer each in its own way."""
-    who = "aggregation", "relevance_threshold", "top_k", "subject_schedule"
-    for field in (*who, "style_guidance", "path_strength"):
+    who = "aggregation", "relevance_threshold", "top_k", "subject_schedule", "style_guidance", "path_strength"
+    for field in who:
         value = getattr(settings, field)
         if value != getattr(default, field):
             raise UsageError(

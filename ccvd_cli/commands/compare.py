@@ -21,10 +21,10 @@ from ..prompts import plainly
 from ..row import fills_windows
 from ..session import Session
 from . import comparing_runs, placing
+from .leading import leading
 from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
 from .request import Request, a_seed, begin, explain, load, open_base_of, sample_settings
-from .stored_path import path_of
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -188,7 +188,12 @@ def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> Non
                 f"--with {way}: '{request.prompt}' has no {lacks}, so nothing would differ.",
                 "Leave it out" + (", or give --region." if lacks == "regions" else "."),
             )
-        if way == "no-noise-guidance" and fills_windows(settings, find_base(request.source).own_size):
+        led = leading(request.prompt, request.concepts, settings)
+        if (
+            way == "no-noise-guidance"
+            and not led
+            and fills_windows(settings, find_base(request.source).own_size)
+        ):
             raise UsageError(
                 f"--with {way}: each region of '{request.prompt}' fills a window, so nothing would differ.",
                 "Leave it out, or keep them in one frame: --no-windows.",
@@ -207,12 +212,15 @@ def _lacking(request: Request) -> dict[str, str]:
     pictured = kinds["subject"] + kinds["style"]
     styles = [concept.name for concept in request.concepts if concept.kind == "style"]
     apart = content([request.prompt], styles, request.settings) is not None
-    lacking = {} if request.settings.regions else dict.fromkeys(_OF_REGIONS, "regions")
+    led = leading(request.prompt, request.concepts, request.settings)
+    lacking = {}
+    if not request.settings.regions:
+        lacking = dict.fromkeys(_OF_REGIONS[:1] if led else _OF_REGIONS, "regions")
     if not request.concepts:
         lacking["base"] = "concepts"
     if not apart:
         lacking["no-style-guidance"] = "style that is guided apart"
-    if not (request.settings.path_strength and any(path_of(concept) for concept in request.concepts)):
+    if not led:
         lacking["no-paths"] = "motion that leads along a path"
     if not pictured:
         lacking["dynamic"] = "subject or style"

@@ -18,6 +18,7 @@ from ..progress import progress
 from ..row import without_row
 from ..session import Session
 from . import placing
+from .leading import leading
 from .opening import find_base
 from .options import BaseOptions, ClipOptions, PictureOptions, RegionOptions, SampleOptions
 from .request import (
@@ -215,10 +216,7 @@ def _paths(prompt: str, settings: SampleSettings, clips: ClipOptions) -> list[Pa
 
 
 def _tell_who_leads(session: Session, request: Clips, opened: Opened) -> None:
-    from ..engine.content import Asked
-    from ..engine.path_following import leading
-
-    for name in leading(opened.base, Asked([request.prompt], opened.learners, request.settings)):
+    for name in dict.fromkeys(leading(request.prompt, opened.concepts, request.settings)):
         session.say(
             f"{name} leads along the path of its clips (--path-strength 0: its words alone say where)."
         )

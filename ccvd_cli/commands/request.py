@@ -192,9 +192,14 @@ def _uninvited(registry: Registry, base: Base, request: Request) -> list[Concept
 
 def _shares(base: Base, request: Request, learners: Sequence[Learner]) -> list[SidecarShare]:
     from ..engine.compose import taking_part
+    from ..engine.content import Asked
+    from ..engine.path_following import led
     from ..sidecar import SidecarShare
 
-    rows = taking_part(base, request.prompt, learners, request.settings)
+    asked = led(base, Asked([request.prompt], learners, request.settings))
+    rows = taking_part(base, request.prompt, asked.learners, asked.settings)
+    if not request.settings.regions:  # a prompt that is led is heard as a region
+        rows = list(dict(rows).items())
     return [
         SidecarShare(prompt=row, concept=s.name, weight=round(s.mean, 4), why=s.why)
         for row, shares in rows

@@ -20,7 +20,7 @@ from .bases.contract import Base, Site
 from .concept import Learner
 from .content import Asked, asked_apart
 from .path_following import led
-from .regions import FIRST, PROMPT, Layout, RegionGuidance, Turn, Voices, boxes_of, in_latents, spoken
+from .regions import EMPTY, FIRST, PROMPT, Layout, RegionGuidance, Turn, Voices, boxes_of, in_latents, spoken
 from .sample import (
     ClassifierFree,
     Guidance,
@@ -168,10 +168,12 @@ def _heard(base: Base, asked: Asked, views: Sequence[Window], frames: int) -> _H
     adapters = [fold(base, learners, shares) for _, shares in rows[PROMPT:]]
     bare = [fold(base, asked.unprompted, shares) for _, shares in rows[PROMPT:]] if asked.aside else None
     boxes = in_latents(boxes_of(settings.regions, settings.frames), frames)
-    windows = [
-        _window_voices(base, window, inside, text, concepts, (adapters, bare), settings)
-        for window, inside in zip(views, through(views, boxes), strict=True)
-    ]
+    windows = []
+    for j, (window, inside) in enumerate(zip(views, through(views, boxes), strict=True)):
+        inside[[k for k in asked.housed if k != j]] = 0.0
+        beside = FIRST + j if j in asked.housed else PROMPT
+        heard = _window_voices(base, window, inside, text, concepts, (adapters, bare), settings, beside)
+        windows.append(heard)
     return _Heard(windows, adapters)
 
 
@@ -183,8 +185,12 @@ def _window_voices(
     concepts: Tensor,
     acting: tuple[list[dict[Site, Wide]], list[dict[Site, Wide]] | None],
     settings: SampleSettings,
+    beside: int = PROMPT,
 ) -> tuple[Voices, Tensor]:
-    """What a window hears of the regions, whose boxes (K, F, 4) are empty where it hears nothing; and the text of its rows."""
+    """What a window hears of the regions, whose boxes (K, F, 4) are empty where it hears nothing; and the text of its rows.
+
+    beside: the row that it hears beside them.
+    """
     adapters, bare = acting
     own = (boxes[..., 2:] > boxes[..., :2]).all(-1).any(-1).nonzero().flatten().tolist()  # in any frame
     placed = base.situate(text[[FIRST + k for k in own]], boxes[own])
@@ -193,15 +199,15 @@ def _window_voices(
         Layout(boxes[own], height, width, base.device),
         placed,
         concepts[own],
-        [adapters[0], *(adapters[1 + k] for k in own)],
-        bare=None if bare is None else [bare[0], *(bare[1 + k] for k in own)],
+        [adapters[beside - PROMPT], *(adapters[1 + k] for k in own)],
+        bare=None if bare is None else [bare[beside - PROMPT], *(bare[1 + k] for k in own)],
         attend=settings.region_attention,
         guided=settings.noise_guidance,
         elsewhere=text[:1] if settings.estimate_of == "box" else None,
     )
     # Where there is no region, nothing guides; where there is nothing else, the prompt's estimate is the region's own.
     voices.guided &= bool(own) and not (voices.attend and voices.alone)
-    told = text[:FIRST]
+    told = text[[EMPTY, beside]]
     if placed.ndim > told.ndim:  # frames read their own boxes, then
         told = told[:, :, None].expand(-1, -1, settings.frames, -1, -1)
     return voices, torch.cat([told, placed])[: voices.rows]

@@ -103,7 +103,7 @@ class Learner:
         return learner.to(base.device)
 
     def to(self, device: torch.device) -> Learner:
-        """Itself, moved there; what only the registry needs stays where it is."""
+        """Itself, moved there; what is needed on the CPU stays where it is."""
         self.tokens = self.tokens.to(device)
         self.image_prototypes = self.image_prototypes.to(device)
         for adapter in self.adapters.values():

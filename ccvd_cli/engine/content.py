@@ -19,13 +19,15 @@ from .concept import Learner
 class Asked(NamedTuple):
     """Prompts, who may take part in them, and how they are sampled; `aside`: whose adapters leave the empty prompt's answer alone.
 
-    Of a style, most is what its adapters change in any picture: only against an answer without them is it seen.
+    Of a style, most is what its adapters change in any picture: only against an answer without them is it seen. housed: regions that are led,
+    each within the window of its number, which is all its own (path_following.py).
     """
 
     prompts: Sequence[str]
     learners: Sequence[Learner]
     settings: SampleSettings
     aside: frozenset[str] = frozenset()
+    housed: frozenset[int] = frozenset()
 
     @property
     def unprompted(self) -> list[Learner]:
@@ -45,7 +47,9 @@ def asked_apart(asked: Asked) -> list[Asked]:
     if found is None:
         return [asked]
     without = [x for x in learners if x not in styles]
-    return [Asked(found[0], without, found[1]), _in_styles(asked, styles)]
+    said, told = found
+    shown = asked._replace(prompts=said, learners=without, settings=told)
+    return [shown, _in_styles(asked, styles)]
 
 
 def _in_styles(asked: Asked, styles: Sequence[Learner]) -> Asked:
@@ -60,4 +64,5 @@ def _in_styles(asked: Asked, styles: Sequence[Learner]) -> Asked:
         [x for x in asked.learners if x.name not in nouns],
         in_regions(asked.settings, regions),
         frozenset(x.name for x in styles),
+        asked.housed,
     )

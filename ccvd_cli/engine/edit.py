@@ -84,7 +84,8 @@ def edit(
     given, _, height, width = frames.shape
     count = base.frames_for(given)
     base.latent_shape(count, height, width)
-    settings = settings.model_copy(update={"frames": count, "height": height, "width": width})
+    sized = {"frames": count, "height": height, "width": width}
+    settings = settings.model_copy(update={**sized, "path_strength": 0.0})  # things go where they went
     frames = torch.cat([frames, frames[-1:].expand(count - given, -1, -1, -1)])  # it stands still at the end
     latents = base.encode_video(frames[None])
     if how.method == "ddim":

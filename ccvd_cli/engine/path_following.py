@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..prompts import named
+from ..leading import leaders
 from ..regions import Box, Keyframe, Region
+from ..row import fills_windows
+from ..settings import SampleSettings
 from .bases.contract import Base
 from .concept import Learner
 from .content import Asked
@@ -23,45 +25,33 @@ LEAST = 0.02  # of a frame's side: no box is smaller
 
 
 def led(base: Base, asked: Asked) -> Asked:
-    """What is asked for of one prompt, with boxes that follow paths; the same where nobody follows any.
+    """What is asked for of one prompt, with boxes that follow paths (`leading.leaders`); the same where nobody is led.
 
-    Without regions, the prompt is led if it names one motion with a path and no more than one subject. Of regions, those that stand still and
-    name one such motion themselves; or the only one, if the prompt does. A path then leads within the region's box.
+    Without regions the whole prompt is one. In regions a path leads within their boxes. Where these are windows of their own, the rest of a
+    window is its region's, too.
     """
     (prompt,), settings = asked.prompts, asked.settings
-    paths = {x.name: x.path for x in asked.learners if x.path is not None}
-    if not settings.path_strength or settings.frames == 1 or not paths:
+    paths = {x.name: x.path for x in asked.learners if x.kind == "motion" and x.path is not None}
+    leading = leaders(prompt, {x.name: x.kind for x in asked.learners}, paths, settings)
+    if not any(leading):
         return asked
-    followed = set[str]()
-
-    def along(region: Region, said: str) -> Region:
-        names = [name for name in named(said) if name in paths]
-        if len(names) != 1 or len(region.keyframes) > 1:
-            return region
-        followed.update(names)
-        path = further(at_frames(paths[names[0]], settings.frames), settings.path_strength)
-        boxes = within(path, region.keyframes[0].box)
-        keyframes = tuple(Keyframe(frame=k, box=box) for k, box in enumerate(boxes))
-        return region.model_copy(update={"keyframes": keyframes})
-
-    regions = settings.regions
-    if not regions:
-        subjects = {x.name for x in asked.learners if x.kind == "subject"}
-        if len(subjects.intersection(named(prompt))) < 2:
-            regions = (along(Region(prompt=prompt, keyframes=(Keyframe(frame=0, box=WHOLE),)), prompt),)
-    else:
-        alone = len(regions) == 1
-        regions = tuple(along(r, f"{r.prompt} {prompt}" if alone else r.prompt) for r in regions)
-    if not followed:
-        return asked
-    learners = [silent(base, x) if x.name in followed else x for x in asked.learners]
-    return asked._replace(learners=learners, settings=settings.model_copy(update={"regions": regions}))
+    whole = Region(prompt=prompt, keyframes=(Keyframe(frame=0, box=WHOLE),))
+    each = list(zip(settings.regions or (whole,), leading, strict=True))
+    regions = tuple(_along(region, paths[name], settings) if name else region for region, name in each)
+    speaking = {name for region, leader in each if not leader for name in region.names}
+    learners = [silent(base, x) if x.name in {*leading} - speaking else x for x in asked.learners]
+    housed = fills_windows(settings, base.own_size)
+    return asked._replace(
+        learners=learners,
+        settings=settings.model_copy(update={"regions": regions}),
+        housed=frozenset(k for k, name in enumerate(leading) if name and housed),
+    )
 
 
-def leading(base: Base, asked: Asked) -> list[str]:
-    """The motions that lead somebody."""
-    now = led(base, asked).learners
-    return [x.name for x, after in zip(asked.learners, now, strict=True) if after is not x]
+def _along(region: Region, path: Tensor, settings: SampleSettings) -> Region:
+    boxes = within(further(at_frames(path, settings.frames), settings.path_strength), region.keyframes[0].box)
+    keyframes = tuple(Keyframe(frame=k, box=box) for k, box in enumerate(boxes))
+    return region.model_copy(update={"keyframes": keyframes})
 
 
 def silent(base: Base, learner: Learner) -> Learner:

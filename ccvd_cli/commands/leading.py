@@ -1,11 +1,23 @@
-"""The path of a registered motion, read without torch."""
+"""Which motions lead, and along which paths: read from the registry without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ..leading import leaders
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
+
+    from ..settings import SampleSettings
+
+
+def leading(prompt: str, concepts: Sequence[ConceptView], settings: SampleSettings) -> list[str]:
+    """The motions that lead somebody in a clip, one for each whom they lead."""
+    paths = [concept.name for concept in concepts if path_of(concept)]
+    found = leaders(prompt, {concept.name: concept.kind for concept in concepts}, paths, settings)
+    return [name for name in found if name]
 
 
 def path_of(concept: ConceptView) -> list[list[float]] | None:
@@ -22,5 +34,5 @@ def path_of(concept: ConceptView) -> list[list[float]] | None:
             if "path" not in file.keys():  # noqa: SIM118  (it is no dictionary)
                 return None
             return [[round(float(v), 3) for v in box] for box in file.get_tensor("path")]
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, TypeError, ValueError):
         return None
