@@ -159,7 +159,7 @@ class SampleSettings(Settings):
         default=0.0,
         ge=0,
         le=10,
-        description="how far along its path a motion leads who performs it, 1 being as far as in its clips; 0: nobody is led",
+        description="how many times as far from the middle of its path as in its clips a motion leads who performs it; 0: nobody is led",
     )
     regions: tuple[Region, ...] = ()
     region_attention: bool = Field(default=True, description="pixels of a region attend to its own prompt")

@@ -6,13 +6,15 @@ as the nearest of the ten; another one, where the clip is. How pairs move is not
 
     python examples/compose.py two --home runs/test            two subjects side by side
     python examples/compose.py three --home runs/test          three
-    python examples/compose.py three-kinds --home runs/test    a subject performing a motion in a style
+    python examples/compose.py two-kinds --home runs/test      a subject performing a motion
+    python examples/compose.py three-kinds --home runs/test    the same in a style
     python examples/compose.py merged --home runs/test         each of the ten while the others act too
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -38,6 +40,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "default": {},
+    "nobody led": {"path_strength": 0.0},
     "together": {"style_guidance": 0.0},
     "together, each in full": {"style_guidance": 0.0, "aggregation": "off"},
     # As where others may join, though nobody does; then styles are not guided apart.
@@ -82,15 +85,15 @@ def groups(subjects: list[heldout.HeldoutSubject], size: int) -> list[list[heldo
     return [ring[i : i + size] for i in range(0, len(subjects), size)]
 
 
-def three_kinds(bench: Bench) -> None:
-    """A subject performing a motion in a style: who, what and how are each recognised?"""
+def kinds(bench: Bench, *, styled: bool) -> None:
+    """A subject performing a motion, in a style: who, what and how are each recognised?"""
     motions, styles = bench.collection.motions, bench.collection.styles
     for g, who in enumerate(bench.collection.subjects[: bench.args.concepts]):
-        motion, style = motions[g % len(motions)], styles[g % len(styles)]
-        learners = [bench.collection[name] for name in (who.name, motion, style)]
-        prompt = f"a <{who.name}> {who.noun} performing <{motion}> in <{style}> style"
+        motion, style = motions[g % len(motions)], styles[g % len(styles)] if styled else None
+        learners = [bench.collection[name] for name in (who.name, motion, style) if name]
+        prompt = f"a <{who.name}> {who.noun} performing <{motion}>" + f" in <{style}> style" * styled
         for seed in range(bench.args.seeds):
-            for label, how in bench.compared(KINDS):
+            for label, how in bench.compared(KINDS if styled else dict(islice(KINDS.items(), 2))):
                 clip = generate(bench.collection.base, prompt, learners, bench.sampling(seed, **how))
                 ((strict, near),) = bench.judges.who(clip)
                 (seen,) = bench.judges.attributes.read(clip[None])
@@ -98,12 +101,12 @@ def three_kinds(bench: Bench) -> None:
                     "subject": strict == who.name,
                     "subject, nearest of ten": near == who.name,
                     "motion": seen["motion"] == motion,
-                    "style": seen["style"] == style,
+                    "style": seen["style"] == (style or "none"),
                 }
                 for key, value in right.items():
                     bench.tally.add(f"{label}: {key}", value)
                 del right["subject"]
-                bench.tally.add(f"{label}: all three (subject: nearest)", all(right.values()))
+                bench.tally.add(f"{label}: all of it (subject: nearest)", all(right.values()))
                 print(
                     f"{prompt} [{label}, seed {seed}]: {strict}, {seen['motion']}, {seen['style']}",
                     flush=True,
@@ -142,7 +145,8 @@ def merged(bench: Bench) -> None:
 MEASUREMENTS: dict[str, Measurement] = {
     "two": partial(together, size=2),
     "three": partial(together, size=3),
-    "three-kinds": three_kinds,
+    "two-kinds": partial(kinds, styled=False),
+    "three-kinds": partial(kinds, styled=True),
     "merged": merged,
 }
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from tiny_models import build_mini, with_captions
 
+from ccvd_cli.commands.benchmark import recipes
 from ccvd_cli.measure import exact
+from ccvd_cli.measure.benchmark import dumped
 from ccvd_cli.measure.evaluate import FORMAT as SCORING
 from ccvd_cli.measure.methods import LESSONS, METHODS, method_in
 from ccvd_cli.measure.results import read, standings
@@ -41,7 +43,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("heldout", "motions", "zigzagging", "by whom was asked"),
         ("heldout", "styles", "sepia", "moves as asked"),
         ("compose", "three", "dog-10", "no regions: each in its box"),
-        ("compose", "three-kinds", "dog-10", "default: all three (subject: nearest)"),
+        ("compose", "two-kinds", "dog-10", "nobody led: all of it (subject: nearest)"),
+        ("compose", "three-kinds", "dog-10", "default: all of it (subject: nearest)"),
         ("compose", "merged", "dog-10", "mean: nearest of ten"),
     ],
 )
@@ -194,6 +197,9 @@ def test_results_in_the_tree_are_of_methods_as_they_are_now() -> None:
         about, name = json.loads(path.read_text()), method_in(path.parents[1].name)
         assert name and (about.get("revision") or 1) == METHODS[name].revision, path
         assert (about["lessons"], about["scoring"]) == (LESSONS, SCORING), path
+        assert about["recipes"] == {
+            kind: dumped(recipe, "seed") for kind, recipe in recipes("mini").items()
+        }, path
 
 
 KINDS, FIT = ("two", "three", "subject+motion", "subject+style"), ("clip_t", "clip_i")

@@ -198,10 +198,10 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
     opened.latent_shape(settings.frames, settings.height, settings.width)
     with progress(quiet=session.quiet) as report:
         examiner = _examiner(session, opened, options, stream, report)
-        _go(session, plan, opened, examiner, shard, settings, _recipes(found.family), report)
+        _go(session, plan, opened, examiner, shard, settings, recipes(found.family), report)
 
 
-def _recipes(family: Family) -> dict[Kind, Recipe]:
+def recipes(family: Family) -> dict[Kind, Recipe]:
     """The usual ones; but nobody is led along a path, so none is looked for."""
     from ..settings import RECIPES
 

@@ -21,10 +21,10 @@ from ..prompts import plainly
 from ..row import fills_windows
 from ..session import Session
 from . import comparing_runs, placing
-from .leading import leading
 from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
 from .request import Request, a_seed, begin, explain, load, open_base_of, sample_settings
+from .stored_paths import leading
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 WAYS: dict[str, Mapping[str, Any]] = {
     "default": {},
     "base": {},
-    "no-regions": {"regions": ()},
+    "no-regions": {"regions": (), "path_strength": 0.0},
     "no-region-attention": {"region_attention": False},
     "no-noise-guidance": {"noise_guidance": False},
     "no-style-guidance": {"style_guidance": 0.0},
@@ -181,6 +181,7 @@ def _show(clips: dict[str, Tensor], path: Path, sheet: Path, settings: SampleSet
 def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> None:
     """Raises UsageError for a way that changes nothing of this prompt, or nothing that another does not."""
     settings, lacking = request.settings, _lacking(request)
+    led = leading(request.prompt, request.concepts, settings)
     seen: dict[str, Request] = {}
     for way in ways:
         if lacks := lacking.get(way):
@@ -188,7 +189,6 @@ def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> Non
                 f"--with {way}: '{request.prompt}' has no {lacks}, so nothing would differ.",
                 "Leave it out" + (", or give --region." if lacks == "regions" else "."),
             )
-        led = leading(request.prompt, request.concepts, settings)
         if (
             way == "no-noise-guidance"
             and not led
@@ -215,7 +215,7 @@ def _lacking(request: Request) -> dict[str, str]:
     led = leading(request.prompt, request.concepts, request.settings)
     lacking = {}
     if not request.settings.regions:
-        lacking = dict.fromkeys(_OF_REGIONS[:1] if led else _OF_REGIONS, "regions")
+        lacking = dict.fromkeys(["no-regions"] if led else _OF_REGIONS, "regions")
     if not request.concepts:
         lacking["base"] = "concepts"
     if not apart:

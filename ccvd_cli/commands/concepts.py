@@ -17,8 +17,8 @@ from ..outputs import as_written
 from ..paths import expanded
 from ..session import Session
 from .history import histories, tell
-from .leading import path_of
 from .options import JsonOption
+from .stored_paths import path_of
 from .wiring import command
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from ..progress import progress
 from ..row import without_row
 from ..session import Session
 from . import placing
-from .leading import leading
 from .opening import find_base
 from .options import BaseOptions, ClipOptions, PictureOptions, RegionOptions, SampleOptions
 from .request import (
@@ -31,6 +30,7 @@ from .request import (
     record,
     sample_settings,
 )
+from .stored_paths import leading
 from .wiring import command
 
 if TYPE_CHECKING:

@@ -158,7 +158,8 @@ class MotionRecipeOptions(RecipeOptions):
     find_path: Annotated[
         bool | None,
         _recipe(
-            "--find-path/--no-find-path", "The base finds where things of the clips are, frame by frame."
+            "--find-path/--no-find-path",
+            "The base finds the path that things take in the clips, to lead along it.",
         ),
     ] = None
     debias_weight: Annotated[

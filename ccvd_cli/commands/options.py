@@ -191,7 +191,7 @@ class SampleOptions(PictureOptions):
         float | None,
         _sampling(
             "--path-strength",
-            "How far a motion leads along the path of its clips; 0: its words alone say where.",
+            "A motion leads along the path of its clips, so many times as far; 0: its words alone say where.",
         ),
     ] = None
 

@@ -51,8 +51,6 @@ def generate_batch(
 ) -> Tensor:
     """Clips (B, F, 3, H, W) in [0, 1] on the CPU: one per prompt, all with the same learners; sample i starts from its own noise.
 
-    From nothing, motions lead along their paths, if settings say so; a clip that is made from another has paths already.
-
     Raises:
         UsageError: a size that the base cannot make.
         CcvdError: what comes out is not a number.
@@ -61,9 +59,7 @@ def generate_batch(
     if settings.regions and len(prompts) > 1:
         raise ValueError(f"regions belong to one prompt, not to {list(prompts)}")
     asked = Asked(prompts, learners, settings)
-    each = [asked._replace(prompts=[prompt]) for prompt in prompts]
-    if start is None:
-        each = [led(base, one) for one in each]
+    each = [led(base, asked._replace(prompts=[prompt])) for prompt in prompts]
     if not any(one.settings.regions for one in each):
         return _without_regions(base, asked, on_step, start)
     noise = start or Start(initial(base, (len(prompts), *_shape(base, settings)), settings), 0)
@@ -185,7 +181,7 @@ def _window_voices(
     concepts: Tensor,
     acting: tuple[list[dict[Site, Wide]], list[dict[Site, Wide]] | None],
     settings: SampleSettings,
-    beside: int = PROMPT,
+    beside: int,
 ) -> tuple[Voices, Tensor]:
     """What a window hears of the regions, whose boxes (K, F, 4) are empty where it hears nothing; and the text of its rows.
 

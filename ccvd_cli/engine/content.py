@@ -59,10 +59,9 @@ def _in_styles(asked: Asked, styles: Sequence[Learner]) -> Asked:
     for region in asked.settings.regions:
         lacking = [f"in <{x.name}> style" for x in styles if x.name not in region.names]
         regions.append(" ".join([plainly(region.prompt, nouns), *lacking]))
-    return Asked(
-        [plainly(prompt, nouns) for prompt in asked.prompts],
-        [x for x in asked.learners if x.name not in nouns],
-        in_regions(asked.settings, regions),
-        frozenset(x.name for x in styles),
-        asked.housed,
+    return asked._replace(
+        prompts=[plainly(prompt, nouns) for prompt in asked.prompts],
+        learners=[x for x in asked.learners if x.name not in nouns],
+        settings=in_regions(asked.settings, regions),
+        aside=frozenset(x.name for x in styles),
     )

@@ -8,22 +8,19 @@ grows a little all around: a hat or a collar belongs to somebody's dog, and not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .bases.contract import Base
+from .sample import OnStep, ignore
 
 NOISES = 12  # of each photo; DiffEdit has 10
 MARGIN = 1  # cells of the latents
 AT_ONCE = 16  # pictures
 _THRESHOLDS = 40
-OnNoise = Callable[[int, int], None]
-
-
-def ignore(*_: int) -> None: ...
 
 
 @torch.no_grad()
@@ -32,7 +29,7 @@ def contrasts(
     pictures: Sequence[Tensor],
     noun: str,
     seed: int = 0,
-    on_noise: OnNoise = ignore,
+    on_noise: OnStep = ignore,
     *,
     noises: int,
     within: tuple[float, float] = (0.0, 1.0),
@@ -63,7 +60,7 @@ def contrasts(
 
 
 def seen_by(
-    base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0, on_noise: OnNoise = ignore
+    base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0, on_noise: OnStep = ignore
 ) -> list[Tensor]:
     """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty. `on_noise` hears how many are done."""
     maps = contrasts(base, photos, noun, seed, on_noise, noises=NOISES)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from .bases.contract import Base
-from .contrast import OnNoise, contrasts, ignore, threshold
+from .contrast import contrasts, threshold
+from .sample import OnStep, ignore
 
 NOISES = 5  # of each frame; clips make up for few
 WITHIN = 0.3, 0.45
@@ -20,7 +21,7 @@ STAYS = 0.05  # of the frame: what moves no further than that, root mean square,
 
 
 def found_path(
-    base: Base, clips: Tensor, noun: str, seed: int = 0, on_noise: OnNoise = ignore
+    base: Base, clips: Tensor, noun: str, seed: int = 0, on_noise: OnStep = ignore
 ) -> Tensor | None:
     """Boxes (F, 4) of clips (N, F, 3, H, W) in [-1, 1]: x and y of the middle, width, height, in fractions of the frame.
 

@@ -1,7 +1,8 @@
 """Who performs a motion is led along its path: a region of the prompt whose boxes are the path's (after TrailBlazer, arXiv 2401.00896).
 
 What a motion's adapter beside the clock has to say is mostly where things are when; and it says so in the colours and shapes of its clips. A
-base that was told boxes knows better: where a path leads, that adapter is silent. Those of the temporal layers act as ever.
+base that was told boxes knows better: where a path leads, that adapter is silent, unless the motion is said elsewhere too. Those of the temporal
+layers act as ever.
 """
 
 from __future__ import annotations

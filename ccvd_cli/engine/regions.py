@@ -108,6 +108,8 @@ class Voices:
     text: what the regions say, (K, L, T, D), or (K, L, F, T, D) where frames are told their moments. concepts: (K, T), where in it their
     concepts stand. adapters: by voice, the prompt's first. elsewhere: what a region's own estimate hears outside of its box, (1, L, T, D),
     or (1, L, F, T, D); None: the region. bare: what acts on the empty prompt's row instead of `adapters`, if that is something else.
+
+    In a window that is all a region's own, though it is led in it, that stands in the place of the prompt.
     """
 
     layout: Layout

@@ -313,8 +313,8 @@ class Run:
             "dtype": str(self.base.dtype),
             "tasks": [self._task(t) for t in self.plan.stream.tasks],
             "effort": self.plan.effort,
-            "recipes": {k: _dumped(r, "seed") for k, r in self.recipes.items()},
-            "own_recipes": {k: _dumped(self.method.recipe(k)) for k in self.recipes},
+            "recipes": {k: dumped(r, "seed") for k, r in self.recipes.items()},
+            "own_recipes": {k: dumped(self.method.recipe(k)) for k in self.recipes},
             "lessons": LESSONS,
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed", *UNUSED}),
             "prompts": self.plan.prompts,
@@ -365,6 +365,6 @@ def _refuse_other(run: Path, then: Mapping[str, Any], now: Mapping[str, Any]) ->
             raise UsageError(f"'{run}' was run in another way: its {key} {differ}.", "Take another --out.")
 
 
-def _dumped(recipe: Recipe, *besides: str) -> dict[str, Any]:
+def dumped(recipe: Recipe, *besides: str) -> dict[str, Any]:
     """As run.json has it."""
     return recipe.model_dump(mode="json", exclude={*UNUSED_TO_LEARN, *besides})

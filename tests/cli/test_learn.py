@@ -10,15 +10,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from cli_material import QUICK, Ccvd
+from safetensors.torch import save_file
 
 from ccvd_cli.commands import learn as learn_command
 from ccvd_cli.commands.learn_options import MotionRecipeOptions, PictureRecipeOptions, SubjectRecipeOptions
 from ccvd_cli.commands.learning import Learning
 from ccvd_cli.commands.overrides import option_of
+from ccvd_cli.commands.stored_paths import path_of
 from ccvd_cli.engine import bases, learn, path_finding, prior
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.errors import CcvdError
@@ -77,13 +80,33 @@ def test_a_motion_leads_along_the_path_of_its_clips(
     free = ccvd("generate", "--from", "led.gif.json", "--path-strength", 0, "--out", "free.gif")
     assert free.code == 0 and "leads" not in free.err
     assert (cwd / "free.gif").read_bytes() != (cwd / "led.gif").read_bytes()
-    both = ("compare", "a dog performing <V1>", "--with", "default,no-paths", "--steps", 2, "--frames", 3)
-    assert ccvd(*both, "--out", "both.gif").code == 0
+    few = ("compare", "a dog performing <V1>", "--steps", 2, "--frames", 3)
+    ways = "default,no-paths,no-noise-guidance"  # who is led is heard in a region
+    assert ccvd(*few, "--with", ways, "--out", "both.gif").code == 0
+    told = ccvd(*few, "--with", "default,no-regions")
+    assert told.code == 2 and "no regions" in told.err
+    told = ccvd(*few, "--with", "default,no-paths", "--frames", 1)
+    assert told.code == 2 and "no motion that leads along a path" in told.err
     assert ccvd(*line, "--no-find-path", "--name", "V2").code == 0
     assert json.loads(ccvd("show", "V2", "--json").out)["path"] is None
     assert "leads" not in ccvd("show", "V2").out
     again = ccvd("compare", "a dog performing <V2>", "--with", "default,no-paths")
     assert again.code == 2 and "no motion that leads along a path" in again.err
+
+
+@pytest.mark.parametrize(
+    "path",
+    [torch.zeros(4), torch.zeros(2, 2, 2), torch.zeros(3, 4, dtype=torch.bfloat16), None],
+)
+def test_a_path_that_is_none_is_not_shown(tmp_path: Path, path: torch.Tensor | None) -> None:
+    """Whoever imports a collection may show it before using it."""
+    kept = SimpleNamespace(kind="motion", embedding_path=tmp_path / "embedding.safetensors")
+    assert path_of(kept) is None  # type: ignore[arg-type]
+    save_file({"tokens": torch.zeros(2)} | ({} if path is None else {"path": path}), kept.embedding_path)
+    shown = path_of(kept)  # type: ignore[arg-type]
+    assert shown is None or all(len(box) == 4 for box in shown)
+    kept.embedding_path.write_bytes(b"nonsense")
+    assert path_of(kept) is None  # type: ignore[arg-type]
 
 
 def test_the_next_concept_is_learned_on_the_base_of_the_last(

@@ -169,8 +169,9 @@ class Method(ABC):
         recipe = self.recipe(task.kind)
         if earlier is None:  # then it does not matter how much nobody weighs
             recipe = recipe.model_copy(update={"orthogonal_weight": 0.0, "orthogonal_form": "mean-abs"})
-        # No path is looked for; and it was so before there were any.
-        what = f"{task.kind} {task.name} {task.noun} {recipe.model_dump_json(exclude={'find_path'})}"
+        # As it was before there were paths.
+        told = recipe.model_dump_json(exclude=None if recipe.find_path else {"find_path"})
+        what = f"{task.kind} {task.name} {task.noun} {told}"
         digest = hashlib.sha256(f"{LESSONS} {self.base.fingerprint} {self.base.dtype} {what}".encode())
         _add(digest, {f"{i:04d}": shown for i, shown in enumerate(material)}, "material")
         if earlier:

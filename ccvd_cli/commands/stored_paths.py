@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ..settings import SampleSettings
 
 
+LONGEST = 1000  # frames of a path
+
+
 def leading(prompt: str, concepts: Sequence[ConceptView], settings: SampleSettings) -> list[str]:
     """The motions that lead somebody in a clip, one for each whom they lead."""
     paths = [concept.name for concept in concepts if path_of(concept)]
@@ -33,6 +36,15 @@ def path_of(concept: ConceptView) -> list[list[float]] | None:
         with safe_open(concept.embedding_path, "np") as file:
             if "path" not in file.keys():  # noqa: SIM118  (it is no dictionary)
                 return None
+            frames, sides = file.get_slice("path").get_shape()
+            if sides != 4 or frames > LONGEST:
+                return None
             return [[round(float(v), 3) for v in box] for box in file.get_tensor("path")]
-    except (SafetensorError, OSError, TypeError, ValueError):
+    except (
+        SafetensorError,
+        OSError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # types that numpy does not know
         return None
