@@ -158,7 +158,7 @@ class MotionRecipeOptions(RecipeOptions):
     find_path: Annotated[
         bool | None,
         _recipe(
-            "--find-path/--no-find-path",
+            "--path/--no-path",
             "The base finds the path that things take in the clips, to lead along it.",
         ),
     ] = None

@@ -20,6 +20,7 @@ _SHORT = {
     "keep_weight": "--keep-outside",
     "attention_mask_weight": "--attention-mask",
     "debias_weight": "--debias",
+    "find_path": "--path",
 }
 
 

@@ -87,7 +87,7 @@ def test_a_motion_leads_along_the_path_of_its_clips(
     assert told.code == 2 and "no regions" in told.err
     told = ccvd(*few, "--with", "default,no-paths", "--frames", 1)
     assert told.code == 2 and "no motion that leads along a path" in told.err
-    assert ccvd(*line, "--no-find-path", "--name", "V2").code == 0
+    assert ccvd(*line, "--no-path", "--name", "V2").code == 0
     assert json.loads(ccvd("show", "V2", "--json").out)["path"] is None
     assert "leads" not in ccvd("show", "V2").out
     again = ccvd("compare", "a dog performing <V2>", "--with", "default,no-paths")
