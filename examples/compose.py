@@ -14,7 +14,6 @@ as the nearest of the ten; another one, where the clip is. How pairs move is not
 from __future__ import annotations
 
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
@@ -38,9 +37,9 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "regions in one frame, no region attention": {"windows": False, "region_attention": False},
     "regions in one frame, neither": {"windows": False, "region_attention": False, "noise_guidance": False},
 }
+LED: dict[str, dict[str, Any]] = {"default": {}, "nobody led": {"path_strength": 0.0}}
 KINDS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "nobody led": {"path_strength": 0.0},
+    **LED,
     "together": {"style_guidance": 0.0},
     "together, each in full": {"style_guidance": 0.0, "aggregation": "off"},
     # As where others may join, though nobody does; then styles are not guided apart.
@@ -93,7 +92,7 @@ def kinds(bench: Bench, *, styled: bool) -> None:
         learners = [bench.collection[name] for name in (who.name, motion, style) if name]
         prompt = f"a <{who.name}> {who.noun} performing <{motion}>" + f" in <{style}> style" * styled
         for seed in range(bench.args.seeds):
-            for label, how in bench.compared(KINDS if styled else dict(islice(KINDS.items(), 2))):
+            for label, how in bench.compared(KINDS if styled else LED):
                 clip = generate(bench.collection.base, prompt, learners, bench.sampling(seed, **how))
                 ((strict, near),) = bench.judges.who(clip)
                 (seen,) = bench.judges.attributes.read(clip[None])

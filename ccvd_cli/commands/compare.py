@@ -180,8 +180,9 @@ def _show(clips: dict[str, Tensor], path: Path, sheet: Path, settings: SampleSet
 
 def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> None:
     """Raises UsageError for a way that changes nothing of this prompt, or nothing that another does not."""
-    settings, lacking = request.settings, _lacking(request)
-    led = leading(request.prompt, request.concepts, settings)
+    settings = request.settings
+    led = bool(leading(request.prompt, request.concepts, settings))
+    lacking = _lacking(request, led)
     seen: dict[str, Request] = {}
     for way in ways:
         if lacks := lacking.get(way):
@@ -206,13 +207,12 @@ def _check_ways(ways: list[str], request: Request, alone: SampleSettings) -> Non
         seen[way] = asked
 
 
-def _lacking(request: Request) -> dict[str, str]:
-    """By way, what a request would have to have for it."""
+def _lacking(request: Request, led: bool) -> dict[str, str]:
+    """By way, what a request would have to have for it; `led`: whether motions lead somebody."""
     kinds = Counter(concept.kind for concept in request.concepts)
     pictured = kinds["subject"] + kinds["style"]
     styles = [concept.name for concept in request.concepts if concept.kind == "style"]
     apart = content([request.prompt], styles, request.settings) is not None
-    led = leading(request.prompt, request.concepts, request.settings)
     lacking = {}
     if not request.settings.regions:
         lacking = dict.fromkeys(["no-regions"] if led else _OF_REGIONS, "regions")

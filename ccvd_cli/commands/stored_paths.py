@@ -30,6 +30,8 @@ def path_of(concept: ConceptView) -> list[list[float]] | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    # Of types that numpy does not know, safetensors asks numpy all the same.
+    unreadable = SafetensorError, OSError, TypeError, ValueError, AttributeError
     if concept.kind != "motion":
         return None
     try:
@@ -40,11 +42,5 @@ def path_of(concept: ConceptView) -> list[list[float]] | None:
             if sides != 4 or frames > LONGEST:
                 return None
             return [[round(float(v), 3) for v in box] for box in file.get_tensor("path")]
-    except (
-        SafetensorError,
-        OSError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ):  # types that numpy does not know
+    except unreadable:
         return None

@@ -121,11 +121,10 @@ def stored_tokens(stored: Stored, base: Base) -> TokenVectors:
 
 def stored_path(stored: Stored) -> Tensor | None:
     """A registered motion's path, if it has one. Raises CcvdError if it is none."""
-    with readable(stored):
-        path = load_file(stored.embedding_path).get("path")
-    if path is None:
-        return None
-    path = path.float()
+    with readable(stored), safe_open(stored.embedding_path, "pt") as file:
+        if "path" not in file.keys():  # noqa: SIM118  (it is no dictionary)
+            return None
+        path: Tensor = file.get_tensor("path").float()
     boxes = path.ndim == 2 and path.shape[1] == 4 and len(path) > 1
     if not boxes or not bool(((path >= 0) & (path <= 1)).all() and (path[:, 2:] > 0).all()):
         raise CcvdError(

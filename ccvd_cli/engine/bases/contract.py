@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...choices import Family
+from ..transfer import sent
 
 SiteKind = Literal["spatial", "temporal", "moment"]
 
@@ -57,13 +58,6 @@ class Places(NamedTuple):
 
     named: Tensor
     ended: Tensor
-
-
-def noise_levels(batch: int, generator: torch.Generator, shift: float, within: tuple[float, float]) -> Tensor:
-    """Random shares of the way from a picture to noise, (B,): u in `within`, then shift u / (1 + (shift - 1) u)."""
-    low, high = within
-    u = low + (high - low) * torch.rand(batch, generator=generator)
-    return shift * u / (1 + (shift - 1) * u)
 
 
 class Base(ABC):
@@ -124,7 +118,6 @@ class Base(ABC):
         """The least number of frames that this base can make, so many or more."""
         return frames
 
-    @abstractmethod
     def timesteps(
         self,
         batch: int,
@@ -132,10 +125,18 @@ class Base(ABC):
         shift: float = 1.0,
         within: tuple[float, float] = (0.0, 1.0),
     ) -> Tensor:
-        """Random training timesteps, (B,), as `predict` takes them: indices, or floats up to 1000 on flows; `shift` > 1 favours high noise.
+        """Random training timesteps, (B,), as `predict` takes them.
 
-        `within`: shares of the way from a picture to noise, before they are shifted.
+        `within`: between which shares of the way from a picture to noise they are drawn, u; then, if `shift` > 1, high noise is favoured:
+        shift u / (1 + (shift - 1) u).
         """
+        low, high = within
+        u = low + (high - low) * torch.rand(batch, generator=generator)
+        return sent(self.times_of(shift * u / (1 + (shift - 1) * u)), self.device)
+
+    @abstractmethod
+    def times_of(self, levels: Tensor) -> Tensor:
+        """Shares (B,) of the way from a picture to noise, as timesteps: indices, or floats up to 1000 on flows."""
 
     @abstractmethod
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from ..attention import cross_attention_names, install_processors
 from ..hub import fingerprint
 from ..transfer import sent
 from . import PARTS, Found
-from .contract import Base, Places, Site, TokenVectors, noise_levels
+from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
 
 _MORE = ("atlas", "clock", "image_encoder")  # parts that a base may have
@@ -265,16 +265,9 @@ class LatentBase(Base):
 
     # -- diffusion ----------------------------------------------------------------------------------------------------------
 
-    def timesteps(
-        self,
-        batch: int,
-        generator: torch.Generator,
-        shift: float = 1.0,
-        within: tuple[float, float] = (0.0, 1.0),
-    ) -> Tensor:
-        u = noise_levels(batch, generator, shift, within)
+    def times_of(self, levels: Tensor) -> Tensor:
         steps = int(self._training.config.num_train_timesteps)
-        return sent((u * steps).long().clamp(max=steps - 1), self.device)
+        return (levels * steps).long().clamp(max=steps - 1)
 
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         noisy = self._training.add_noise(latents, noise, timesteps)

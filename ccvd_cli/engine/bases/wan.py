@@ -26,9 +26,8 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import CcvdError, UsageError
 from ..attention import LayerTextAttention
 from ..hub import fingerprint
-from ..transfer import sent
 from . import PARTS, Found
-from .contract import Base, Places, Site, TokenVectors, noise_levels
+from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
 
 LONGEST = 512  # tokens of a prompt; behind its end the text states are zero, and are read all the same
@@ -196,14 +195,8 @@ class WanBase(Base):
 
     # -- flow ---------------------------------------------------------------------------------------------------------------
 
-    def timesteps(
-        self,
-        batch: int,
-        generator: torch.Generator,
-        shift: float = 1.0,
-        within: tuple[float, float] = (0.0, 1.0),
-    ) -> Tensor:
-        return sent(TIMES * noise_levels(batch, generator, shift, within), self.device)
+    def times_of(self, levels: Tensor) -> Tensor:
+        return TIMES * levels
 
     def noise_and_target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         s = (timesteps.to(latents) / TIMES).view(-1, 1, 1, 1, 1)
