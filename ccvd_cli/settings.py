@@ -73,6 +73,10 @@ class Recipe(Settings):
         default=False,
         description="of a subject without masks: the base itself says where in its photos it is; see engine/contrast.py",
     )
+    outline_masks: bool = Field(
+        default=False,
+        description="masks that are found follow the outline that colours show, instead of whole cells; see engine/outline.py",
+    )
     outside_weight: float = Field(
         default=0.0,
         ge=0,
@@ -221,6 +225,7 @@ _MINI_PICTURES = Recipe(
 _MINI_SUBJECT = _MINI_PICTURES.model_copy(
     update={
         "find_masks": True,
+        "outline_masks": True,
         "keep_weight": 1.0,
         "token_start": "my",
         "token_steps": 350,

@@ -202,10 +202,12 @@ def _run(session: Session, options: BenchmarkOptions, sampling: SampleOptions, b
 
 
 def recipes(family: Family) -> dict[Kind, Recipe]:
-    """The usual ones; but nobody is led along a path, so none is looked for."""
+    """The usual ones, as all methods were measured with: nobody is led along a path, so none is looked for, and masks are of whole cells."""
+    from ..measure.methods import UNUSED_TO_LEARN
     from ..settings import RECIPES
 
-    return {k: recipe.model_copy(update={"find_path": False}) for k, recipe in RECIPES[family].items()}
+    without = dict.fromkeys(UNUSED_TO_LEARN, False)
+    return {k: recipe.model_copy(update=without) for k, recipe in RECIPES[family].items()}
 
 
 def _share_cores(base: Base, shards: int) -> None:

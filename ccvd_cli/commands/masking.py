@@ -47,7 +47,7 @@ def changes(usual: Recipe, masks: Sequence[str]) -> dict[str, Any]:
     if not any(masks):
         return {}
     if AUTO in masks and not usual.find_masks:
-        return {"find_masks": True, "keep_weight": 1.0}
+        return {"find_masks": True, "outline_masks": True, "keep_weight": 1.0}
     return {"find_masks": AUTO in masks}
 
 

@@ -2,19 +2,21 @@
 
     m = mean over noises eps, times t of | E(x_t, noun) - E(x_t, "") |,      mask = m above its own threshold
 
-DiffEdit's threshold is half of the range; ours parts a photo's cells into two groups that are as far apart as can be (Otsu). Then the mask
-grows a little all around: a hat or a collar belongs to somebody's dog, and not to the noun.
+DiffEdit's threshold is half of the range; ours parts a photo's cells into two groups that are as far apart as can be (Otsu). A hat or a collar
+belongs to somebody's dog, and not to the noun: so the mask follows the outline that colours show (`outline.py`), or grows a little all around.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .bases.contract import Base
+from .outline import outlined
 from .sample import OnStep, ignore
 
 NOISES = 12  # of each photo; DiffEdit has 10
@@ -60,13 +62,30 @@ def contrasts(
 
 
 def seen_by(
-    base: Base, photos: Sequence[Tensor], noun: str, seed: int = 0, on_noise: OnStep = ignore
+    base: Base,
+    photos: Sequence[Tensor],
+    noun: str,
+    seed: int = 0,
+    on_noise: OnStep = ignore,
+    *,
+    outline: bool = False,
 ) -> list[Tensor]:
-    """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty. `on_noise` hears how many are done."""
+    """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty. `on_noise` hears how many are done.
+
+    outline: they are (2, H, W), where the subject is and how far it may reach. They follow its outline, but for photos in which colours do not
+    tell it from its place.
+    """
     maps = contrasts(base, photos, noun, seed, on_noise, noises=NOISES)
-    masks = torch.stack([(one >= threshold(one)).float() for one in maps])
-    grown = F.max_pool2d(masks[:, None], 2 * MARGIN + 1, stride=1, padding=MARGIN)
-    return list(F.interpolate(grown, size=photos[0].shape[-2:], mode="nearest"))
+    seen = torch.stack([(one >= threshold(one)).float() for one in maps])[:, None]
+    grown = F.max_pool2d(seen, 2 * MARGIN + 1, stride=1, padding=MARGIN)
+    seen, grown = (F.interpolate(m, size=photos[0].shape[-2:], mode="nearest") for m in (seen, grown))
+    if not outline:
+        return list(grown)
+    outlines = outlined(photos, [one[0].numpy() > 0 for one in seen])
+    return [
+        usual.repeat(2, 1, 1) if one is None else torch.from_numpy(np.stack(one)).float()
+        for one, usual in zip(outlines, grown, strict=True)
+    ]
 
 
 def threshold(values: Tensor) -> float:

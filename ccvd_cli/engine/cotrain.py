@@ -38,7 +38,7 @@ PICTURES_PER_PAIR = 16  # of each order; kept as latents
 
 @dataclass(frozen=True)
 class Subject:
-    """One of several: images (3, H, W) in [-1, 1], and a mask (1, H, W) in [0, 1] for each of them, unless there are none or they are found."""
+    """One of several: images (3, H, W) in [-1, 1], and masks (1 or 2, H, W) in [0, 1] for each, unless there are none or they are found."""
 
     name: str
     class_noun: str
@@ -85,7 +85,7 @@ class Pair:
     """Two pupils in one picture, the first on the left.
 
     latents (N, C, 1, h, w); names (2, T): where each is named in the prompt; masks (N, 2, h, w): where each is in the picture, or None;
-    plain (1, L, T, D): the prompt's text without names.
+    apart (N, h, w): where neither is; plain (1, L, T, D): the prompt's text without names.
     """
 
     pupils: tuple[Pupil, Pupil]
@@ -93,6 +93,7 @@ class Pair:
     names: Tensor
     latents: Tensor
     masks: Tensor | None
+    apart: Tensor | None
     plain: Tensor
 
 
@@ -152,14 +153,20 @@ def _pair(
     prompt = f"{a_subject(a.name, a.class_noun)} and {a_subject(b.name, b.class_noun)}"
     latents = base.encode_video(pictures[:, None])
     names = torch.cat([base.places([prompt], p.lesson.placeholder).named for p in (first, second)])
-    masks = None
+    masks, apart = None, None
     if a.masks and b.masks:
         mine, other = _squeezed(a.masks, i, "left"), _squeezed(b.masks, j, "right")
-        where = [torch.cat([mine, 0 * other], -1), torch.cat([0 * mine, other], -1)]
-        masks = F.interpolate(torch.cat(where, 1), size=latents.shape[-2:], mode="area").to(base.device)
+        (here, near), (there, far) = ((m[:, :1], m[:, -1:]) for m in (mine, other))
+        beside = [
+            torch.cat([here, 0 * there], -1),
+            torch.cat([0 * here, there], -1),
+            torch.cat([near, far], -1),
+        ]
+        where = F.interpolate(torch.cat(beside, 1), size=latents.shape[-2:], mode="area").to(base.device)
+        masks, apart = where[:, :2], 1 - where[:, 2]
     with torch.no_grad():
         plain = base.encode_text([" and ".join(f"a {s.class_noun}" for s in (a, b) if s.class_noun)])
-    return Pair((first, second), prompt, names, latents, masks, plain)
+    return Pair((first, second), prompt, names, latents, masks, apart, plain)
 
 
 def _squeezed(pictures: Sequence[Tensor], rows: Tensor, side: str) -> Tensor:
@@ -228,9 +235,10 @@ class Together:
             )
             with base.still():
                 within = None
-                if masks is not None:
+                if masks is not None and pair.apart is not None:
+                    apart = picked(pair.apart, rows)
                     plain = torch.where(named[:, None, None, None], pair.plain, first.lesson.empty)
-                    within = Within.by(recipe, base, masks.sum(1), sample, plain, moments)
+                    within = Within.by(recipe, base, masks.sum(1), apart, sample, plain, moments)
                 with attached(base.denoiser, beside), watched as maps:
                     timed = base.tell(text, moments)
                     error = diffusion_loss(base, sample, timed, self.generator, within=within)

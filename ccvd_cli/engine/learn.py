@@ -72,7 +72,8 @@ def found_masks(
     if not recipe.find_masks:
         return ()
     noun = class_noun or WITHOUT_A_NOUN["subject"]
-    return seen_by(base, images, noun, recipe.seed, _preparing("masks", on_step))
+    asked = _preparing("masks", on_step)
+    return seen_by(base, images, noun, recipe.seed, asked, outline=recipe.outline_masks)
 
 
 def _preparing(stage: str, on_step: OnStep) -> Callable[[int, int], None]:

@@ -79,7 +79,8 @@ class Extra(Protocol):
 class Lesson:
     """What one task is learned from. latents (N, C, F, h, w); embeds (N, F, E) image embeddings of every frame; guides (M, E) those kept.
 
-    masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `watched`: the layers whose attention follows them.
+    masks (N, h, w) in [0, 1]: where in the latents it is, if that was told; `apart`: where it surely is not; `watched`: the layers whose
+    attention follows the masks.
     path (F, 4): of a motion that leads somewhere, where (path_finding.py). start (D,): where tokens start instead of at a word.
     resting: adapters that act while tokens are learned. empty (1, L, T, D): the text of nothing; plain, if there are masks: of the class noun
     alone. curve: the losses so far.
@@ -98,6 +99,7 @@ class Lesson:
     prior: Prior | None = None
     earlier: Earlier | None = None
     masks: Tensor | None = None
+    apart: Tensor | None = None
     watched: Sequence[str] = ()
     path: Tensor | None = None
     start: Tensor | None = None
@@ -124,15 +126,14 @@ class Lesson:
         return Reading(self.base.encode_text([prompt], tokens), self.places[prompt])
 
     def look_within(self, masks: Sequence[Tensor]) -> None:
-        """From here on, what lies within the masks (1, H, W) of the pictures is learned first of all, and the name is read there; outside
-        of them what was answered before can be kept.
+        """From here on, what lies within the masks (1 or 2, H, W) of the pictures is learned first of all, and the name is read there; outside
+        of them what was answered before can be kept. A second channel says how far the subject may reach: only beyond that it is kept.
         """
         with torch.no_grad():
             self.plain = self.base.encode_text([f"a {self.class_noun}" if self.class_noun else ""])
         size = self.latents.shape[-2:]
-        self.masks = F.interpolate(torch.stack(list(masks)), size=size, mode="area")[:, 0].to(
-            self.base.device
-        )
+        both = F.interpolate(torch.stack(list(masks)), size=size, mode="area").to(self.base.device)
+        self.masks, self.apart = both[:, 0], 1 - both[:, -1]
         if self.recipe.attention_mask_weight:
             level = self.recipe.attention_mask_level
             self.watched = layers_at(self.base, self.latents[:1], self.empty, level)
@@ -280,13 +281,14 @@ class Lesson:
 
     def _within(self, rows: Tensor, sample: Noised, moments: Tensor, dropped: Tensor) -> Within | None:
         """Where the loss looks: within the masks of the samples `rows`, and in all of the prior pictures behind them."""
-        if self.masks is None:
+        if self.masks is None or self.apart is None:
             return None
         more = len(sample.noisy) - len(rows)
         masks = torch.cat([picked(self.masks, rows), self.masks.new_ones(more, *self.masks.shape[1:])])
+        apart = torch.cat([picked(self.apart, rows), self.masks.new_zeros(more, *self.masks.shape[1:])])
         plain = torch.where(dropped[:, None, None, None], self.empty, self.plain)
         plain = torch.cat([plain, self.plain.expand(more, -1, -1, -1)])
-        return Within.by(self.recipe, self.base, masks, sample, plain, moments)
+        return Within.by(self.recipe, self.base, masks, apart, sample, plain, moments)
 
     def _gaze(self, maps: Mapping[str, Tensor], names: Tensor, rows: Tensor, named: Tensor) -> Tensor | float:
         """The weighted attention-mask loss of those samples `rows` (R,) whose prompt has the concept in it: `named` (R,)."""

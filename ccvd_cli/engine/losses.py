@@ -44,11 +44,12 @@ def noised(
 class Within:
     """Where the loss looks: `masks` (B, h, w) in [0, 1]. What is outside costs `outside` times as much.
 
-    before (K, C, F, h, w): what was answered to the first K of the samples before the concept; outside, moving away from that costs `keep`
-    times as much.
+    before (K, C, F, h, w): what was answered to the first K of the samples before the concept; `apart` (B, h, w) from it, moving away from that
+    costs `keep` times as much. What is neither within nor apart may be the subject's or not.
     """
 
     masks: Tensor
+    apart: Tensor
     outside: float = 0.0
     before: Tensor | None = None
     keep: float = 0.0
@@ -56,7 +57,14 @@ class Within:
     @classmethod
     @torch.no_grad()
     def by(
-        cls, recipe: Recipe, base: Base, masks: Tensor, sample: Noised, plain: Tensor, moments: Tensor
+        cls,
+        recipe: Recipe,
+        base: Base,
+        masks: Tensor,
+        apart: Tensor,
+        sample: Noised,
+        plain: Tensor,
+        moments: Tensor,
     ) -> Within:
         """As a recipe has it. If that keeps anything, the base is asked, as it is now: `plain` (B, L, T, D) is the text without the concept.
 
@@ -68,7 +76,7 @@ class Within:
             some = slice((len(masks) + 1) // 2)
             text = base.tell(plain[some], moments[some])
             before = base.predict(sample.noisy[some], sample.timesteps[some], text)
-        return cls(masks, recipe.outside_weight, before, recipe.keep_weight)
+        return cls(masks, apart, recipe.outside_weight, before, recipe.keep_weight)
 
 
 def diffusion_loss(
@@ -91,7 +99,7 @@ def diffusion_loss(
         loss = masked_error(answer, target, within.masks, within.outside)
         if within.before is not None:
             some = slice(len(within.before))
-            loss = loss + within.keep * kept_error(answer[some], within.before, 1 - within.masks[some])
+            loss = loss + within.keep * kept_error(answer[some], within.before, within.apart[some])
     if debias and target.shape[2] > 1:
         anchors = torch.randint(target.shape[2], (len(target),), generator=generator)
         loss = loss + debias * F.mse_loss(debiased(answer, anchors), debiased(target, anchors))

@@ -28,7 +28,7 @@ from .evaluate import FORMAT as SCORING
 from .evaluate import Exam, Examiner, Held, References, Row, as_json, evaluate, shown_to, summary
 from .exact import TRUSTED, least, shown_by
 from .kept_state import State
-from .methods import LESSONS, Ablation, Common, Method, Part, make, method_in
+from .methods import LESSONS, UNUSED_TO_LEARN, Ablation, Common, Method, Part, make, method_in
 from .questions import Question
 from .result_file import FORMAT, Clip, Learned, ResultFile, Score, Seconds
 from .streams import Stream, Task
@@ -39,9 +39,7 @@ SHARED = (
     *("prompts", "batches", "every", "encoders", "exact", "scoring"),
 )
 OWN = ("method", "revision")  # by all seeds of a method
-# Off for all methods, and not in the run.json of older runs: of sampling, and of recipes.
-UNUSED = "style_guidance", "path_strength"
-UNUSED_TO_LEARN = ("find_path",)
+UNUSED = "style_guidance", "path_strength"  # off for all methods, and not in the run.json of older runs
 Progress = Callable[[str, int, int, "float | None"], None]
 
 

@@ -135,7 +135,7 @@ def test_masks_are_looked_for_where_nobody_gives_any(
     draw(cwd / "masks", "1.png")
     asked: list[int] = []
     real = learn.seen_by
-    monkeypatch.setattr(learn, "seen_by", lambda *a: asked.append(1) or real(*a))
+    monkeypatch.setattr(learn, "seen_by", lambda *a, **k: asked.append(1) or real(*a, **k))
     line = ("learn-subject", "--images", photos, "--images", photos, "--base", tiny, *QUICK, "--no-preview")
     for masks, found in (
         ((), 2),
@@ -157,8 +157,8 @@ def test_real_bases_look_for_masks_if_asked(ccvd: Ccvd, photos: Path, tmp_path: 
         run = ccvd(*shared, *masks)
         assert run.code == 0, run.err
         recipe = json.loads(ccvd("show", run.out.strip(), "--json").out)["recipe"]
-        told.append((recipe["find_masks"], recipe["keep_weight"]))
-    assert told == [(False, 0), (True, 1)]
+        told.append((recipe["find_masks"], recipe["outline_masks"], recipe["keep_weight"]))
+    assert told == [(False, False, 0), (True, True, 1)]
     alone = ccvd(*shared, "--outside-mask", 0.5)
     assert alone.code == 2 and "--outside-mask without masks." in alone.err
 

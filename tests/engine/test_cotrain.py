@@ -247,16 +247,25 @@ def test_joint_steps_have_their_stages_noise_and_drop_the_prompt(
 def test_in_a_joint_picture_both_subjects_are_within_the_masks(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[torch.Tensor] = []
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     by = Within.by
-    monkeypatch.setattr(
-        Within, "by", lambda recipe, b, masks, *more: seen.append(masks) or by(recipe, b, masks, *more)
-    )
-    subjects = [Subject(f"V{k}", "dog", full(k), [torch.ones(1, 32, 32)] * 2) for k in (1, 2)]
-    learn_subjects_together(
-        base, subjects, recipe=SHORT.model_copy(update={"token_steps": 0, "adapter_steps": 1})
-    )
-    assert seen and all((masks > 0.99).all() for masks in seen)
+    monkeypatch.setattr(Within, "by", lambda *a: seen.append(a[2:4]) or by(*a))
+    recipe = SHORT.model_copy(update={"token_steps": 0, "adapter_steps": 1})
+    upper, whole = torch.zeros(1, 32, 32), torch.ones(1, 32, 32)
+    upper[:, :16] = 1
+    for given, within, apart in (
+        (whole, (1, 1), (0, 0)),
+        (upper, (1, 0), (0, 1)),
+        (torch.cat([upper, whole]), (1, 0), (0, 0)),
+    ):
+        seen.clear()
+        subjects = [Subject(f"V{k}", "dog", full(k), [given] * 2) for k in (1, 2)]
+        learn_subjects_together(base, subjects, recipe=recipe)
+        assert seen
+        for both, halves in ((0, within), (1, apart)):
+            for of_sample in (x for pair in seen for x in pair[both]):
+                for half, value in zip(of_sample.chunk(2), halves, strict=True):
+                    assert torch.allclose(half, torch.full_like(half, value), atol=0.01)
 
 
 def test_one_subject_is_not_several(base: Base) -> None:

@@ -209,12 +209,18 @@ def test_masks_change_what_is_learned_and_dropped_captions_have_no_gaze(base: Ba
     assert learned(True, 0.0, 1.0) == learned(True, 9.0, 1.0)
 
 
-def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
-    """The loss inside asks for the photo, outside for what the base answers to the noun: of half of the samples, of three the first two."""
+@pytest.mark.parametrize("further", [0, 1])
+def test_outside_of_masks_the_base_says_what_is_right(base: Base, further: int) -> None:
+    """The loss inside asks for the photo, outside for what the base answers to the noun: of half of the samples, of three the first two.
+
+    Of what the subject may reach further than its masks nothing is asked.
+    """
     torch.manual_seed(0)
     latents = torch.randn(3, *base.latent_shape(1, 32, 32))
     masks, half = torch.zeros(3, *latents.shape[-2:]), latents.shape[-1] // 2
     masks[[0, 2], :, :half], masks[1] = 1, 1
+    apart = 1 - masks
+    apart[..., half : half + further] = 0
     text, plain = (base.encode_text([said]) for said in ("a big dog", "a dog"))
     sample, moments = noised(base, latents, torch.Generator().manual_seed(7)), torch.zeros(3, 1, dtype=int)
     recipe = QUICK.model_copy(update={"keep_weight": 2.0})
@@ -223,12 +229,31 @@ def test_outside_of_masks_the_base_says_what_is_right(base: Base) -> None:
         told = base.tell(text, moments)
         answer = base.predict(sample.noisy, sample.timesteps, told)
         before = base.predict(sample.noisy, sample.timesteps, base.tell(plain, moments))
-        where = Within.by(recipe, base, masks, sample, plain, moments)
+        where = Within.by(recipe, base, masks, apart, sample, plain, moments)
         loss = diffusion_loss(base, sample, told, torch.Generator(), within=where)
     right, left = (answer - sample.target).square(), (answer - before).square()
     inside = (right[[0, 2], ..., :half].mean((1, 2, 3, 4)).sum() + right[1].mean()) / 3
-    assert torch.allclose(loss, inside + 2 * left[0, ..., half:].mean() / 2, rtol=1e-4)
-    assert Within.by(QUICK, base, masks, sample, plain, moments).before is None
+    assert torch.allclose(loss, inside + 2 * left[0, ..., half + further :].mean() / 2, rtol=1e-4)
+    assert Within.by(QUICK, base, masks, apart, sample, plain, moments).before is None
+
+
+def test_a_mask_may_say_how_far_its_subject_reaches(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    real = lesson.Within.by
+    monkeypatch.setattr(lesson.Within, "by", lambda *a: seen.append(a[2:4]) or real(*a))
+    recipe = QUICK.model_copy(
+        update={"keep_weight": 1.0, "token_steps": 0, "adapter_steps": 1, "prior_share": 0.5}
+    )
+    near = torch.cat([left_half(), left_half()])
+    near[1, :, :24] = 1
+    for masks in (left_half(), near):
+        learn_subject(base, pictures(), name="V1", class_noun="dog", recipe=recipe, masks=[masks] * 3)
+    (alone, beyond), (same, further) = seen
+    assert torch.equal(alone, same) and torch.allclose(alone + beyond, torch.ones_like(alone))
+    columns = further.shape[-1] // 4
+    assert torch.equal(further[..., 3 * columns :], beyond[..., 3 * columns :])
+    assert beyond[0, :, 2 * columns : 3 * columns].all() and not further[..., : 3 * columns].any()
+    assert alone[-1].all() and not further[-1].any()  # a prior picture
 
 
 def test_where_the_caption_is_dropped_the_empty_one_is_kept(
@@ -236,7 +261,7 @@ def test_where_the_caption_is_dropped_the_empty_one_is_kept(
 ) -> None:
     told: list[torch.Tensor] = []
     real = lesson.Within.by
-    monkeypatch.setattr(lesson.Within, "by", lambda *a: told.append(a[4]) or real(*a))
+    monkeypatch.setattr(lesson.Within, "by", lambda *a: told.append(a[5]) or real(*a))
     empty, plain = (base.encode_text([said])[0] for said in ("", "a dog"))
     for dropout, kept in ((0.0, plain), (1.0, empty)):
         update = {"text_dropout": dropout, "keep_weight": 1.0, "token_steps": 0, "adapter_steps": 1}

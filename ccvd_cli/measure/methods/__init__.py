@@ -7,7 +7,7 @@ from typing import Any
 
 from .c_lora import CLora
 from .ccvd import ABLATIONS, Ablation, Ccvd
-from .contract import LESSONS, Common, Method, Part
+from .contract import LESSONS, UNUSED_TO_LEARN, Common, Method, Part
 from .dreamvideo import DreamVideo
 from .ewc import Ewc
 from .finetune import Finetune
@@ -49,4 +49,15 @@ def method_in(folder: str) -> str | None:
     return called if called in METHODS else None
 
 
-__all__ = ["ABLATIONS", "LESSONS", "METHODS", "Ablation", "Common", "Method", "Part", "make", "method_in"]
+__all__ = [
+    "ABLATIONS",
+    "LESSONS",
+    "METHODS",
+    "UNUSED_TO_LEARN",
+    "Ablation",
+    "Common",
+    "Method",
+    "Part",
+    "make",
+    "method_in",
+]

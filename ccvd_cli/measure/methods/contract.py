@@ -35,6 +35,9 @@ WHERE: dict[Kind, tuple[SiteKind, ...]] = {
     "motion": ("temporal", "moment"),
 }
 
+# Off for all methods, and unknown to recipes when the first lessons were learned.
+UNUSED_TO_LEARN = "find_path", "outline_masks"
+
 # Raised whenever the same lesson teaches something else: what was learned before is not taken for it.
 LESSONS = 3
 
@@ -169,8 +172,7 @@ class Method(ABC):
         recipe = self.recipe(task.kind)
         if earlier is None:  # then it does not matter how much nobody weighs
             recipe = recipe.model_copy(update={"orthogonal_weight": 0.0, "orthogonal_form": "mean-abs"})
-        # As it was before there were paths.
-        told = recipe.model_dump_json(exclude=None if recipe.find_path else {"find_path"})
+        told = recipe.model_dump_json(exclude={key for key in UNUSED_TO_LEARN if not getattr(recipe, key)})
         what = f"{task.kind} {task.name} {task.noun} {told}"
         digest = hashlib.sha256(f"{LESSONS} {self.base.fingerprint} {self.base.dtype} {what}".encode())
         _add(digest, {f"{i:04d}": shown for i, shown in enumerate(material)}, "material")
@@ -234,4 +236,14 @@ def _add(digest: Any, tensors: Mapping[str, Tensor], name: str) -> None:
         digest.update(tensors[key].detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
 
 
-__all__ = ["LESSONS", "WHERE", "Common", "Method", "Part", "bottlenecks", "learner_of", "learner_tensors"]
+__all__ = [
+    "LESSONS",
+    "UNUSED_TO_LEARN",
+    "WHERE",
+    "Common",
+    "Method",
+    "Part",
+    "bottlenecks",
+    "learner_of",
+    "learner_tensors",
+]
