@@ -58,12 +58,14 @@ def styles(bench: Bench) -> None:
 
 def masks(bench: Bench) -> None:
     """How well the base finds subjects in their pictures: asked for the noun, and for a thing, as where nobody says what it is."""
-    shown: dict[str, list[Tensor]] = {"the noun": [], "a thing": []}
+    ways = {"the noun": True, "a thing": True, "the noun, in whole cells": False}
+    shown: dict[str, list[Tensor]] = {label: [] for label in ways}
     for who in bench.collection.subjects[: bench.args.concepts]:
         pictures = bench.collection.material(who.name)[2]
         true = torch.from_numpy(heldout.subject_masks(who.index, len(pictures)))[:, None] > 127
-        for label, noun in zip(shown, (who.noun, "thing"), strict=True):
-            found = torch.stack(seen_by(bench.collection.base, pictures, noun)) > 0
+        for label, outline in ways.items():
+            noun = "thing" if label == "a thing" else who.noun
+            found = torch.stack(seen_by(bench.collection.base, pictures, noun, outline=outline))[:, :1] > 0
             both, either = float((found & true).sum()), float((found | true).sum())
             shown[label].append(torch.tensor([both / float(true.sum()), both / either]))
             bench.rows.append(

@@ -19,11 +19,8 @@ from ..engine.attention import LayerTextAttention, cross_attention_names, listen
 from ..engine.regions import covered
 from .captions import described, sentence
 from .looks import own
-from .manners import IN_STYLE
-from .motions import is_way
 from .render import FRAMES, Clip, boxes
 from .shapes import Array
-from .ways import PERFORMING
 
 MOST = 3  # actors of a clip
 
@@ -32,10 +29,8 @@ def told_alone(clip: Clip, k: int, rng: np.random.Generator) -> str:
     """A prompt for the box of a clip's k-th actor. It need not say what the clip's own prompt says of motion and place."""
     actor = clip.actors[k]
     who = own(actor) if rng.random() < 0.5 else described(actor, colours=rng.random() < 0.8)
-    moves = PERFORMING if is_way(clip.motion) else clip.motion
-    motion = moves if moves != "standing still" and rng.random() < 0.6 else ""
-    said = sentence(who, motion, clip.scene if rng.random() < 0.4 else "")
-    return f"{said} {IN_STYLE}" if clip.style and rng.random() < 0.5 else said
+    motion = clip.motion if clip.motion != "standing still" and rng.random() < 0.6 else ""
+    return sentence(who, motion, clip.scene if rng.random() < 0.4 else "")
 
 
 def loose_boxes(clip: Clip, rng: np.random.Generator) -> Array:

@@ -8,12 +8,10 @@ import numpy as np
 
 from .colour import called
 from .looks import own
-from .manners import IN_STYLE, random_manner
 from .motions import MOTIONS
 from .render import COLOURS, TEXTURES, Actor, Clip, Spot
 from .scenes import PLACES
 from .shapes import ACCESSORIES, NOUNS, RGB
-from .ways import PERFORMING, random_way
 
 # Neighbours side by side keep their places, so paths that cross the frame are left to single actors.
 TOGETHER = ("standing still", "jumping", "spinning", "growing", "shrinking")
@@ -21,12 +19,10 @@ TOGETHER = ("standing still", "jumping", "spinning", "growing", "shrinking")
 
 @dataclass(frozen=True)
 class Mix:
-    """What random clips are made of, as shares: with several actors, of strangers, along paths at random, in styles at random."""
+    """What random clips are made of: the share with several actors, and whether these are strangers."""
 
     together: float = 0.3
-    strangers: float = 0.0
-    ways: float = 0.0
-    styled: float = 0.0
+    strangers: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,22 +139,17 @@ def row(rng: np.random.Generator, count: int) -> tuple[Spot, ...]:
     return tuple(places)
 
 
-def _by_chance(rng: np.random.Generator, share: float) -> bool:
-    """What is sure draws no number, so that a corpus without it stays as it was."""
-    return share >= 1 or (share > 0 and bool(rng.random() < share))
-
-
 def random_clip(rng: np.random.Generator, mix: Mix = ORDINARY) -> tuple[Clip, str]:
     """A random clip and a caption that may leave parts unsaid.
 
     Strangers are `dressed`. Often no colour is said of them, so a base learns that there is more to see than it has words for; else every
     colour by its nearest name, so that each can be told apart; and in half of the captions each is only said to be its `own`. A caption that
-    says nothing of motion belongs to an actor that stands still. Who goes a way at random is alone.
+    says nothing of motion belongs to an actor that stands still.
     """
-    strangers, ways, styled = (_by_chance(rng, share) for share in (mix.strangers, mix.ways, mix.styled))
-    count = 1 if ways or rng.random() >= mix.together else int(rng.choice((2, 2, 2, 3)))
+    strangers = mix.strangers
+    count = 1 if rng.random() >= mix.together else int(rng.choice((2, 2, 2, 3)))
     who = [words(rng) for _ in range(count)]
-    motion = random_way(rng) if ways else _pick(rng, TOGETHER if count > 1 else tuple(MOTIONS))
+    motion = _pick(rng, TOGETHER if count > 1 else tuple(MOTIONS))
     scene = _pick(rng, tuple(PLACES))
     silent = {k: rng.random() < 0.08 for k in ("colour", "texture", "scene")}
     actors = tuple(dressed(w.actor(), rng) if strangers else w.actor() for w in who)
@@ -172,16 +163,11 @@ def random_clip(rng: np.random.Generator, mix: Mix = ORDINARY) -> tuple[Clip, st
         said = " and ".join(
             phrase(w, colour=not silent["colour"], texture=not silent["texture"]) for w in who
         )
-    places = None if count == 1 and (ways or rng.random() < 0.5) else spots(rng, count, motion)
+    places = None if count == 1 and rng.random() < 0.5 else spots(rng, count, motion)
     if count == 1 and motion in TOGETHER and places and rng.random() < 0.25:
         said = f"{said} {where(places[0])}".rstrip()
-    spoken = PERFORMING if ways else "" if motion == "standing still" and rng.random() < 0.6 else motion
+    spoken = "" if motion == "standing still" and rng.random() < 0.6 else motion
     order = int(rng.choice(4, p=[0.6, 0.15, 0.15, 0.1]))
-    if ways and order == 2:  # says "performing" itself
-        order = 0
     caption = sentence(said, spoken, "" if silent["scene"] else scene, order)
-    style = random_manner(rng) if styled else None
-    if style:
-        caption = f"{caption} {IN_STYLE}"
-    clip = Clip(actors, scene, motion, style, int(rng.integers(2**31)), places)
+    clip = Clip(actors, scene, motion, seed=int(rng.integers(2**31)), spots=places)
     return clip, caption

@@ -58,12 +58,10 @@ class Part:
     mix: Mix
 
 
-# Clips that the world's words describe in full; of actors in any colours; along any paths; and in any styles.
+# Clips that the world's words describe in full, and clips of actors in any colours.
 MATERIAL = (
     Part("familiar", 7_000, 5_100_000, ORDINARY),
-    Part("strangers", 12_000, 6_100_000, Mix(strangers=1)),
-    Part("ways", 8_000, 7_100_000, Mix(strangers=0.5, ways=1)),
-    Part("manners", 8_000, 8_100_000, Mix(together=0.2, strangers=0.5, ways=0.4, styled=1)),
+    Part("strangers", 12_000, 6_100_000, Mix(strangers=True)),
 )
 
 

@@ -7,7 +7,7 @@ text encoder of this size, nouns are not learned. What a caption and a moment sa
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,18 +25,14 @@ from .captions import tells_place
 from .corpus import headings
 from .kept_latents import corpus_latents
 from .looks import LOOK, OWN, looks
-from .manners import ITS, STYLE, manners
 from .parts import INDEX, load_part, ship, tokenize
 from .render import boxes
 from .training import Stretch, autocast, group, ramp
-from .ways import ONE, WAY, ways
 from .word_reader import WordReader
 
 POSE = 64, 3  # cells of 8x8 that actors are in; sine and cosine of their angle, and which way they face
 POSE_STEPS = 500
 PICTURES = 64  # a batch of single frames
-READERS = {OWN: "looks", ONE: "ways", ITS: "manners"}  # words that are read as numbers, and by whom
-GOING = 0.5  # of what poses are learned from: captions of paths at random
 BOXED = 0.6  # of batches: every actor has a box and a prompt of its own
 RATES = {"image": (4e-4, 1e-3), "video": (2.5e-4, 6e-4)}  # of the text encoder, and of the rest
 # Until this share of a stretch, every n-th step is clips: so many of them, with so many of their frames. A frame's place follows from the
@@ -66,9 +62,8 @@ class Denoising:
         self.actors = all_boxes(clips, boxes)
         self.headings = torch.from_numpy(headings(clips))
         self.ids, self.empty = tokenize(words, captions), tokenize(words, [""])
-        self.read_as_numbers = tuple((token_of(words, word), modules[who]) for word, who in READERS.items())
+        self.own, self.looks = token_of(words, OWN), modules["looks"]
         self.seen = torch.from_numpy(looks(clips))
-        self.moving, self.drawn = torch.from_numpy(ways(clips)), torch.from_numpy(manners(clips))
         rng = np.random.default_rng(seed + step)
         self.boxes = all_boxes(clips, lambda clip: loose_boxes(clip, rng))
         self.alone = tokenize(words, all_prompts(clips, rng)).unflatten(0, (len(clips), -1))
@@ -76,7 +71,6 @@ class Denoising:
         self.crowds = self.present[:, 1].nonzero()[:, 0]
         told = [tells_place(clip, caption) for clip, caption in zip(clips, captions, strict=True)]
         self.placed = torch.tensor(told).nonzero()[:, 0]
-        self.going = (torch.tensor(told) & self.moving.any(-1).any(-1)).nonzero()[:, 0]
         self.reader = modules["poses"]
         self.schedule = models.scheduler()
         self.generator = torch.Generator().manual_seed(seed + step)
@@ -104,14 +98,14 @@ class Denoising:
         fall together before any moment can part them.
         """
         one = torch.arange(count) % 2 == 1  # rows that are told of one actor, and its box
-        rows = self._posed(one)
+        rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
         moments = torch.randint(self.latents.shape[1], (count,), generator=self.generator)
         who = self._anyone(rows)
-        ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows])
+        ids = torch.where(one[:, None], self.alone[rows, who], self.ids[rows]).to(self.device)
         inside = self._inside(rows, moments[:, None])[:, 0]
         inside[one] = centres_in(self.actors[rows, who, moments][one], inside.shape[-1])
         with autocast(self.device):
-            text = self._read(ids, self.seen[rows], rows)
+            text = self.text(input_ids=ids).last_hidden_state
             told = self.clock(text, moments[:, None].to(self.device))[:, 0]
             placed = self.atlas(told, self.boxes[rows, who, moments].to(self.device))
             guess = self.reader(torch.where(one[:, None].to(self.device), placed[:, -1], told[:, -1]))
@@ -134,17 +128,6 @@ class Denoising:
         among = torch.randint(len(self.crowds), (count // 2,), generator=self.generator)
         rows[: count // 2] = self.crowds[among]
         return rows[torch.randperm(count, generator=self.generator)]
-
-    def _posed(self, one: Tensor) -> Tensor:
-        """Clips at random to say poses of, in a box where `one` (N,) is true. Nine motions are soon learned; half are of any path."""
-        count = len(one)
-        rows = torch.where(one, self._rows(count, boxed=True), self._rows(count, boxed=False))
-        if not len(self.going):
-            return rows
-        anywhere = torch.rand(count, generator=self.generator) < GOING
-        return torch.where(
-            anywhere, self.going[torch.randint(len(self.going), (count,), generator=self.generator)], rows
-        )
 
     def _loss(
         self,
@@ -186,7 +169,7 @@ class Denoising:
     def _told(self, rows: Tensor, moments: Tensor, drop: Tensor, *, told: bool) -> Tensor:
         """Text states of captions, (N, T, D), or of every frame, (N * F, T, D)."""
         ids = torch.where(drop[:, None], self.empty, self.ids[rows])
-        text = self._read(ids, self.seen[rows], rows)
+        text = self._read(ids, self.seen[rows])
         return self.clock(text, moments.to(self.device)).flatten(0, 1) if told else text
 
     def _told_in_boxes(
@@ -205,8 +188,7 @@ class Denoising:
         ids[:, 0] = torch.where((drop | silent)[:, None], self.empty, ids[:, 0])
         seen = self.seen[rows]
         each = seen[:, :, None].expand(-1, -1, seen.shape[1], -1)
-        each = torch.cat([seen[:, None], each], 1).flatten(0, 1)
-        text = self._read(ids.flatten(0, 1), each, rows.repeat_interleave(voices))
+        text = self._read(ids.flatten(0, 1), torch.cat([seen[:, None], each], 1).flatten(0, 1))
         if told:
             text = self.clock(text, moments.repeat_interleave(voices, 0).to(self.device))
             text = text.unflatten(0, (count, voices)).transpose(1, 2)  # (N, F, V, T, D)
@@ -229,15 +211,11 @@ class Denoising:
         """Where any actor is: (N, F, h, w), true or false."""
         return centres_in(self.actors[rows[:, None], :, moments], self.latents.shape[-1]).any(2)
 
-    def _read(self, ids: Tensor, seen: Tensor, rows: Tensor) -> Tensor:
-        """Text states (N, T, D) of ids (N, T), of clips `rows` (N,); nine in ten are told the looks (N, 3, LOOK) of whom they call their own,
-        the way that somebody goes and the manner in which all is drawn."""
+    def _read(self, ids: Tensor, seen: Tensor) -> Tensor:
+        """Text states (N, T, D) of ids (N, T); nine in ten rows are told the looks (N, 3, LOOK) of whom they call their own."""
         known = torch.rand(len(ids), 1, generator=self.generator) < 0.9
-        numbers = seen, self.moving[rows], self.drawn[rows]
-        with ExitStack() as told:
-            for (word, reader), said in zip(self.read_as_numbers, numbers, strict=True):
-                which = ((ids == word) & known).to(self.device)
-                told.enter_context(reader.told(self.text, which, said, self.generator))
+        mine = ((ids == self.own) & known).to(self.device)
+        with self.looks.told(self.text, mine, seen, self.generator):
             text: Tensor = self.text(input_ids=ids.to(self.device)).last_hidden_state
         return text
 
@@ -298,11 +276,9 @@ def _train(
         "clock": clock,
         "poses": torch.nn.Linear(models.TEXT_WIDTH, sum(POSE)),
         "looks": WordReader(LOOK, text.get_input_embeddings().weight),
-        "ways": WordReader(WAY, text.get_input_embeddings().weight),
-        "manners": WordReader(STYLE, text.get_input_embeddings().weight),
         "atlas": atlas,
     }
-    fresh = {"poses": 1e-3, **dict.fromkeys(READERS.values(), 1e-3)}  # every stretch has new ones
+    fresh = {"poses": 1e-3, "looks": 1e-3}  # every stretch has new ones
     text_lr, lr = RATES[stage]
     groups = [
         group(m.to(device), fresh.get(name, text_lr if name == "text" else lr)) for name, m in modules.items()
@@ -313,9 +289,6 @@ def _train(
         _learn_poses(task, run, POSE_STEPS, {"text": 5e-4, "clock": 2e-3, "atlas": 3e-3, "poses": 2e-3})
     elif not atlas.outwards.weight.any():  # weights from before there was an atlas
         _learn_poses(task, run, POSE_STEPS, {"atlas": 3e-3, "poses": 1e-3})
-    elif not run.step:  # new readers: text and clock first learn where ways lead
-        rates = {"text": 2e-4, "clock": 1e-3, "ways": 3e-3, "looks": 1e-3, "poses": 2e-3}
-        _learn_poses(task, run, 6 * POSE_STEPS, rates)
     run.restart_clock()
     with run:
         while run.running():

@@ -76,62 +76,11 @@ HELDOUT_MOTIONS: dict[str, Callable[[Array], Path]] = {
 }
 
 
-_WAY, _SPACE = "way ", 7_900
-_MOVES = {  # field: how often a way changes it, and how far from rest, at most
-    "dx": (0.75, 0.26),
-    "dy": (0.65, 0.22),
-    "scale": (0.25, 0.5),
-    "angle": (0.35, 0.8),
-    "stretch": (0.15, 0.45),
-}
-
-
-def way(seed: int) -> str:
-    """The name of a motion that has none: `trajectory` draws it from the seed."""
-    return f"{_WAY}{seed}"
-
-
-def is_way(motion: str) -> bool:
-    return motion.startswith(_WAY)
-
-
-def _drawn(t: Array, seed: int) -> Path:
-    """Lines, waves, corners and hops of place, size, angle and width; some turn all the way, or like a card."""
-    rng = np.random.default_rng([_SPACE, seed])
-    moved: dict[str, Array] = {}
-    while not moved:
-        moved = {k: _curve(t, rng, most) for k, (often, most) in _MOVES.items() if rng.random() < often}
-    for field in moved.keys() & {"scale", "stretch"}:
-        moved[field] = np.exp(moved[field])
-    if "angle" in moved and rng.random() < 0.4:
-        moved["angle"] = 2 * np.pi * rng.choice((-1, -0.5, 0.5, 1)) * t
-    leftwards = "dx" in moved and moved["dx"][-1] < moved["dx"][0] - 0.1
-    facing = np.full_like(t, -1.0 if leftwards or rng.random() < 0.1 else 1.0)
-    if rng.random() < 0.08:
-        turn = _cos(t, float(rng.choice((0.5, 1.0, 1.5))))
-        moved["stretch"], facing = np.abs(turn) * 0.9 + 0.1, np.sign(turn + 1e-6)
-    return _path(t, facing=facing, **moved)
-
-
-def _curve(t: Array, rng: np.random.Generator, most: float) -> Array:
-    """(F,): at most so far from 0; the more turns, the smaller."""
-    turns = float(rng.choice((0.5, 1.0, 1.0, 1.5, 2.0, 3.0)))
-    at = turns * t + float(rng.choice((0.0, 0.25, 0.5, 0.75, rng.uniform(0, 1))))
-    reach = most * float(rng.uniform(0.4, 1)) / (1 + 0.25 * max(0.0, turns - 1))
-    low, high = rng.uniform(-most, most, 2)
-    line, wave = low + (high - low) * t, reach * _sin(at, 1)
-    corners, hops = reach * (4 * np.abs(at % 1 - 0.5) - 1), reach * (1 - 2 * np.abs(_sin(at, 0.5)))
-    found = (line, line, wave, corners, hops, 0.6 * (line + wave))[rng.integers(6)]
-    return np.clip(found, -most, most).astype(np.float32)
-
-
 def trajectory(motion: str, frames: int) -> Path:
-    """The path of `motion`, a name or a `way`, over `frames` frames.
+    """The path of `motion` over `frames` frames.
 
     Raises:
         KeyError: a motion that the world does not know.
     """
     t = np.linspace(0, 1, frames, dtype=np.float32) if frames > 1 else np.zeros(1, np.float32)
-    if is_way(motion):
-        return _drawn(t, int(motion.removeprefix(_WAY)))
     return (MOTIONS | HELDOUT_MOTIONS)[motion](t)

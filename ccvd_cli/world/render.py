@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .motions import trajectory
 from .scenes import background
 from .shapes import ACCESSORIES, BLACK, NOUNS, RGB, Array
-from .styles import filtered
+from .styles import STYLES
 
 SIZE, FRAMES, FPS = 64, 16, 8
 USUAL = 0.23  # of a single actor; smaller ones take smaller steps
@@ -161,7 +161,7 @@ def render(clip: Clip, frames: int = FRAMES, size: int = SIZE) -> Frames:
     picture = np.repeat(background(clip.scene, size, rng)[None], frames, 0)
     _paint(picture, clip, poses)
     if clip.style:
-        picture = filtered(picture, clip.style)
+        picture = STYLES[clip.style](picture)
     return _bytes(picture)
 
 

@@ -1,17 +1,12 @@
-"""Styles: filters over finished frames (F, H, W, 3) in [0, 1].
-
-Those with names are held out: pretraining never sees them. It sees manners, styles at random.
-"""
+"""Held-out styles, which pretraining never sees: filters over finished frames (F, H, W, 3) in [0, 1]."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from .shapes import RGB, Array
+from .shapes import Array
 
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
 
@@ -81,85 +76,3 @@ def pastel(frames: Array) -> Array:
 STYLES: dict[str, Callable[[Array], Array]] = {
     f.__name__: f for f in (sketch, sepia, neon, negative, poster, woodcut, moonlight, pastel)
 }
-
-
-_MANNER, _SPACE = "manner ", 7_901
-LEVELS = (2, 3, 4)  # of a tone that has few
-
-
-@dataclass(frozen=True)
-class Manner:
-    """A style in numbers: tones from ink to paper, what is left of colours, lines along edges, darker corners."""
-
-    ink: RGB
-    paper: RGB
-    levels: int  # of the tone; 0: as many as there are
-    colour: float  # of the frame's own, -1 being their complements
-    turned: int  # by so many channels
-    lines: float  # how much of an edge is line
-    line: RGB
-    glow: float  # of the frame's own colours, in lines
-    corners: float  # how much darker
-
-    def __call__(self, frames: Array) -> Array:
-        grey = _grey(frames)[..., None]
-        tone = np.round(grey * (self.levels - 1)) / (self.levels - 1) if self.levels else grey
-        ink, paper = np.asarray(self.ink), np.asarray(self.paper)
-        own = frames[..., [(k + self.turned) % 3 for k in range(3)]]
-        out = ink + tone * (paper - ink) + self.colour * (own - grey)
-        if self.lines:
-            share = self.lines * _edges(frames)[..., None]
-            out = out + share * (np.asarray(self.line) + self.glow * own - out)
-        height, width = frames.shape[1:3]
-        y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
-        return np.asarray(out * (1 - self.corners * (x**2 + y**2))[..., None], np.float32)
-
-
-def manner(seed: int) -> str:
-    """The name of a style that has none: `filtered` draws it from the seed."""
-    return f"{_MANNER}{seed}"
-
-
-def is_manner(style: str | None) -> bool:
-    return bool(style) and str(style).startswith(_MANNER)
-
-
-@lru_cache(maxsize=4096)
-def drawn(style: str) -> Manner:
-    """What a manner's name stands for."""
-    rng = np.random.default_rng([_SPACE, int(style.removeprefix(_MANNER))])
-    while True:
-        ink, paper = rng.uniform(0, 1, (2, 3))
-        if abs(float((paper - ink) @ _LUMA)) > 0.35:
-            break
-    if rng.random() < 0.25:
-        ink, paper = np.zeros(3), np.ones(3)
-    if rng.random() < 0.25:  # darker ink on any paper
-        ink, paper = sorted((ink, paper), key=lambda tint: float(tint @ _LUMA))
-    colour = 0.0 if rng.random() < 0.4 else float(rng.uniform(0.2, 1) * rng.choice((-1, 1, 1)))
-    lines = 0.0 if rng.random() < 0.45 else float(rng.uniform(0.4, 1))
-    return Manner(
-        ink=_rgb(ink),
-        paper=_rgb(paper),
-        levels=int(rng.choice(LEVELS)) if rng.random() < 0.25 else 0,
-        colour=colour,
-        turned=int(rng.integers(3)),
-        lines=lines,
-        line=_rgb(rng.uniform(0, 1, 3) if rng.random() < 0.6 else np.full(3, float(rng.integers(2)))),
-        glow=float(rng.uniform(0.3, 1)) if rng.random() < 0.3 else 0.0,
-        corners=float(rng.uniform(0.1, 0.4)) if rng.random() < 0.25 else 0.0,
-    )
-
-
-def _rgb(values: Array) -> RGB:
-    r, g, b = (float(v) for v in values)
-    return r, g, b
-
-
-def filtered(frames: Array, style: str) -> Array:
-    """Frames (F, H, W, 3) in a style, a name or a `manner`.
-
-    Raises:
-        KeyError: a style that the world does not know.
-    """
-    return drawn(style)(frames) if is_manner(style) else STYLES[style](frames)

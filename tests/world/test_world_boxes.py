@@ -30,7 +30,7 @@ from ccvd_cli.world.render import FRAMES, Clip, boxes
 
 def clips(count: int, *, together: float, seed: int = 0) -> list[Clip]:
     rng = np.random.default_rng(seed)
-    return [random_clip(rng, Mix(together=together, strangers=1))[0] for _ in range(count)]
+    return [random_clip(rng, Mix(together=together, strangers=True))[0] for _ in range(count)]
 
 
 def test_masks_follow_what_moves() -> None:

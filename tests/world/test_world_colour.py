@@ -50,6 +50,6 @@ def test_a_strangers_caption_is_never_cut() -> None:
 
     words = CLIPTokenizer.from_pretrained(str(files("ccvd_cli.world") / "mini" / "tokenizer"))
     rng = np.random.default_rng(0)
-    captions = [random_clip(rng, Mix(strangers=1))[1] for _ in range(2000)]
+    captions = [random_clip(rng, Mix(strangers=True))[1] for _ in range(2000)]
     assert max(len(ids) for ids in words(captions).input_ids) <= TEXT_LENGTH
     assert any("pink" in c and "with a" in c for c in captions)

@@ -110,7 +110,7 @@ def test_small_actors_take_small_steps() -> None:
 
 def test_captions_say_own_and_where() -> None:
     rng = np.random.default_rng(0)
-    drawn = [random_clip(rng, Mix(strangers=1)) for _ in range(600)]
+    drawn = [random_clip(rng, Mix(strangers=True)) for _ in range(600)]
     own = [(clip, caption) for clip, caption in drawn if f"a {OWN} " in caption]
     assert 0.5 < len(own) / len(drawn) < 0.7
     for clip, caption in own:
