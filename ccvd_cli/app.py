@@ -13,11 +13,23 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import benchmark, compare, concepts, demo, edit, evaluate, generate, learn, report, world
+from .commands import (
+    benchmark,
+    compare,
+    concepts,
+    demo,
+    edit,
+    evaluate,
+    find_masks,
+    generate,
+    learn,
+    report,
+    world,
+)
 from .paths import expanded
 from .session import Session
 
-_MODULES = (learn, generate, edit, concepts, evaluate, compare, benchmark, report, demo, world)
+_MODULES = (learn, find_masks, generate, edit, concepts, evaluate, compare, benchmark, report, demo, world)
 
 _EXAMPLES = (
     "Examples:",

@@ -74,7 +74,7 @@ def prepare(
     from .overrides import override
 
     count = len(folders)
-    nouns = [_noun(noun) for noun in one_each(options.class_noun, count, "--class-noun") or [""] * count]
+    nouns = [noun_of(noun) for noun in one_each(options.class_noun, count, "--class-noun") or [""] * count]
     within = masking.sources(masks, count)
     found = find_base(source)
     family = found.family
@@ -132,7 +132,8 @@ def _of_another_world(kind: Kind, source: str, folders: Sequence[Path], news: Se
     return not all(drawn(folder, kind, [p.name for p in new.loaded.used]) for folder, new in each)
 
 
-def _noun(given: str) -> str:
+def noun_of(given: str) -> str:
+    """A class noun, its words one space apart. Raises UsageError."""
     noun = " ".join(given.split())
     if not is_noun(noun):
         raise UsageError(f"--class-noun '{noun}': not a noun.", "Say what kind of thing it is, such as dog.")

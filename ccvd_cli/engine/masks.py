@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UsageError
+from ..outputs import whole
 from ..paths import sha256
 from .clip_reader import Unreadable
 from .media import Loaded, find_images
@@ -52,6 +54,28 @@ def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
     used = [masks[path.stem] for path in photos.used]
     tensors = [_mask(mask, photo, size) for mask, photo in zip(used, photos.used, strict=True)]
     return Masks(tensors, used, [sha256(path) for path in used])
+
+
+def write_masks(masks: Sequence[Tensor], photos: Sequence[Path], files: Sequence[Path]) -> list[Path]:
+    """The masks (1, h, w) in [0, 1] of photos that were cropped and resized, as `load_masks` reads them: each of its photo's own size.
+
+    What the crop left out is black. All files are written, or none. Raises CcvdError if the file system refuses.
+    """
+    drawn = []
+    for mask, photo in zip(masks, photos, strict=True):
+        height, width = mask.shape[-2:]
+        _, own = read_picture(photo, partial(fitted, size=(height, width)))
+        scale = min(own[0] / width, own[1] / height)
+        crop = round(width * scale), round(height * scale)
+        seen = Image.fromarray((mask[0].cpu().numpy() * 255).round().astype(np.uint8))
+        whole_photo = Image.new("L", own)
+        corner = (own[0] - crop[0]) // 2, (own[1] - crop[1]) // 2
+        whole_photo.paste(seen.resize(crop, Image.Resampling.BICUBIC), corner)
+        drawn.append(whole_photo)
+    with whole(*files) as parts:
+        for image, part in zip(drawn, parts, strict=True):
+            image.save(part, format="PNG")
+    return list(files)
 
 
 def are_cut_out(photos: Iterable[Path], size: tuple[int, int]) -> bool:

@@ -26,7 +26,7 @@ from ccvd_cli.engine.losses import (
     masked_error,
     noised,
 )
-from ccvd_cli.engine.masks import load_masks
+from ccvd_cli.engine.masks import load_masks, write_masks
 from ccvd_cli.engine.media import load_images
 from ccvd_cli.errors import UsageError
 
@@ -109,6 +109,27 @@ def test_a_mask_that_is_black_where_the_photo_is_looked_at(folders: tuple[Path, 
     mask.save(masks / "a.png")
     with pytest.raises(UsageError, match=r"a\.png' is black where the photo is looked at"):
         load_masks(load_images(photos, size=(32, 32)), str(masks), size=(32, 32))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (100, 60), (63, 64), (900, 1300)])
+def test_masks_that_are_written_are_read_as_they_were(
+    folders: tuple[Path, Path], height: int, width: int, orientation: int
+) -> None:
+    photos, masks = folders
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(quarters(height, width)).save(photos / "a.jpg", exif=exif)
+    loaded = load_images(photos, size=(32, 48))
+    mask = torch.zeros(1, 32, 48)
+    mask[:, 4:20, 8:40] = 1
+    (file,) = write_masks([mask], loaded.used, [masks / "a.png"])
+    (again,) = load_masks(loaded, str(masks), size=(32, 48)).tensors
+    inner, outer = again[:, 6:18, 10:38], again.clone()
+    outer[:, 2:22, 6:42] = 0
+    assert inner.min() > 0.9 and outer.max() < 0.1
+    with Image.open(file) as image:
+        assert image.size == ((width, height) if orientation == 1 else (height, width))
 
 
 # -- losses -----------------------------------------------------------------------------------------------------------------
