@@ -56,26 +56,32 @@ def load_masks(photos: Loaded, source: str, *, size: tuple[int, int]) -> Masks:
     return Masks(tensors, used, [sha256(path) for path in used])
 
 
-def write_masks(masks: Sequence[Tensor], photos: Sequence[Path], files: Sequence[Path]) -> list[Path]:
-    """The masks (1, h, w) in [0, 1] of photos that were cropped and resized, as `load_masks` reads them: each of its photo's own size.
+def own_sizes(photos: Sequence[Path], size: tuple[int, int]) -> list[tuple[int, int]]:
+    """(width, height) of each, upright, before it was cropped to `size` (height, width). Raises UsageError for one that cannot be read."""
+    sizes = []
+    for photo in photos:
+        try:
+            sizes.append(read_picture(photo, partial(fitted, size=size))[1])
+        except Unreadable as error:
+            raise UsageError(f"Cannot read photo '{photo}': {error}.", "Save it as PNG.") from error
+    return sizes
 
-    What the crop left out is black. All files are written, or none. Raises CcvdError if the file system refuses.
+
+def write_masks(masks: Sequence[Tensor], sizes: Sequence[tuple[int, int]], files: Sequence[Path]) -> None:
+    """Masks (1, h, w) in [0, 1] of photos that were cropped and resized, as `load_masks` reads them: each of its photo's own size.
+
+    What the crop left out is black. Raises CcvdError if the file system refuses.
     """
-    drawn = []
-    for mask, photo in zip(masks, photos, strict=True):
-        height, width = mask.shape[-2:]
-        _, own = read_picture(photo, partial(fitted, size=(height, width)))
-        scale = min(own[0] / width, own[1] / height)
-        crop = round(width * scale), round(height * scale)
-        seen = Image.fromarray((mask[0].cpu().numpy() * 255).round().astype(np.uint8))
-        whole_photo = Image.new("L", own)
-        corner = (own[0] - crop[0]) // 2, (own[1] - crop[1]) // 2
-        whole_photo.paste(seen.resize(crop, Image.Resampling.BICUBIC), corner)
-        drawn.append(whole_photo)
     with whole(*files) as parts:
-        for image, part in zip(drawn, parts, strict=True):
+        for mask, own, part in zip(masks, sizes, parts, strict=True):
+            height, width = mask.shape[-2:]
+            scale = min(own[0] / width, own[1] / height)
+            crop = max(1, round(width * scale)), max(1, round(height * scale))
+            seen = Image.fromarray((mask[0].cpu().numpy() * 255).round().astype(np.uint8))
+            image = Image.new("L", own)
+            corner = (own[0] - crop[0]) // 2, (own[1] - crop[1]) // 2
+            image.paste(seen.resize(crop, Image.Resampling.BICUBIC), corner)
             image.save(part, format="PNG")
-    return list(files)
 
 
 def are_cut_out(photos: Iterable[Path], size: tuple[int, int]) -> bool:

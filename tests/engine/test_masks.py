@@ -26,7 +26,7 @@ from ccvd_cli.engine.losses import (
     masked_error,
     noised,
 )
-from ccvd_cli.engine.masks import load_masks, write_masks
+from ccvd_cli.engine.masks import load_masks, own_sizes, write_masks
 from ccvd_cli.engine.media import load_images
 from ccvd_cli.errors import UsageError
 
@@ -123,7 +123,8 @@ def test_masks_that_are_written_are_read_as_they_were(
     loaded = load_images(photos, size=(32, 48))
     mask = torch.zeros(1, 32, 48)
     mask[:, 4:20, 8:40] = 1
-    (file,) = write_masks([mask], loaded.used, [masks / "a.png"])
+    file = masks / "a.png"
+    write_masks([mask], own_sizes(loaded.used, (32, 48)), [file])
     (again,) = load_masks(loaded, str(masks), size=(32, 48)).tensors
     inner, outer = again[:, 6:18, 10:38], again.clone()
     outer[:, 2:22, 6:42] = 0
