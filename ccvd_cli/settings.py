@@ -86,7 +86,7 @@ class Recipe(Settings):
     keep_weight: float = Field(
         default=0.0,
         ge=0,
-        description="with masks only: of staying, outside of them, with what the base itself answers to the class noun, or to nothing",
+        description="with masks only: of staying, where the subject surely is not, with the base's own answer to the class noun, or to nothing",
     )
     attention_mask_weight: float = Field(
         default=0.2,

@@ -72,8 +72,8 @@ def seen_by(
 ) -> list[Tensor]:
     """Masks (1, H, W) of 0 and 1, one for each photo (3, H, W) in [-1, 1]; none of them empty. `on_noise` hears how many are done.
 
-    outline: they are (2, H, W), where the subject is and how far it may reach. They follow its outline, but for photos in which colours do not
-    tell it from its place.
+    outline: they are (2, H, W), where the subject is and what is near it, and may be its own or not. They follow its outline, but for photos in
+    which colours do not tell it from its place.
     """
     maps = contrasts(base, photos, noun, seed, on_noise, noises=NOISES)
     seen = torch.stack([(one >= threshold(one)).float() for one in maps])[:, None]

@@ -85,7 +85,7 @@ class Pair:
     """Two pupils in one picture, the first on the left.
 
     latents (N, C, 1, h, w); names (2, T): where each is named in the prompt; masks (N, 2, h, w): where each is in the picture, or None;
-    apart (N, h, w): where neither is; plain (1, L, T, D): the prompt's text without names.
+    apart (N, h, w): where surely neither is; plain (1, L, T, D): the prompt's text without names.
     """
 
     pupils: tuple[Pupil, Pupil]

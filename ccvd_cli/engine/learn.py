@@ -68,7 +68,7 @@ def subject_lesson(
 def found_masks(
     base: Base, images: Sequence[Tensor], class_noun: str, recipe: Recipe, on_step: OnStep
 ) -> Sequence[Tensor]:
-    """Where the base sees a subject in its pictures, as masks (1, H, W); none if the recipe does not ask for them."""
+    """Where the base sees a subject in its pictures, as `seen_by` has it; none if the recipe does not ask for that."""
     if not recipe.find_masks:
         return ()
     noun = class_noun or WITHOUT_A_NOUN["subject"]
@@ -97,8 +97,8 @@ def learn_subject(
     """Tokens, then the identity adapter, from pictures (3, H, W) in [-1, 1]; apart from the `earlier` concepts of its kind, if given.
 
     A style is learned as a subject is, but prompts name it as a style, and its tokens start from the word unless a noun is given. With
-    `masks`, one (1, H, W) in [0, 1] per picture and none of them black, what they show is learned, and of the rest as much as the recipe says;
-    without, the recipe may have the base find them.
+    `masks`, one (1 or 2, H, W) in [0, 1] per picture and none of them black, what they show is learned, and of the rest as much as the recipe
+    says; without, the recipe may have the base find them.
     `onto`: adapters by site name that are trained on instead of fresh ones, as plain fine-tuning from task to task does; they act while
     tokens are learned. `extra`: what is added to the loss.
 

@@ -127,7 +127,7 @@ class Lesson:
 
     def look_within(self, masks: Sequence[Tensor]) -> None:
         """From here on, what lies within the masks (1 or 2, H, W) of the pictures is learned first of all, and the name is read there; outside
-        of them what was answered before can be kept. A second channel says how far the subject may reach: only beyond that it is kept.
+        of them what was answered before can be kept. A second channel says what is near the subject: only beyond that it is kept.
         """
         with torch.no_grad():
             self.plain = self.base.encode_text([f"a {self.class_noun}" if self.class_noun else ""])

@@ -44,8 +44,8 @@ def noised(
 class Within:
     """Where the loss looks: `masks` (B, h, w) in [0, 1]. What is outside costs `outside` times as much.
 
-    before (K, C, F, h, w): what was answered to the first K of the samples before the concept; `apart` (B, h, w) from it, moving away from that
-    costs `keep` times as much. What is neither within nor apart may be the subject's or not.
+    apart (B, h, w): where the concept surely is not; what is neither within nor apart may be its own or not. before (K, C, F, h, w): what was
+    answered to the first K of the samples before there was the concept; where that is apart, moving away from it costs `keep` times as much.
     """
 
     masks: Tensor

@@ -5,7 +5,8 @@ GrabCut (Rother et al., SIGGRAPH 2004): colours inside and outside are mixtures 
     E(mask) = sum over pixels of -log p(colour | inside or outside) + 50 sum over neighbours that are parted of exp(-beta |difference|^2).
 
 As in cosegmentation (Rother et al., CVPR 2006), the inside is one for all photos: a hat that one of the masks missed is in another. The outside
-is each photo's own: its place. So what is seen grows by what a subject wears, and loses what is around it.
+is each photo's own: its place. So what is seen grows by what a subject wears, and loses what is around it. What neither mixture knows, as a
+thing nearby of a colour of its own, is taken for the subject's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3)
 Mixture: TypeAlias = npt.NDArray[np.float64]  # OpenCV's, (1, 65)
 
 ROUNDS = 2
-# Of a photo's shorter side: beyond how far from the subject it shows its place alone, and how far from what is seen the subject may reach.
+# Of a photo's shorter side: what is nearer to the subject may be its own or not; and how far from what is seen a cut may reach.
 NEAR, REACH = 1 / 8, 1 / 4
 NO_BOX = 0, 0, 0, 0  # labels are given instead
 RIM = 1 / 64  # what is kept around the cut, since an outline is soft
@@ -31,7 +32,7 @@ TRUSTED = 0.4  # a cut that holds less of what is seen took the subject for its 
 
 
 class Outline(NamedTuple):
-    """Where the subject is, and how far it may reach."""
+    """Where the subject is, and what is near it: beyond that there is the place alone."""
 
     mask: Mask
     near: Mask

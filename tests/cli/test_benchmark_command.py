@@ -12,8 +12,10 @@ from cli_material import Ccvd
 from PIL import Image, ImageSequence
 from tiny_models import build_mini, with_captions
 
+from ccvd_cli.commands.benchmark import recipes
 from ccvd_cli.measure import streams
 from ccvd_cli.measure.methods.ewc import EwcSettings
+from ccvd_cli.settings import RECIPES
 from ccvd_cli.world import judge_making
 
 QUICK = ("--steps", 1, "--frames", 4, "--prompts", 1, "--effort", 0.005)
@@ -26,6 +28,15 @@ def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(judge_making, "JudgeSettings", lambda: settings)
     monkeypatch.setitem(streams.TOY, "toy10", streams.TOY["toy10"]._replace(tasks=2))
     return with_captions(build_mini(tmp_path / "tiny"))
+
+
+def test_methods_learn_as_they_were_measured() -> None:
+    """What came later is off for all, and would not show in run.json."""
+    usual, taken = RECIPES["mini"], recipes("mini")
+    assert usual["subject"].outline_masks and usual["motion"].find_path
+    for kind, recipe in taken.items():
+        later = dict.fromkeys(("outline_masks", "find_path"), False)
+        assert recipe == usual[kind].model_copy(update=later)
 
 
 def test_methods_go_through_a_stream_and_are_told(ccvd: Ccvd, captioned: Path, cwd: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -266,6 +267,36 @@ def test_in_a_joint_picture_both_subjects_are_within_the_masks(
             for of_sample in (x for pair in seen for x in pair[both]):
                 for half, value in zip(of_sample.chunk(2), halves, strict=True):
                     assert torch.allclose(half, torch.full_like(half, value), atol=0.01)
+
+
+def test_what_is_near_each_subject_is_beside_it_in_a_joint_picture(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first says nothing of what is near it, the second that all of its picture is."""
+    seen: list[tuple[tuple[str, ...], torch.Tensor]] = []
+    pair = cotrain._pair
+
+    def told(base: Base, left: Any, right: Any, generator: torch.Generator) -> Any:
+        made = pair(base, left, right, generator)
+        seen.append(((left[0].name, right[0].name), made.apart))
+        return made
+
+    monkeypatch.setattr(cotrain, "_pair", told)
+    upper, whole = torch.zeros(1, 32, 32), torch.ones(1, 32, 32)
+    upper[:, :16] = 1
+    subjects = [
+        Subject("V1", "dog", full(1), [upper] * 2),
+        Subject("V2", "dog", full(2), [torch.cat([upper, whole])] * 2),
+    ]
+    learn_subjects_together(
+        base, subjects, recipe=SHORT.model_copy(update={"token_steps": 0, "adapter_steps": 1})
+    )
+    assert {names for names, _ in seen} == {("V1", "V2"), ("V2", "V1")}
+    for names, apart in seen:
+        for name, half in zip(names, apart.chunk(2, -1), strict=True):
+            above, below = (part[..., 1:-1] for part in half.chunk(2, -2))
+            assert above.max() < 0.01
+            assert below.min() > 0.99 if name == "V1" else below.max() < 0.01
 
 
 def test_one_subject_is_not_several(base: Base) -> None:
