@@ -12,8 +12,9 @@ from cli_material import QUICK, Ccvd
 from PIL import Image
 from tiny_models import build_unet3d
 
-from ccvd_cli.engine import bases, learn
+from ccvd_cli.engine import bases, contrast, learn
 from ccvd_cli.engine.contrast import NOISES
+from ccvd_cli.engine.outline import Outline
 
 
 def draw(folder: Path, name: str, size: tuple[int, int] = (50, 40), white: int = 255) -> None:
@@ -94,7 +95,10 @@ def test_photos_that_are_cut_out_are_their_own_masks(ccvd: Ccvd, tiny: Path, cwd
     assert "transparent" not in ccvd("learn-style", *shared[1:]).err
 
 
-def test_the_base_may_say_where_the_subject_is(ccvd: Ccvd, tiny: Path, photos: Path) -> None:
+def test_the_base_may_say_where_the_subject_is(
+    ccvd: Ccvd, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrast, "outlined", lambda photos, seen: [Outline(mask, mask) for mask in seen])
     shared = ("learn-subject", "--images", photos, "--base", tiny, *QUICK, "--no-preview", "--orthogonal", 0)
     shared = (*shared, "--class-noun", "dog")
     ways = {
