@@ -137,7 +137,7 @@ def _mask(path: Path, photo: Path, size: tuple[int, int]) -> Tensor:
         image, own = read_picture(path, lambda image: fitted(image, size))
     except Unreadable as error:
         raise UsageError(f"Cannot read mask '{path}': {error}.", "Save it as PNG.") from error
-    its = read_picture(photo, lambda image: fitted(image, size)[1])
+    (its,) = own_sizes([photo], size)
     if own != its:
         raise UsageError(
             f"Mask '{path}' is {own[0]}x{own[1]} pixels, its photo {photo.name} {its[0]}x{its[1]}.",
