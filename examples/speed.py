@@ -1,6 +1,8 @@
 """How long the commands take and how much memory they need: whole processes, medians of `--runs`.
 
-python examples/speed.py
+    python examples/speed.py
+    python examples/speed.py --runs 1 --beside 1                      a core is somebody else's
+    OMP_NUM_THREADS=1 python examples/speed.py --runs 1 --beside 1    the same by one thread
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import json
 import os
 import shlex
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 LIMITS = {  # seconds, megabytes
@@ -41,15 +46,28 @@ def run(line: str) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
 
 
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Another process that keeps a core busy."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--beside", type=int, default=0, help="so many processes that keep a core busy")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in LIMITS}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as neighbours:
+        for _ in range(args.beside):
+            neighbours.enter_context(neighbour())
         os.chdir(folder)
         os.environ["CCVD_HOME"] = str(Path(folder, "home"))
         run("world subject --out photos --index 10")
