@@ -20,6 +20,7 @@ from .commands import (
     demo,
     edit,
     evaluate,
+    exchange,
     find_masks,
     generate,
     learn,
@@ -29,7 +30,20 @@ from .commands import (
 from .paths import expanded
 from .session import Session
 
-_MODULES = (learn, find_masks, generate, edit, concepts, evaluate, compare, benchmark, report, demo, world)
+_MODULES = (
+    learn,
+    find_masks,
+    generate,
+    edit,
+    concepts,
+    exchange,
+    evaluate,
+    compare,
+    benchmark,
+    report,
+    demo,
+    world,
+)
 
 _EXAMPLES = (
     "Examples:",

@@ -1,8 +1,8 @@
 """How long the commands take and how much memory they need: whole processes, medians of `--runs`.
 
-    python examples/speed.py
-    python examples/speed.py --runs 1 --beside 1                      a core is somebody else's
-    OMP_NUM_THREADS=1 python examples/speed.py --runs 1 --beside 1    the same by one thread
+python examples/speed.py
+python examples/speed.py --runs 1 --beside 1                      a core is somebody else's
+OMP_NUM_THREADS=1 python examples/speed.py --runs 1 --beside 1    the same by one thread
 """
 
 from __future__ import annotations
