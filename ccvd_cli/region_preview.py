@@ -1,4 +1,4 @@
-"""A picture of a clip's boxes: where each is at the first, a middle and the last frame, and whose it is."""
+"""A picture of a clip's boxes: where each is at the first, a middle and the last frame, the way there, and whose it is."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def draw(regions: Sequence[Region], size: tuple[int, int], frames: int, path: Pa
     for i, region in enumerate(regions):
         colour = _COLOURS[i % len(_COLOURS)]
         moving = len(region.keyframes) > 1
+        if moving:  # the way of its middle
+            boxes = [region.box_at(frame) for frame in range(frames)]
+            way = [((x0 + x1) / 2 * width, (y0 + y1) / 2 * height) for x0, y0, x1, y1 in boxes]
+            pen.line(way, (*colour, 130), width=3, joint="curve")
         for frame in (0, frames // 2, frames - 1) if moving else (0,):
             x0, y0, x1, y1 = region.box_at(frame)
             corners = (x0 * width, y0 * height, x1 * width - 1, y1 * height - 1)

@@ -24,7 +24,7 @@ from . import comparing_runs, placing
 from .opening import find_base
 from .options import BaseOptions, OutOptions, RegionOptions, SampleOptions
 from .request import Request, a_seed, begin, explain, load, open_base_of, sample_settings
-from .stored_paths import leading
+from .stored_paths import leading, led
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def compare(
         alone = sample_settings(usual, sampling, request.settings.seed)
         request = replace(request, settings=placing.placed(session, request, request.settings, regions))
         if regions.preview_regions:
-            placing.preview(regions, request.settings, as_json=options.json)
+            shown = led(request.prompt, request.concepts, request.settings)
+            placing.preview(regions, shown, as_json=options.json)
             return
         seed = request.settings.seed
         path = options.out or default_path(f"compare {prompt}", seed)

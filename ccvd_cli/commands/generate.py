@@ -30,7 +30,7 @@ from .request import (
     record,
     sample_settings,
 )
-from .stored_paths import leading
+from .stored_paths import leading, led
 from .wiring import command
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def generate(
                 "Both a prompt and --from were given.", "The sidecar holds the prompt: give one."
             )
         if regions.preview_regions:
-            placing.preview(regions, request.settings, as_json=clips.json)
+            shown = led(request.prompt, request.concepts, request.settings)
+            placing.preview(regions, shown, as_json=clips.json)
             return
         opened = load(session, registry, request)
         if regions.explain:

@@ -174,7 +174,11 @@ class RegionOptions:
     ] = None
     preview_regions: Annotated[
         Path | None,
-        _where("--preview-regions", "Draw the boxes into this .png and stop.", metavar="FILE"),
+        _where(
+            "--preview-regions",
+            "Draw the boxes, also those that motions lead along, into this .png and stop.",
+            metavar="FILE",
+        ),
     ] = None
     explain: Annotated[
         bool,

@@ -140,7 +140,7 @@ def preview(
     if not settings.regions:
         raise UsageError(
             "There are no regions to draw.",
-            f"Give --region, or name two to {regions.MOST} subjects in the prompt, each once.",
+            f"Give --region, or name two to {regions.MOST} subjects in the prompt, each once, or a motion that leads.",
         )
     check_output(options.preview_regions)
     frames = edited or settings.frames

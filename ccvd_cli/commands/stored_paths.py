@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..leading import leaders
+from ..leading import leaders, led_regions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
@@ -18,9 +18,22 @@ LONGEST = 1000  # frames of a path
 
 def leading(prompt: str, concepts: Sequence[ConceptView], settings: SampleSettings) -> list[str]:
     """The motions that lead somebody in a clip, one for each whom they lead."""
-    paths = [concept.name for concept in concepts if path_of(concept)]
-    found = leaders(prompt, {concept.name: concept.kind for concept in concepts}, paths, settings)
-    return [name for name in found if name]
+    return [name for name in _leading(prompt, concepts, settings)[0] if name]
+
+
+def led(prompt: str, concepts: Sequence[ConceptView], settings: SampleSettings) -> SampleSettings:
+    """The same settings, with the boxes along which motions will lead."""
+    found, paths = _leading(prompt, concepts, settings)
+    if not any(found):
+        return settings
+    return settings.model_copy(update={"regions": led_regions(prompt, found, paths, settings)})
+
+
+def _leading(
+    prompt: str, concepts: Sequence[ConceptView], settings: SampleSettings
+) -> tuple[list[str | None], dict[str, list[list[float]]]]:
+    paths = {concept.name: path for concept in concepts if (path := path_of(concept))}
+    return leaders(prompt, {concept.name: concept.kind for concept in concepts}, paths, settings), paths
 
 
 def path_of(concept: ConceptView) -> list[list[float]] | None:
@@ -39,8 +52,9 @@ def path_of(concept: ConceptView) -> list[list[float]] | None:
             if "path" not in file.keys():  # noqa: SIM118  (it is no dictionary)
                 return None
             frames, sides = file.get_slice("path").get_shape()
-            if sides != 4 or frames > LONGEST:
+            if sides != 4 or not 2 <= frames <= LONGEST:
                 return None
-            return [[round(float(v), 3) for v in box] for box in file.get_tensor("path")]
+            path = [[round(float(v), 3) for v in box] for box in file.get_tensor("path")]
+            return path if all(0 <= v <= 1 for box in path for v in box) else None
     except unreadable:
         return None

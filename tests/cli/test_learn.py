@@ -25,6 +25,8 @@ from ccvd_cli.commands.stored_paths import path_of
 from ccvd_cli.engine import bases, learn, path_finding, prior
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.errors import CcvdError
+from ccvd_cli.leading import WHOLE, at_frames, further, within
+from ccvd_cli.regions import parse
 from ccvd_cli.settings import RECIPES
 from ccvd_registry import HomeNotWritable, Registry
 
@@ -79,6 +81,16 @@ def test_a_motion_leads_along_the_path_of_its_clips(
     assert [(s["prompt"], s["concept"]) for s in told] == [("a dog performing <V1>", "V1")]
     again = ccvd("generate", "--from", "led.gif.json", "--out", "again.gif")
     assert again.code == 0 and (cwd / "again.gif").read_bytes() == (cwd / "led.gif").read_bytes()
+    drawn = ccvd("generate", "--from", "led.gif.json", "--preview-regions", "boxes.png", "--json")
+    (region,) = map(parse, json.loads(drawn.out)["regions"])
+    assert (cwd / "boxes.png").is_file() and [key.frame for key in region.keyframes] == [0, 1, 2]
+    assert region.keyframes[0].box == pytest.approx(
+        within(further(at_frames(path, 3), told_strength(cwd)), WHOLE)[0], abs=2e-3
+    )
+    undrawn = ccvd(
+        "generate", "a dog performing <V1>", *small, "--path-strength", 0, "--preview-regions", "none.png"
+    )
+    assert undrawn.code == 2 and "or a motion that leads" in undrawn.err and not (cwd / "none.png").exists()
     free = ccvd("generate", "--from", "led.gif.json", "--path-strength", 0, "--out", "free.gif")
     assert free.code == 0 and "leads" not in free.err
     assert (cwd / "free.gif").read_bytes() != (cwd / "led.gif").read_bytes()
@@ -96,10 +108,15 @@ def test_a_motion_leads_along_the_path_of_its_clips(
     assert again.code == 2 and "no motion that leads along a path" in again.err
 
 
+def told_strength(cwd: Path) -> float:
+    return float(json.loads((cwd / "led.gif.json").read_text())["settings"]["path_strength"])
+
+
 @pytest.mark.parametrize(
     "path",
     [
         *(torch.zeros(4), torch.zeros(2, 2, 2), torch.zeros(2, 3), torch.zeros(5000, 4), None),
+        *(torch.zeros(1, 4), torch.full((3, 4), 1.5), torch.full((3, 4), torch.nan)),
         torch.zeros(3, 4, dtype=torch.float8_e4m3fn),
     ],
 )
