@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Path: TypeAlias = "Sequence[Sequence[float]]"
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+LONGEST = 1000  # frames of a path
 LEAST = 0.02  # of a frame's side: no box is smaller
 
 

@@ -53,7 +53,9 @@ class Recipe(Settings):
     )
     orthogonal_form: OrthogonalForm = "mean-abs"
     only_sites: str = Field(
-        default="", description="regular expression: adapters join only the sites in whose names it is found"
+        default="",
+        max_length=500,
+        description="regular expression: adapters join only the sites in whose names it is found",
     )
     last_layers: int = Field(
         default=0,
@@ -126,7 +128,7 @@ class Recipe(Settings):
     def _compiles(cls, only_sites: str) -> str:
         try:
             re.compile(only_sites)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression ({error})") from error
         return only_sites
 

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from . import __version__
 from .choices import Family
 from .clips import frame_of, sidecar_path
-from .errors import UsageError
+from .errors import UsageError, first_of
 from .outputs import whole
 from .paths import as_text
 from .prompts import named
@@ -208,7 +208,4 @@ def current_versions() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-    return str(error)
+    return first_of(error) if isinstance(error, ValidationError) else str(error)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ccvd_registry import ConceptView, DataFile
 
 _PANEL = "The registry"
-_LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
+LISTED = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def list_concepts(session: Session, options: ListOptions) -> None:
     if options.base is not None:
         concepts = [concept for concept in concepts if _is_on(concept, options.base)]
     if options.json:
-        emit_json([{key: getattr(concept, key) for key in _LISTED} for concept in concepts])
+        emit_json([{key: getattr(concept, key) for key in LISTED} for concept in concepts])
     elif concepts:
         rows = [
             (c.name, c.kind, c.class_noun, c.base, c.task, size(c.bytes), date(c.created)) for c in concepts
@@ -185,7 +185,7 @@ def _confirm(question: str, listed: str) -> None:
 
 def _everything(concept: ConceptView) -> dict[str, Any]:
     keys = (
-        *_LISTED,
+        *LISTED,
         *("base_family", "base_fingerprint", "base_location", "started", "seed", "sites", "parameters"),
         *("recipe", "how", "data", "loss_curve", "digests"),
     )

@@ -7,15 +7,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from ..errors import CcvdError, UsageError
+from ..errors import CcvdError, UsageError, shorten
 from ..output import emit, emit_json, size
 from ..outputs import check_file
 from ..session import Session
+from .concepts import LISTED
 from .opening import find_base, open_base
 from .options import BaseOptions, JsonOption
 from .previews import example_prompt
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ..exchange import Card
 
 _PANEL = "The registry"
-_FIELDS = ("name", "kind", "class_noun", "base", "task", "bytes", "created")
 
 
 def register(app: typer.Typer) -> None:
@@ -53,27 +53,30 @@ def export_concepts(
     session: Session,
     names: Annotated[list[str], Argument(help="The concepts, such as V1 V2.")],
     out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="Where the files go, each named as its concept.")
+        Path,
+        Option(
+            "--out",
+            "-o",
+            metavar="DIR|FILE",
+            help="A folder for the files, each named as its concept; or the file, of one concept.",
+        ),
     ] = Path(),
     yes: Annotated[bool, Option("--yes", "-y", help="Write over files that are there.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write concepts to files that `ccvd import` reads: what was learned and how, without photos or clips."""
-    from ..exchange import SUFFIX, write
+    """Write concepts to files that `ccvd import` reads: what was learned and how, and what the photos were called, but no photos or clips."""
+    from ..exchange import write
 
     with session.registry() as registry:
         concepts = registry.find(dict.fromkeys(names))
-        files = [out / f"{concept.name}{SUFFIX}" for concept in concepts]
-        for file in files:
-            check_file(file)
+        files = _files(concepts, out)
         there = [file.name for file in files if file.exists()]
         if there and not yes:
             raise UsageError(
-                f"'{out}' has {', '.join(there)} already.",
+                f"There is {', '.join(there)} in '{files[0].parent}' already.",
                 "Name another --out, or write over it with --yes.",
             )
-        for concept, file in zip(concepts, files, strict=True):
-            write(concept, file)
+        write(concepts, files)
     if json:
         each = zip(concepts, files, strict=True)
         emit_json([{"name": c.name, "file": file, "bytes": file.stat().st_size} for c, file in each])
@@ -81,6 +84,21 @@ def export_concepts(
     for file in files:
         emit(str(file))
     session.say(f"Elsewhere: {shlex.join(['ccvd', 'import', *(file.name for file in files)])}")
+
+
+def _files(concepts: Sequence[ConceptView], out: Path) -> list[Path]:
+    """One for each concept. Raises UsageError."""
+    from ..exchange import SUFFIX
+
+    if out.suffix != SUFFIX or out.is_dir():
+        files = [out / f"{concept.name}{SUFFIX}" for concept in concepts]
+    elif len(concepts) == 1:
+        files = [out]
+    else:
+        raise UsageError(f"--out '{out}': there are {len(concepts)} concepts.", "Name a folder.")
+    for file in files:
+        check_file(file)
+    return files
 
 
 @dataclass(frozen=True)
@@ -98,8 +116,6 @@ class ImportOptions:
 
 def import_concepts(session: Session, options: ImportOptions, base: BaseOptions) -> None:
     """Take in concepts from files that `ccvd export` wrote: all of them, or none. They need the base that they were learned on."""
-    from ccvd_registry import NameTaken
-
     from ..exchange import read
 
     if options.name is not None and len(options.files) > 1:
@@ -107,45 +123,29 @@ def import_concepts(session: Session, options: ImportOptions, base: BaseOptions)
             f"--name {options.name}: there are {len(options.files)} files.", "Import them one by one."
         )
     found = [(file, *read(file)) for file in options.files]
+    names = [card.name if options.name is None else options.name for _, card, _ in found]
     with session.registry() as registry:
         registry.check_writable()
-        names = [options.name or card.name for _, card, _ in found]
-        for name in names:
-            _check_free(registry, name)
-        if double := next((name for k, name in enumerate(names) if name.lower() in _lower(names[:k])), None):
-            raise UsageError(f"Two of these files are called {double}.", "Import one of them with --name.")
-        bases: dict[str, Base] = {}
-        news = []
-        for name, (file, card, parts) in zip(names, found, strict=True):
-            source = base.base or _source(registry, card, file)
+        for k, name in enumerate(names):
+            registry.check_name(name)
+            if name.lower() in (other.lower() for other in names[:k]):
+                raise UsageError(f"Two of these files are called {name}.", "Import one of them with --name.")
+        sources = [base.base or _source(registry, card, file) for file, card, _ in found]
+        for source in dict.fromkeys(sources):
             find_base(source)
-            if source not in bases:
-                bases[source] = open_base(session, source, base.device, base.dtype)
-            news.append(_checked(name, card, parts, bases[source], file))
-        try:
-            registry.add_all(news)
-        except NameTaken as taken:  # by another process meanwhile
-            raise _taken(taken.name, registry) from taken
-        _tell(session, registry.find(names), options)
-
-
-def _lower(names: Sequence[str]) -> list[str]:
-    return [name.lower() for name in names]
-
-
-def _check_free(registry: Registry, name: str) -> None:
-    from ccvd_registry import NameTaken
-
-    try:
-        registry.check_name(name)
-    except NameTaken as taken:
-        raise _taken(name, registry) from taken
-
-
-def _taken(name: str, registry: Registry) -> UsageError:
-    return UsageError(
-        f"The name {name} is taken here.", f"Give it another, such as --name {registry.next_name()}."
-    )
+        opened = {s: open_base(session, s, base.device, base.dtype) for s in dict.fromkeys(sources)}
+        each = zip(names, found, sources, strict=True)
+        registry.add_all([_checked(name, *of, opened[source]) for name, of, source in each])
+        concepts = registry.find(names)
+    if options.json:
+        emit_json([{field: getattr(concept, field) for field in LISTED} for concept in concepts])
+        return
+    for concept, file in zip(concepts, options.files, strict=True):
+        emit(concept.name)
+        session.say(
+            f"Imported {concept.kind} {concept.name} ({size(concept.bytes)}) on {concept.base} from {file}."
+        )
+    session.say(f"Try: {session.command('generate', example_prompt(concepts[:1]))}")
 
 
 def _source(registry: Registry, card: Card, file: Path) -> str:
@@ -159,7 +159,7 @@ def _source(registry: Registry, card: Card, file: Path) -> str:
     )
 
 
-def _checked(name: str, card: Card, parts: dict[str, bytes], base: Base, file: Path) -> NewConcept:
+def _checked(name: str, file: Path, card: Card, parts: dict[str, bytes], base: Base) -> NewConcept:
     """What the registry stores, once its tensors were seen to fit the base. Raises UsageError."""
     from ccvd_registry import NewConcept
 
@@ -170,7 +170,8 @@ def _checked(name: str, card: Card, parts: dict[str, bytes], base: Base, file: P
             f"'{file}' was learned on base {card.base.name} with other weights than {base.name} has here.",
             "Name that base with --base.",
         )
-    with tempfile.TemporaryDirectory() as folder:
+    # On Windows an error may still hold what it was about.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         unpacked = _Unpacked(name, card.kind, card.class_noun, Path(folder))
         for part, data in parts.items():
             (unpacked.folder / part).write_bytes(data)
@@ -178,22 +179,11 @@ def _checked(name: str, card: Card, parts: dict[str, bytes], base: Base, file: P
             learner = Learner.load(unpacked, base)
         except CcvdError as error:
             raise UsageError(
-                f"'{file}' does not fit base {base.name}: {error.message}.", "Have it exported anew."
+                f"'{file}' does not fit base {base.name}: {shorten(error.message)}.", "Have it exported anew."
             ) from error
+    told: dict[str, Any] = {**card.as_stored(), **parts}
     return NewConcept(
-        name=name,
-        kind=card.kind,
-        class_noun=card.class_noun,
-        base=base,
-        seed=card.seed,
-        recipe=card.recipe.model_dump(mode="json"),
-        data=[file.model_dump(exclude_none=True) for file in card.data],  # type: ignore[misc]
-        how=card.model_dump(mode="json")["how"],
-        loss_curve=list(card.loss_curve),
-        sites=len(learner.adapters),
-        parameters=learner.parameters,
-        started=card.started,
-        **parts,
+        name=name, base=base, sites=len(learner.adapters), parameters=learner.parameters, **told
     )
 
 
@@ -217,13 +207,3 @@ class _Unpacked:
     @property
     def prototype_path(self) -> Path:
         return self.folder / "prototype"
-
-
-def _tell(session: Session, concepts: Sequence[ConceptView], options: ImportOptions) -> None:
-    if options.json:
-        emit_json([{field: getattr(concept, field) for field in _FIELDS} for concept in concepts])
-        return
-    for concept, file in zip(concepts, options.files, strict=True):
-        emit(concept.name)
-        session.say(f"Imported {concept.kind} {concept.name} ({size(concept.bytes)}) from {file}.")
-    session.say(f"Try: {session.command('generate', example_prompt(concepts[:1]))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from .. import neighbours
@@ -35,23 +35,28 @@ def open_base(session: Session, source: str, device: str | None, dtype: DType | 
 
     where = bases.choose_device(device or "auto")
     session.say(f"Loading base {source} on {where} ...")
-    with _looking_around(session, where):
+    with _looking_around(session) if _threads_count(where) else nullcontext():
         return bases.open_base(source, device=where, dtype=dtype)
 
 
+def _threads_count(device: str) -> bool:
+    """Whether threads are in use, and nobody has said how many."""
+    return device.startswith("cpu") and "OMP_NUM_THREADS" not in os.environ
+
+
 @contextmanager
-def _looking_around(session: Session, device: str) -> Iterator[None]:
-    """Says afterwards if fewer threads would be faster, as others have kept cores busy meanwhile. Left alone if threads were chosen."""
+def _looking_around(session: Session) -> Iterator[None]:
+    """Says afterwards if fewer threads would be faster, as others have kept cores busy meanwhile."""
     import torch
 
     before = neighbours.reading()
     yield
-    if not device.startswith("cpu") or "OMP_NUM_THREADS" in os.environ:
+    after = neighbours.reading()
+    if before is None or after is None:
         return
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    busy = neighbours.others(before, neighbours.reading())
-    if (free := neighbours.crowded(threads, cores, busy)) is not None:
+    threads, busy = torch.get_num_threads(), neighbours.others(before, after)
+    if (free := neighbours.crowded(threads, after.cores, busy)) is not None:
         session.say(
-            f"Other programs keep {busy:.1f} of {cores} cores busy, and {threads} threads wait for each other then: "
+            f"Other programs seem to keep {busy:.1f} of {after.cores} cores busy, and {threads} threads wait for each other then: "
             f"OMP_NUM_THREADS={free} in the environment may be faster."
         )

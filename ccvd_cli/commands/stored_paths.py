@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..leading import leaders, led_regions
+from ..leading import LONGEST, leaders, led_regions
 
 if TYPE_CHECKING:
     from ccvd_registry import ConceptView
 
     from ..settings import SampleSettings
-
-
-LONGEST = 1000  # frames of a path
 
 
 def leading(prompt: str, concepts: Sequence[ConceptView], settings: SampleSettings) -> list[str]:

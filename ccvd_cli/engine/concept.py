@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..choices import Kind
 from ..errors import CcvdError
+from ..leading import LONGEST
 from .adapters import Bottleneck
 from .bases.contract import Base, Site, TokenVectors
 
@@ -125,7 +126,7 @@ def stored_path(stored: Stored) -> Tensor | None:
         if "path" not in file.keys():  # noqa: SIM118  (it is no dictionary)
             return None
         path: Tensor = file.get_tensor("path").float()
-    boxes = path.ndim == 2 and path.shape[1] == 4 and len(path) > 1
+    boxes = path.ndim == 2 and path.shape[1] == 4 and 1 < len(path) <= LONGEST
     if not boxes or not bool(((path >= 0) & (path <= 1)).all() and (path[:, 2:] > 0).all()):
         raise CcvdError(
             f"concept {stored.name} has a path {tuple(path.shape)} that is not of boxes within the frame",
@@ -182,6 +183,8 @@ def read_adapters(
     for site, state in grouped.items():
         width = sites[site].width
         hidden = state["down.bias"].numel()
+        if state["down.weight"].shape != (hidden, width):  # before room is made for what is only claimed
+            raise KeyError(f"{site}/down.weight {tuple(state['down.weight'].shape)}")
         adapter = Bottleneck(width, hidden, image_width if "cond.weight" in state else 0)
         adapter.load_state_dict(state)
         adapters[site] = adapter.requires_grad_(False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import UsageError
+from ..errors import UsageError, first_of
 from ..estimates import Estimate, estimate, rate, widened
 from ..metric_names import SHARES, bounds_of
 from .forgetting import Forgetting, forgetting
@@ -105,11 +105,7 @@ def read(folder: Path) -> tuple[list[Result], list[str]]:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        return f"{where}: {first['msg']}" if where else first["msg"]
-    return str(error)
+    return first_of(error) if isinstance(error, ValidationError) else str(error)
 
 
 def _result(path: Path) -> Result:

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-_NUMBERED = re.compile(r"[Vv]([1-9][0-9]*)")
+_NUMBERED = re.compile(
+    r"[Vv]([1-9][0-9]{0,8})"
+)  # of more digits, somebody chose it; one above may be no name any more
 
 
 def is_legal(name: str) -> bool:
@@ -21,9 +23,12 @@ def same(name: str, other: str) -> bool:
 
 
 def next_after(names: Iterable[str]) -> str:
-    """`V<n>`, one above every such name in `names`; V1 when there is none."""
-    numbers = (int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
-    return f"V{max(numbers, default=0) + 1}"
+    """`V<n>`, above every such name in `names`; V1 when there is none."""
+    taken = {name.lower() for name in names}
+    number = max((int(match[1]) for name in taken if (match := _NUMBERED.fullmatch(name))), default=0) + 1
+    while f"v{number}" in taken:
+        number += 1
+    return f"V{number}"
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:

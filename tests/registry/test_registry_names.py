@@ -32,7 +32,11 @@ def test_illegal_names(name: str) -> None:
     assert not is_legal(name)
 
 
-@given(st.lists(legal_names | st.integers(1, 50).map("V{}".format)))
+@given(
+    st.lists(
+        legal_names | st.integers(1, 50).map("V{}".format) | st.integers(0, 31).map(lambda n: "V" + "9" * n)
+    )
+)
 def test_the_next_name_is_legal_and_new(names: list[str]) -> None:
     name = next_after(names)
     assert is_legal(name)
@@ -41,7 +45,15 @@ def test_the_next_name_is_legal_and_new(names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("names", "following"),
-    [([], "V1"), (["V1", "V2"], "V3"), (["V1", "V9"], "V10"), (["rex", "V07"], "V1"), (["v4"], "V5")],
+    [
+        ([], "V1"),
+        (["V1", "V2"], "V3"),
+        (["V1", "V9"], "V10"),
+        (["rex", "V07"], "V1"),
+        (["v4"], "V5"),
+        (["V" + "9" * 31], "V1"),
+        (["V" + "9" * 9, "V1" + "0" * 9], "V1" + "0" * 8 + "1"),
+    ],
 )
 def test_the_next_name_counts_on(names: list[str], following: str) -> None:
     assert next_after(names) == following
