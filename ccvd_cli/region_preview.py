@@ -35,7 +35,8 @@ def draw(regions: Sequence[Region], size: tuple[int, int], frames: int, path: Pa
             x0, y0, x1, y1 = region.box_at(frame)
             corners = (x0 * width, y0 * height, x1 * width - 1, y1 * height - 1)
             pen.rectangle(corners, fill=(*colour, 25), outline=(*colour, 255), width=3)
-            label = f"{region.prompt}{f'  frame {frame}' if moving else ''}"
+            whose = region.prompt if frame == 0 else ""
+            label = "  ".join(filter(None, [whose, f"frame {frame}" if moving else ""]))
             pen.text((corners[0] + 8, corners[1] + 6 + 20 * (i % 3)), label, colour, font)
     with whole(path) as (part,):
         picture.save(part)
