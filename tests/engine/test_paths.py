@@ -209,12 +209,12 @@ def test_a_path_leads_so_many_times_as_far(strength: float) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(shares, shares, st.floats(0.05, 1), st.floats(0.05, 1), st.tuples(*[st.floats(-0.5, 1.5)] * 2))
+@given(shares, shares, st.floats(0.05, 1), st.floats(0.05, 1), st.tuples(*[st.floats(-0.5, 1.5)] * 2), shares)
 def test_boxes_of_a_path_lie_within(
-    left: float, top: float, wide: float, tall: float, middle: tuple[float, float]
+    left: float, top: float, wide: float, tall: float, middle: tuple[float, float], size: float
 ) -> None:
     outer = left * (1 - wide), top * (1 - tall), left * (1 - wide) + wide, top * (1 - tall) + tall
-    ((x0, y0, x1, y1),) = within([[*middle, 0.4, 0.4]], outer)
+    ((x0, y0, x1, y1),) = within([[*middle, size, size]], outer)
     assert outer[0] - 1e-9 <= x0 < x1 <= outer[2] + 1e-9 and outer[1] - 1e-9 <= y0 < y1 <= outer[3] + 1e-9
     assert within([[0.5, 0.5, 1.0, 1.0]], outer)[0] == pytest.approx(outer)
 
