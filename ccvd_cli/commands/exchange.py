@@ -131,8 +131,8 @@ def import_concepts(session: Session, options: ImportOptions, base: BaseOptions)
             if name.lower() in (other.lower() for other in names[:k]):
                 raise UsageError(f"Two of these files are called {name}.", "Import one of them with --name.")
         sources = [base.base or _source(registry, card, file) for file, card, _ in found]
-        for source in dict.fromkeys(sources):
-            find_base(source)
+        for (file, card, _), source in zip(found, sources, strict=True):
+            _check_base(file, card, source)
         opened = {s: open_base(session, s, base.device, base.dtype) for s in dict.fromkeys(sources)}
         each = zip(names, found, sources, strict=True)
         registry.add_all([_checked(name, *of, opened[source]) for name, of, source in each])
@@ -159,17 +159,22 @@ def _source(registry: Registry, card: Card, file: Path) -> str:
     )
 
 
+def _check_base(file: Path, card: Card, source: str) -> None:
+    """Raises UsageError for a base with other weights than it was learned on."""
+    found = find_base(source)
+    if card.base.fingerprint != found.fingerprint:
+        raise UsageError(
+            f"'{file}' was learned on base {card.base.name} with other weights than {found.name} has here.",
+            "Name that base with --base.",
+        )
+
+
 def _checked(name: str, file: Path, card: Card, parts: dict[str, bytes], base: Base) -> NewConcept:
     """What the registry stores, once its tensors were seen to fit the base. Raises UsageError."""
     from ccvd_registry import NewConcept
 
     from ..engine.concept import Learner
 
-    if card.base.fingerprint != base.fingerprint:
-        raise UsageError(
-            f"'{file}' was learned on base {card.base.name} with other weights than {base.name} has here.",
-            "Name that base with --base.",
-        )
     # On Windows an error may still hold what it was about.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         unpacked = _Unpacked(name, card.kind, card.class_noun, Path(folder))

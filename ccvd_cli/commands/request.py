@@ -146,14 +146,13 @@ class Opened:
 
 def open_base_of(session: Session, request: Request) -> Base:
     """The base that a request asks for. Raises UsageError if it is not that of its concepts, or of its sidecar."""
-    base = open_base(session, request.source, request.device, request.dtype)
-    if request.fingerprint not in (None, base.fingerprint):
+    if request.fingerprint not in (None, find_base(request.source).fingerprint):
         names = ", ".join(concept.name for concept in request.concepts)
         raise UsageError(
             f"Base '{request.source}' is not the one of {names or 'this clip'}: its weights differ.",
             "Give that one with --base" + (f", or learn {names} again." if names else "."),
         )
-    return base
+    return open_base(session, request.source, request.device, request.dtype)
 
 
 def load(session: Session, registry: Registry, request: Request, base: Base | None = None) -> Opened:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices import Family
 from ...errors import CcvdError, UsageError
-from ..hub import hub_id, model_folder
+from ..hub import fingerprint, hub_id, model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ PARTS: dict[Family, tuple[str, ...]] = {
     "unet3d": ("unet", *_SHARED),
     "wan": ("transformer", *_SHARED),
 }
+_MORE = ("atlas", "clock", "image_encoder")  # that a U-Net may have beside these
 _WANTED = ("*/*.json", "*/*.txt", "*/*.safetensors", "*.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 
@@ -41,6 +42,14 @@ class Found:
     name: str
     family: Family
     folder: Path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells its weights from others' (`hub.fingerprint`). Raises CcvdError if they cannot be read."""
+        try:
+            return fingerprint(self.folder, (*PARTS[self.family], *(_MORE if self.family != "wan" else ())))
+        except OSError as error:
+            raise CcvdError(f"base {self.name!r} cannot be read: {error.strerror or error}") from error
 
     @cached_property
     def denoiser(self) -> dict[str, Any]:

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from ...errors import CcvdError, UsageError
 from .. import told
 from ..attention import cross_attention_names, install_processors
-from ..hub import fingerprint
 from ..transfer import sent
-from . import PARTS, Found
+from . import Found
 from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
 
-_MORE = ("atlas", "clock", "image_encoder")  # parts that a base may have
 # What to replace, by what, in a temporal block's path, to find the spatial attention beside it.
 _BESIDE = (("motion_modules", "attentions"), ("temp_attentions", "attentions"))
 _PASSED = ("down_blocks", "mid_block", "up_blocks")  # the order in which a U-Net's blocks are
@@ -80,7 +78,7 @@ class LatentBase(Base):
         folder = found.folder
         self.name, self.location, self.device, self.dtype = found.name, str(folder), device, dtype
         self._found = found
-        self.fingerprint = fingerprint(folder, sorted([*PARTS[self.family], *_MORE]))
+        self.fingerprint = found.fingerprint
         self.text_encoder, self.tokenizer = self._load_text(folder)
         self.vae = self._load_vae(folder)
         self.denoiser = self.load_denoiser(folder, self._weights_dtype)

@@ -25,8 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import CcvdError, UsageError
 from ..attention import LayerTextAttention
-from ..hub import fingerprint
-from . import PARTS, Found
+from . import Found
 from .contract import Base, Places, Site, TokenVectors
 from .text import noun_ids, token_ids
 
@@ -59,7 +58,7 @@ class WanBase(Base):
 
         folder = found.folder
         self.name, self.location, self.device, self.dtype = found.name, str(folder), device, dtype
-        self.fingerprint = fingerprint(folder, PARTS["wan"])
+        self.fingerprint = found.fingerprint
         self._found = found
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
         self.text_encoder = _whole(UMT5EncoderModel, folder / "text_encoder", dtype=dtype)
