@@ -39,6 +39,12 @@ _LARGEST, _HEADER, _TENSORS, _LOSSES = 4_000_000_000, 50_000_000, 10_000, 1_000_
 Tensors: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 
 
+def _plain(text: str) -> str:
+    if not is_noun(text):
+        raise ValueError("it has what cannot be shown")
+    return text
+
+
 def _noun(text: str) -> str:
     if not is_noun(text) or text != " ".join(text.split()):
         raise ValueError("it is no noun")
@@ -69,7 +75,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class CardBase(Settings):
-    name: Annotated[str, StringConstraints(max_length=255), AfterValidator(_noun)]
+    name: Annotated[str, StringConstraints(max_length=255), AfterValidator(_plain)]
     fingerprint: Digest
 
 
