@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             debug = session.debug
     except BaseException as error:  # all of them: this is where they end
         if debug and not isinstance(error, SystemExit):
-            traceback.print_exception(error)
+            from .output import printable
+
+            told = "".join(traceback.format_exception(error))
+            print("\n".join(map(printable, told.splitlines())), file=sys.stderr)
         return _explain(error)
     if code == INTERRUPTED:  # Typer makes an exit code of Ctrl-C
         return _explain(KeyboardInterrupt())

@@ -25,7 +25,7 @@ def emit_json(value: Any) -> None:
 
 def emit_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Left-aligned columns, as wide as they need to be: a table in a pipe loses nothing. What cannot be printed is escaped."""
-    lines = [[_printable(str(cell)) for cell in row] for row in (header, *rows)]
+    lines = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print(GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -35,7 +35,7 @@ def emit_facts(facts: dict[str, object]) -> None:
     """`key   value` lines."""
     width = max(map(len, facts))
     for key, value in facts.items():
-        print(f"{key.ljust(width)}  {_printable(str(value))}")
+        print(f"{key.ljust(width)}  {printable(str(value))}")
 
 
 def fail(message: str, hint: str = "") -> None:
@@ -91,12 +91,13 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """What a terminal would act on is escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _sentence(text: str) -> str:
     """One line with a capital and a full stop, whoever wrote it."""
-    line = _printable(" ".join(text.split()))
+    line = printable(" ".join(text.split()))
     line = line if line[:1] in "`'\"" or line.startswith("ccvd") else line[:1].upper() + line[1:]
     return line if line.endswith((".", "?", "!", "`")) else f"{line}."

@@ -245,6 +245,15 @@ def test_room_is_not_made_for_what_is_only_claimed(
     assert "size mismatch" not in refused.err  # as torch says it, afterwards
 
 
+def test_a_file_says_nothing_to_the_terminal(ccvd: Ccvd, cwd: Path) -> None:
+    card = CARD | {"class_noun": "\x1b[2J"}
+    save_file(SOUND | {"\x1b[2J": half(2)}, cwd / "bad\x1b[2J.safetensors", {"ccvd": json.dumps(card)})
+    for words in (("import",), ("--debug", "import")):
+        refused = ccvd(*words, "bad\x1b[2J.safetensors")
+        assert refused.code == 2 and "\x1b[2J" not in refused.err
+        assert ("Traceback" in refused.err) == (words[0] == "--debug")
+
+
 def test_headers_that_no_concept_has_are_not_read(cwd: Path) -> None:
     (cwd / "long.safetensors").write_bytes((10**8).to_bytes(8, "little") + b"{}")
     with pytest.raises(UsageError, match="100,000,000 of a header"):
