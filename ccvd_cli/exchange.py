@@ -21,7 +21,7 @@ from .choices import Kind
 from .errors import UNREADABLE, CcvdError, UsageError, first_of, shorten
 from .leading import LONGEST
 from .outputs import whole
-from .prompts import is_noun
+from .prompts import NAME, is_noun
 from .settings import Recipe, Settings
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _countable(recipe: Recipe) -> Recipe:
     return recipe
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME.pattern}$")]
 FileName = Annotated[str, StringConstraints(max_length=255), AfterValidator(_file_name)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

@@ -10,7 +10,7 @@ from .errors import UsageError
 
 _PLACEHOLDER = re.compile(r"<([^<>]*)>")
 _NO_TEXT = re.compile("[\ud800-\udfff]")  # what Python makes of bytes in another encoding
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # the registry's rule for names
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")  # the registry's rule for names
 # How a sentence names a kind, and which kinds have no business there. A subject stands anywhere, and "a <V7> painting" may mean a style.
 _ROLES = {
     "motion": (
@@ -47,7 +47,7 @@ def named(prompt: str) -> list[str]:
         raise UsageError(f"The prompt '{prompt}' is not UTF-8.", "Type it in a terminal that is.")
     names: dict[str, None] = {}
     for found in _PLACEHOLDER.finditer(prompt):
-        if not _NAME.fullmatch(found[1]):
+        if not NAME.fullmatch(found[1]):
             raise UsageError(f"'{found[0]}' in the prompt is no concept's name.", _HINT)
         names[found[1]] = None
     if stray := re.search("[<>]", _PLACEHOLDER.sub("", prompt)):

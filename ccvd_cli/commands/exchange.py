@@ -177,9 +177,10 @@ def _checked(name: str, file: Path, card: Card, parts: dict[str, bytes], base: B
 
     # On Windows an error may still hold what it was about.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        unpacked = _Unpacked(name, card.kind, card.class_noun, Path(folder))
-        for part, data in parts.items():
-            (unpacked.folder / part).write_bytes(data)
+        paths = {f"{part}_path": Path(folder, part) for part in parts}
+        for path, data in zip(paths.values(), parts.values(), strict=True):
+            path.write_bytes(data)
+        unpacked = _Unpacked(name, card.kind, card.class_noun, **paths)
         try:
             learner = Learner.load(unpacked, base)
         except CcvdError as error:
@@ -194,21 +195,11 @@ def _checked(name: str, file: Path, card: Card, parts: dict[str, bytes], base: B
 
 @dataclass(frozen=True)
 class _Unpacked:
-    """The three parts of a file as files, as `Learner.load` reads those of the registry."""
+    """A file's three parts as files, as `Learner.load` reads those of the registry."""
 
     name: str
     kind: str
     class_noun: str
-    folder: Path
-
-    @property
-    def adapter_path(self) -> Path:
-        return self.folder / "adapter"
-
-    @property
-    def embedding_path(self) -> Path:
-        return self.folder / "embedding"
-
-    @property
-    def prototype_path(self) -> Path:
-        return self.folder / "prototype"
+    adapter_path: Path
+    embedding_path: Path
+    prototype_path: Path

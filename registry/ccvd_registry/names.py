@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-_NUMBERED = re.compile(
-    r"[Vv]([1-9][0-9]{0,8})"
-)  # of more digits, somebody chose it; one above may be no name any more
+# Of more digits, somebody chose it; one above may be no name any more.
+_NUMBERED = re.compile(r"[Vv]([1-9][0-9]{0,8})")
 
 
 def is_legal(name: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from cli_material import QUICK, Ccvd
@@ -25,7 +26,7 @@ from ccvd_cli.commands.stored_paths import path_of
 from ccvd_cli.engine import bases, learn, path_finding, prior
 from ccvd_cli.engine.optimise import StepReport
 from ccvd_cli.errors import CcvdError
-from ccvd_cli.leading import WHOLE, at_frames, further, within
+from ccvd_cli.path_boxes import WHOLE, at_frames, further, within
 from ccvd_cli.regions import parse
 from ccvd_cli.settings import RECIPES
 from ccvd_registry import HomeNotWritable, Registry
@@ -85,7 +86,7 @@ def test_a_motion_leads_along_the_path_of_its_clips(
     (region,) = map(parse, json.loads(drawn.out)["regions"])
     assert (cwd / "boxes.png").is_file() and [key.frame for key in region.keyframes] == [0, 1, 2]
     assert region.keyframes[0].box == pytest.approx(
-        within(further(at_frames(path, 3), told_strength(cwd)), WHOLE)[0], abs=2e-3
+        within(further(at_frames(np.array(path), 3), told_strength(cwd)), WHOLE)[0], abs=2e-3
     )
     undrawn = ccvd(
         "generate", "a dog performing <V1>", *small, "--path-strength", 0, "--preview-regions", "none.png"

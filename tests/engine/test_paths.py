@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -28,9 +29,9 @@ from ccvd_cli.engine.path_finding import around, found_path
 from ccvd_cli.engine.path_following import led, silent
 from ccvd_cli.engine.sample import windows_of
 from ccvd_cli.errors import CcvdError
-from ccvd_cli.leading import at_frames, further, within
 from ccvd_cli.measure.methods.contract import learner_of, learner_tensors
 from ccvd_cli.measure.streams import Task
+from ccvd_cli.path_boxes import at_frames, further, within
 from ccvd_cli.regions import Region, parse
 from ccvd_cli.row import fills_windows, in_a_row
 from ccvd_cli.settings import RECIPES, EditSettings, SampleSettings
@@ -179,33 +180,27 @@ def test_a_path_that_is_none_is_told(base: Base, tmp_path: Path, path: Tensor) -
 # --- followed ------------------------------------------------------------------------------------------
 
 
-def drawn(frames: int) -> list[list[float]]:
-    return torch.rand(frames, 4).tolist()
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 20), st.integers(2, 40))
 def test_a_path_has_as_many_frames_as_a_clip(own: int, frames: int) -> None:
-    path = drawn(own)
+    path = np.random.default_rng(own).random((own, 4))
     found = at_frames(path, frames)
-    assert len(found) == frames
-    assert found[0] == pytest.approx(path[0]) and found[-1] == pytest.approx(path[-1])
+    assert found.shape == (frames, 4)
+    assert np.allclose(found[0], path[0]) and np.allclose(found[-1], path[-1])
     if own == frames:
-        assert torch.allclose(torch.tensor(found), torch.tensor(path), atol=1e-6)
-    line = [[k / (own - 1)] * 4 for k in range(own)]
-    assert [box[0] for box in at_frames(line, frames)] == pytest.approx(
-        [k / (frames - 1) for k in range(frames)]
-    )
+        assert np.allclose(found, path)
+    line = np.linspace(0, 1, own)[:, None].repeat(4, 1)
+    assert np.allclose(at_frames(line, frames)[:, 0], np.linspace(0, 1, frames))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.1, 3))
 def test_a_path_leads_so_many_times_as_far(strength: float) -> None:
-    path = torch.rand(7, 4)
-    found = torch.tensor(further(path.tolist(), strength))
-    assert torch.allclose(found.mean(0)[:2], path.mean(0)[:2], atol=1e-5)
-    assert torch.allclose(found.std(0)[:2], strength * path.std(0)[:2], atol=1e-5)
-    assert torch.equal(found[:, 2:], path[:, 2:])
+    path = np.random.default_rng(0).random((7, 4))
+    found = further(path, strength)
+    assert np.allclose(found.mean(0)[:2], path.mean(0)[:2])
+    assert np.allclose(found.std(0)[:2], strength * path.std(0)[:2])
+    assert np.array_equal(found[:, 2:], path[:, 2:])
 
 
 @settings(max_examples=100, deadline=None)
@@ -214,9 +209,9 @@ def test_boxes_of_a_path_lie_within(
     left: float, top: float, wide: float, tall: float, middle: tuple[float, float], size: float
 ) -> None:
     outer = left * (1 - wide), top * (1 - tall), left * (1 - wide) + wide, top * (1 - tall) + tall
-    ((x0, y0, x1, y1),) = within([[*middle, size, size]], outer)
+    ((x0, y0, x1, y1),) = within(np.array([[*middle, size, size]]), outer)
     assert outer[0] - 1e-9 <= x0 < x1 <= outer[2] + 1e-9 and outer[1] - 1e-9 <= y0 < y1 <= outer[3] + 1e-9
-    assert within([[0.5, 0.5, 1.0, 1.0]], outer)[0] == pytest.approx(outer)
+    assert within(np.array([[0.5, 0.5, 1.0, 1.0]]), outer)[0] == pytest.approx(outer)
 
 
 def asked_of(base: Base, prompt: str, *regions: str, **how: object) -> Asked:
