@@ -11,7 +11,6 @@ import os
 import time
 from typing import NamedTuple
 
-SHARED = 0.5  # of a core: what a desktop does by the way is less
 LOOK = 0.5  # seconds: in less there is too little to tell
 
 
@@ -47,6 +46,9 @@ def others(since: Reading, now: Reading) -> float:
 
 
 def crowded(threads: int, cores: int, busy: float) -> int | None:
-    """So many threads would not get in the way of others who keep so many cores `busy`; None if these do not, either."""
+    """So many threads would not get in the way of others who keep so many cores `busy`; None if these do not, either.
+
+    Half a core does not count: a desktop does that by the way.
+    """
     free = max(1, cores - round(busy))
-    return free if free < threads and threads + busy > cores + SHARED else None
+    return free if free < threads else None
